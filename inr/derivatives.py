@@ -1,0 +1,76 @@
+"""Derivatives of observations by sensor coordinates, in forward mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+if TYPE_CHECKING:
+    from inr.field import Field
+    from inr.measurements.measurement import Measurement
+
+
+def linearise(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+    """A function's value and its derivatives along several tangents, by forward-mode differentiation.
+
+    Shapes: primals and the result are trees of tensors; every tangent, and every derivative returned, has one more
+            axis in front, which counts the directions.
+    """
+    primals = tree_map(Tensor.contiguous, primals)
+
+    def along(direction: tuple[Any, ...]) -> tuple[Any, Any]:
+        return torch.func.jvp(function, primals, direction)
+
+    values, derivatives = torch.func.vmap(along, randomness="same")(tangents)
+    return tree_map(lambda value: value[0], values), derivatives
+
+
+def pushforward(
+    function: Callable[[Tensor], Tensor], inputs: Float[Tensor, "*batch dims"], tangents: Float[Tensor, "axes *batch dims"]
+) -> tuple[Tensor, Tensor]:
+    """How tangents pass through a function: its own analytic rule if it has one, else `linearise`.
+
+    Shapes: inputs (..., dims), tangents (axes, ..., dims) -> values (..., channels), derivatives (axes, ..., channels).
+    """
+    analytic = getattr(function, "pushforward", None)
+    if analytic is not None:
+        return analytic(inputs, tangents)
+    return linearise(function, (inputs,), (tangents,))
+
+
+def value_and_jacobian(
+    measurement: Measurement, field: Field, coordinates: Float[Tensor, "shared points axes"]
+) -> tuple[Float[Tensor, "signals points channels"], Float[Tensor, "signals points channels axes"]]:
+    """What the sensor observes at the coordinates, and its derivative by them.
+
+    Tangents of the coordinates go through `locate`, through the field's own pushforward, through `integrate`; so the
+    result is exact, needs no backward pass, works under `no_grad`, and can be differentiated by the parameters once more.
+
+    Shapes: coordinates (1|signals, points, axes) -> value (signals, points, channels), jacobian (..., channels, axes).
+    Units:  observation per step of the sensor index (pixel, sample, bin, view).
+    """
+    axes = coordinates.shape[-1]
+    basis = torch.eye(axes, dtype=coordinates.dtype, device=coordinates.device).reshape(axes, 1, 1, axes)
+    samples, steps = linearise(measurement.locate, (coordinates,), (basis.expand(axes, *coordinates.shape),))
+    values, slopes = field.pushforward(samples.points, steps.points)
+    value, jacobian = linearise(measurement.integrate, (values, samples.quadrature), (slopes, steps.quadrature))
+    return value, jacobian.movedim(0, -1)
+
+
+def observe_at(
+    measurement: Measurement, field: Field, coordinates: Float[Tensor, "shared points axes"], quantities: Collection[str]
+) -> dict[str, Tensor]:
+    """Predictions of the quantities asked for: `value`, `jacobian` or both.
+
+    Shapes: as in `value_and_jacobian`. The jacobian is computed only if it is asked for.
+    """
+    if "jacobian" in quantities:
+        value, jacobian = value_and_jacobian(measurement, field, coordinates)
+        return {"value": value, "jacobian": jacobian}
+    samples = measurement.locate(coordinates)
+    return {"value": measurement.integrate(field(samples.points), samples.quadrature)}

@@ -1,0 +1,101 @@
+"""Target jacobians of sampled grids: finite differences at any samples, read straight from the grid.
+
+A stencil along one axis is three samples with three weights, so a filter in several axes is a product of stencils and
+costs 3^axes reads per sample, whatever the size of the grid. Derivatives are per grid step.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from inr.errors import InputError
+
+FILTERS = ("central", "sobel")
+BORDERS = ("one_sided", "replicate", "periodic")
+DERIVATIVE, SMOOTHING, IDENTITY = (-0.5, 0.0, 0.5), (0.25, 0.5, 0.25), (0.0, 1.0, 0.0)
+
+
+def check(filter: str, border: str) -> None:
+    """Refuse names of filters and borders that do not exist."""
+    if filter not in FILTERS:
+        raise InputError(f"The derivative filter must be one of {', '.join(FILTERS)}, got {filter}.")
+    if border not in BORDERS:
+        raise InputError(f"The border must be one of {', '.join(BORDERS)}, got {border}.")
+
+
+def stencil(
+    index: Int[Tensor, " points"], size: int, weights: tuple[float, float, float], border: str
+) -> tuple[Int[Tensor, "points 3"], Float[Tensor, "points 3"]]:
+    """Which three samples of an axis are read around each index, and with which weights.
+
+    Beyond the border lies the last sample again (`replicate`), the other end (`periodic`), or nothing: `one_sided`
+    differences there are (-3, 4, -1)/2, of second order like the inner ones, and smoothing stops.
+    Raises: InputError if one-sided differences have fewer than three samples.
+    """
+    around = index[:, None] + torch.tensor([-1, 0, 1], device=index.device)
+    table = torch.tensor(weights, device=index.device).expand(len(index), 3)
+    if border == "periodic":
+        return around % size, table
+    if border == "replicate":
+        return around.clamp(0, size - 1), table
+    if weights == DERIVATIVE:
+        if size < 3:
+            raise InputError(f"One-sided differences need three samples along an axis, got {size}; use border=replicate.")
+        low, high = torch.tensor([[-1.5, 2.0, -0.5], [0.5, -2.0, 1.5]], device=index.device)
+        around = around + (index == 0).long()[:, None] - (index == size - 1).long()[:, None]
+    else:
+        low = high = torch.tensor(IDENTITY, device=index.device)
+    table = torch.where((index == 0)[:, None], low, table)
+    table = torch.where((index == size - 1)[:, None], high, table)
+    return around.clamp(0, size - 1), table
+
+
+def cells(
+    indices: Int[Tensor, "points axes"], shape: Sequence[int], axis: int, filter: str, border: str
+) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+    """The samples that the filter along one axis reads, one cell of the stencil at a time: where, and with which weight."""
+    across = SMOOTHING if filter == "sobel" else IDENTITY
+    stencils = [
+        stencil(indices[:, other], size, DERIVATIVE if other == axis else across, border) for other, size in enumerate(shape)
+    ]
+    columns = [range(3) if other == axis or filter == "sobel" else (1,) for other in range(len(shape))]
+    for cell in product(*columns):
+        weights = [weights[:, column] for (_, weights), column in zip(stencils, cell, strict=True)]
+        yield tuple(reads[:, column] for (reads, _), column in zip(stencils, cell, strict=True)), torch.stack(weights).prod(0)
+
+
+def jacobian_at(
+    grid: Tensor, indices: Int[Tensor, "points axes"], filter: str = "central", border: str = "one_sided"
+) -> Float[Tensor, "points channels axes"]:
+    """The jacobian of a sampled grid at some of its samples.
+
+    `central` is (-1, 0, 1)/2 along each axis; `sobel` also smooths by (1, 2, 1)/4 across it. With border=replicate they
+    equal kornia's normalised `diff` and `sobel`.
+
+    Shapes: grid (*shape, channels) of any number type, indices (points, axes) -> (points, channels, axes).
+    Units:  grid value per grid step.
+    Source: Yuan et al., Sobolev Training for Implicit Neural Representations with Approximated Image Derivatives
+            (ECCV 2022), section 3.
+    """
+    check(filter, border)
+    jacobian = torch.zeros(len(indices), grid.shape[-1], indices.shape[1], device=grid.device)
+    for axis in range(indices.shape[1]):
+        for reads, weight in cells(indices, grid.shape[:-1], axis, filter, border):
+            jacobian[..., axis] += weight[:, None] * grid[reads]
+    return jacobian
+
+
+def footprint(
+    shape: Sequence[int], indices: Int[Tensor, "points axes"], filter: str = "central", border: str = "one_sided"
+) -> Bool[Tensor, "*shape"]:
+    """Which samples of a grid are read by the values and the filters at some of its samples."""
+    check(filter, border)
+    read = torch.zeros(tuple(shape), dtype=torch.bool)
+    read[tuple(indices.T)] = True
+    for axis in range(len(shape)):
+        for reads, weight in cells(indices, shape, axis, filter, border):
+            read[tuple(read_axis[weight != 0] for read_axis in reads)] = True
+    return read

@@ -1,0 +1,87 @@
+"""Distances between a prediction and its target, with their reduction spelled out."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from inr.distributed import global_sum, ranks
+from inr.errors import InputError
+
+CHANNEL_AXES = {"value": 1, "jacobian": 2}
+
+
+def weighted_mean(error: Tensor, weights: Tensor | None) -> Tensor:
+    """sum(w e) / sum(w) over signals and points; over all processes together once gradients are averaged.
+
+    Shapes: error and weights (signals, points); no weights means all one, no weight at all gives zero.
+    """
+    weights = torch.ones_like(error) if weights is None else weights.expand_as(error)
+    mass = global_sum(weights.sum()).clamp_min(torch.finfo(error.dtype).tiny)
+    return (weights * error).sum() * ranks() / mass
+
+
+class Term:
+    """One named term of the supervision: reads a quantity of a part, compares, reduces, weighs.
+
+    `reduction="mean"` averages over channels (and axes), `"sum_axes"` sums over them; both average over points.
+    `axes` selects columns of the jacobian. `target=None` is for a term that needs no data.
+
+    Shapes: prediction and target (signals, points, channels[, axes]).
+    Raises: InputError for an unknown quantity or reduction, a negative weight, or shapes that differ.
+    """
+
+    def __init__(
+        self,
+        on: str = "data",
+        quantity: str = "value",
+        weight: float = 1.0,
+        reduction: str = "mean",
+        axes: Sequence[int] | None = None,
+        target: str | None = "data",
+    ) -> None:
+        if quantity not in CHANNEL_AXES:
+            raise InputError(f"A term reads one of {', '.join(CHANNEL_AXES)}, got quantity={quantity}.")
+        if reduction not in ("mean", "sum_axes"):
+            raise InputError(f"reduction must be mean or sum_axes, got reduction={reduction}.")
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"The weight of a term must be finite and not negative, got weight={weight}.")
+        if axes is not None and quantity != "jacobian":
+            raise InputError(f"axes selects columns of the jacobian; a {quantity} has none, got axes={list(axes)}.")
+        self.on, self.quantity, self.weight, self.reduction, self.target = on, quantity, weight, reduction, target
+        self.axes = None if axes is None else list(axes)
+
+    def error(self, difference: Tensor) -> Tensor:
+        """The error of each entry."""
+        raise NotImplementedError(f"{type(self).__name__} must define error(difference).")
+
+    def __call__(self, prediction: Tensor, target: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+        """The weighted term, a scalar."""
+        if target is not None and prediction.shape != target.shape:
+            raise InputError(
+                f"{self.quantity}: prediction {tuple(prediction.shape)} and target {tuple(target.shape)} must have equal"
+                " shapes; no broadcasting."
+            )
+        difference = prediction if target is None else prediction - target
+        if self.axes is not None:
+            difference = difference[..., self.axes]
+        over = tuple(range(-CHANNEL_AXES[self.quantity], 0))
+        error = self.error(difference)
+        error = error.mean(over) if self.reduction == "mean" else error.sum(over)
+        return self.weight * weighted_mean(error, weights)
+
+
+class SquaredError(Term):
+    """(prediction - target)^2."""
+
+    def error(self, difference: Tensor) -> Tensor:
+        """The squared difference."""
+        return difference.square()
+
+
+class AbsoluteError(Term):
+    """|prediction - target|."""
+
+    def error(self, difference: Tensor) -> Tensor:
+        """The absolute difference."""
+        return difference.abs()

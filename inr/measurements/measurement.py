@@ -1,0 +1,44 @@
+"""What every sensor model has in common."""
+
+import copy
+from typing import Any, NamedTuple, Self
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Samples(NamedTuple):
+    """Where the field is evaluated for an observation, and what is needed to sum the values up.
+
+    Shapes: points (1|signals, points, *samples, dims); quadrature: tensors such as distances or step lengths.
+    """
+
+    points: Tensor
+    quadrature: tuple[Tensor, ...] = ()
+
+
+class Measurement(nn.Module):
+    """Turns a field into what a sensor observes: `integrate(field(locate(coordinates)))`.
+
+    Both halves are plain, deterministic functions of tensors, so tangents pass through them by `torch.func.jvp`.
+    Shapes: coordinates (1|signals, points, axes) -> observations (signals, points, channels).
+    Units:  coordinates in steps of the sensor's index; `locate` alone converts to the field's [-1, 1].
+    """
+
+    context: dict[str, Any] = {}
+
+    def within(self, **context: Any) -> Self:
+        """This measurement bound to a batch's context (poses, views, jitter, noise), read back from `self.context`."""
+        if not context:
+            return self
+        bound = copy.copy(self)
+        bound.context = context
+        return bound
+
+    def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> Samples:
+        """Points of the field that an observation at these coordinates depends on."""
+        raise NotImplementedError(f"{type(self).__name__} must say where it looks: define locate(coordinates).")
+
+    def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
+        """Observations from the field's values at the located points."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it sees: define integrate(values, quadrature).")

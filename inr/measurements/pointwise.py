@@ -1,0 +1,45 @@
+"""The sensor that sees the field itself: pixels, sound samples, distances."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inr.errors import InputError
+from inr.measurements.measurement import Measurement, Samples
+
+
+class Pointwise(Measurement):
+    """Observe the field at the coordinate: sample 0 .. n-1 of each axis lies at linspace(-1, 1, n).
+
+    `aspect="stretch"` maps every axis to the whole of [-1, 1]; `aspect="keep"` scales all axes by the longest one, so
+    that a pixel stays square and the shorter axes are centred.
+
+    Shapes: coordinates (1|signals, points, axes) -> observations (signals, points, channels).
+    Units:  coordinates in samples of the full grid of the given shape; observations are the field's values.
+    Raises: InputError for an unknown aspect or an empty axis.
+    """
+
+    scale: Tensor
+    centre: Tensor
+
+    def __init__(self, shape: Sequence[int], aspect: str = "stretch") -> None:
+        super().__init__()
+        if aspect not in ("stretch", "keep"):
+            raise InputError(f"aspect must be stretch or keep, got aspect={aspect}.")
+        if not shape or min(shape) < 1:
+            raise InputError(f"A grid needs at least one sample along every axis, got shape={list(shape)}.")
+        spans = [max(samples - 1, 1) for samples in shape]
+        if aspect == "keep":
+            spans = [max(spans)] * len(spans)
+        self.register_buffer("scale", torch.tensor([2 / span for span in spans]), persistent=False)
+        self.register_buffer("centre", torch.tensor([(samples - 1) / 2 for samples in shape]), persistent=False)
+
+    def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> Samples:
+        """The point of the field that lies under each coordinate."""
+        return Samples((coordinates - self.centre.to(coordinates)) * self.scale.to(coordinates))
+
+    def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
+        """The values themselves."""
+        return values

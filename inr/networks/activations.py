@@ -1,0 +1,193 @@
+"""Nonlinearities: value, slope, and the initialisation published with each."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from inr.errors import InputError
+from inr.networks.linear import ComplexLinear, Linear, at_least_float32
+
+
+def positive(**options: float) -> None:
+    """Refuse options that must be above zero and are not."""
+    for name, value in options.items():
+        if not value > 0:
+            raise InputError(f"{name} must be positive, got {name}={value}.")
+
+
+class Activation(nn.Module):
+    """An elementwise nonlinearity: subclasses give `forward` and `value_and_slope`, and initialise their layers.
+
+    Shapes: z (..., features) -> value and slope of the same shape; tangents dz (axes, ..., features).
+    Phases are computed in float32 under autocast; results come back in the precision of z.
+    """
+
+    def forward(self, z: Float[Tensor, "*batch features"]) -> Tensor:
+        """The nonlinearity's value."""
+        return self.value_and_slope(z)[0]
+
+    def value_and_slope(self, z: Float[Tensor, "*batch features"]) -> tuple[Tensor, Tensor]:
+        """The value and the derivative, sharing what they have in common."""
+        raise NotImplementedError(f"{type(self).__name__} must define value_and_slope(z).")
+
+    def pushforward(self, z: Tensor, dz: Tensor) -> tuple[Tensor, Tensor]:
+        """Value, and slope times each tangent."""
+        value, slope = self.value_and_slope(z)
+        return value, slope * dz
+
+    def layer(self, in_features: int, out_features: int, position: str) -> nn.Module:
+        """The linear layer that feeds this activation; position is `first`, `hidden` or `last` (which feeds none)."""
+        linear = Linear(in_features, out_features, exact=position != "hidden")
+        with torch.no_grad():
+            self.initialise(linear, position)
+        return linear
+
+    def initialise(self, linear: Linear, position: str) -> None:
+        """Overwrite the layer's weights as published; torch's default (uniform in +-1/sqrt(in)) stays otherwise."""
+
+
+class Sine(Activation):
+    """sin(omega z).
+
+    Initialisation: first layer U(+-1/in), the others U(+-sqrt(6/in)/omega), the last too.
+    Raises: InputError unless omega is positive.
+    Source: Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions (2020), section 3.2.
+    """
+
+    def __init__(self, omega: float = 30.0) -> None:
+        super().__init__()
+        positive(omega=omega)
+        self.omega = omega
+
+    def forward(self, z: Tensor) -> Tensor:
+        """sin(omega z)."""
+        return (self.omega * at_least_float32(z)).sin().to(z.dtype)
+
+    def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """sin(omega z) and omega cos(omega z)."""
+        phase = self.omega * at_least_float32(z)
+        return phase.sin().to(z.dtype), (self.omega * phase.cos()).to(z.dtype)
+
+    def initialise(self, linear: Linear, position: str) -> None:
+        """Keep the distribution of phases the same from layer to layer."""
+        first = position == "first"
+        bound = 1 / linear.in_features if first else math.sqrt(6 / linear.in_features) / self.omega
+        linear.weight.uniform_(-bound, bound)
+
+
+class Finer(Sine):
+    """sin(omega (|z| + 1) z): the local frequency grows with |z|, so the bias chooses a band.
+
+    Initialisation: as sine; the first layer's bias U(+-first_bias), torch's default if None.
+    Source: Liu et al., FINER: Flexible Spectral-bias Tuning in INRs by Variable-periodic Activation Functions
+            (CVPR 2024), equations 5 to 8. The derivative of |z| + 1 is kept here.
+    """
+
+    def __init__(self, omega: float = 30.0, first_bias: float | None = 1.0) -> None:
+        super().__init__(omega)
+        self.first_bias = first_bias
+
+    def forward(self, z: Tensor) -> Tensor:
+        """sin(omega (|z| + 1) z)."""
+        x = at_least_float32(z)
+        return (self.omega * (x.abs() + 1) * x).sin().to(z.dtype)
+
+    def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """sin(omega (|z| + 1) z) and omega (2 |z| + 1) cos(omega (|z| + 1) z)."""
+        x = at_least_float32(z)
+        size = x.abs()
+        phase = self.omega * (size + 1) * x
+        return phase.sin().to(z.dtype), (self.omega * (2 * size + 1) * phase.cos()).to(z.dtype)
+
+    def initialise(self, linear: Linear, position: str) -> None:
+        """Weights as sine; biases of the first layer spread over the bands."""
+        super().initialise(linear, position)
+        if position == "first" and self.first_bias is not None:
+            linear.bias.uniform_(-self.first_bias, self.first_bias)
+
+
+class ReLU(Activation):
+    """max(z, 0).
+
+    Initialisation: weights N(0, 2/in) (He et al. 2015), with `normal=False` torch's default.
+    Source: the ReLU baselines of Sitzmann et al. (2020) and of Sobolev training for INRs (ECCV 2022).
+    """
+
+    def __init__(self, normal: bool = True) -> None:
+        super().__init__()
+        self.normal = normal
+
+    def forward(self, z: Tensor) -> Tensor:
+        """max(z, 0)."""
+        return z.relu()
+
+    def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """max(z, 0) and the unit step."""
+        return z.relu(), (z > 0).to(z.dtype)
+
+    def initialise(self, linear: Linear, position: str) -> None:
+        """Kaiming-normal weights."""
+        if self.normal:
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+
+
+class Gauss(Activation):
+    """exp(-(z / sigma)^2 / 2).
+
+    Initialisation: torch's default.
+    Raises: InputError unless sigma is positive.
+    Source: Ramasinghe and Lucey, Beyond Periodicity (ECCV 2022), table 1.
+    """
+
+    def __init__(self, sigma: float = 0.1) -> None:
+        super().__init__()
+        positive(sigma=sigma)
+        self.rate = sigma**-2
+
+    def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """exp(-(z / sigma)^2 / 2) and -z / sigma^2 times it."""
+        x = at_least_float32(z)
+        value = (-0.5 * self.rate * x.square()).exp()
+        return value.to(z.dtype), (-self.rate * x * value).to(z.dtype)
+
+
+class Gabor(Activation):
+    """exp(i omega z - |sigma z|^2) of complex z, a wavelet; features are laid out as [real | imaginary].
+
+    Initialisation: `ComplexLinear`. Neither part is a function of its own argument alone, so the pushforward is written out.
+    Raises: InputError unless omega and sigma are positive.
+    Source: Saragadam et al., WIRE: Wavelet Implicit Neural Representations (CVPR 2023), equation 2.
+    """
+
+    def __init__(self, omega: float = 10.0, sigma: float = 10.0) -> None:
+        super().__init__()
+        positive(omega=omega, sigma=sigma)
+        self.omega, self.rate = omega, sigma**2
+
+    def parts(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Real and imaginary part of z and of the wavelet, in float32 at least."""
+        a, b = at_least_float32(z).chunk(2, -1)
+        size = (-self.omega * b - self.rate * (a.square() + b.square())).exp()
+        phase = self.omega * a
+        return a, b, size * phase.cos(), size * phase.sin()
+
+    def forward(self, z: Tensor) -> Tensor:
+        """[real | imaginary] part of the wavelet."""
+        _, _, real, imaginary = self.parts(z)
+        return torch.cat([real, imaginary], -1).to(z.dtype)
+
+    def pushforward(self, z: Tensor, dz: Tensor) -> tuple[Tensor, Tensor]:
+        """The wavelet, and its real differential: d log|w| = -omega db - 2 sigma^2 (a da + b db), d arg w = omega da."""
+        a, b, real, imaginary = self.parts(z)
+        da, db = at_least_float32(dz).chunk(2, -1)
+        growth = -self.omega * db - 2 * self.rate * (a * da + b * db)
+        turn = self.omega * da
+        value = torch.cat([real, imaginary], -1)
+        tangent = torch.cat([real * growth - imaginary * turn, imaginary * growth + real * turn], -1)
+        return value.to(z.dtype), tangent.to(z.dtype)
+
+    def layer(self, in_features: int, out_features: int, position: str) -> nn.Module:
+        """A complex linear layer, real at both ends."""
+        return ComplexLinear(in_features, out_features, position)

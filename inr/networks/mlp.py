@@ -1,0 +1,55 @@
+"""The multilayer perceptron that stands behind every single-signal model."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from inr.errors import InputError
+from inr.field import Field, Signals
+from inr.networks.activations import Activation
+from inr.networks.linear import Chain
+
+
+class MLP(nn.Module):
+    """encoding -> hidden_layers x (linear, activation) -> linear: a field for one signal.
+
+    `input_scale` stretches the points before anything else sees them.
+
+    Shapes: points (..., in_features) in [-1, 1] -> values (..., out_features).
+    Raises: InputError for a width or depth below 1, and for more than one signal.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        activation: Activation,
+        encoding: nn.Module | None = None,
+        hidden_features: int = 256,
+        hidden_layers: int = 4,
+        input_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if hidden_features < 1 or hidden_layers < 1:
+            raise InputError(f"A network needs hidden_features and hidden_layers >= 1, got {hidden_features}, {hidden_layers}.")
+        self.input_scale = input_scale
+        features: int = in_features if encoding is None else encoding.out_features  # type: ignore[assignment]
+        modules = [] if encoding is None else [encoding]
+        for index in range(hidden_layers):
+            position = "hidden" if index else "first"
+            modules += [activation.layer(features, hidden_features, position), activation]
+            features = hidden_features
+        self.layers = Chain(*modules, activation.layer(features, out_features, "last"))
+
+    def forward(self, points: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch channels"]:
+        """Values at the points."""
+        return self.layers(self.input_scale * points)
+
+    def pushforward(self, points: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Values at the points, and their derivatives along the tangents (axes, ..., in_features)."""
+        return self.layers.pushforward(self.input_scale * points, self.input_scale * tangents)
+
+    def field(self, signals: Signals) -> Field:
+        """The field of the one signal."""
+        if len(signals.index) != 1:
+            raise InputError(f"This network represents one signal, got {len(signals.index)}; use model=nid_moe for many.")
+        return Field(self)

@@ -1,0 +1,54 @@
+"""Positional encoding: octaves of sines and cosines of the coordinates."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from inr.errors import InputError
+
+
+def nyquist_bands(training_shape: Sequence[int]) -> int:
+    """Octaves that samples this far apart can support: floor(log2(samples / 4)) of the shortest axis.
+
+    Source: Sobolev training for INRs (ECCV 2022), after Sitzmann et al. (2020).
+    """
+    return max(int(math.log2(max(min(training_shape), 4) / 4)), 1)
+
+
+class PositionalEncoding(nn.Module):
+    """The coordinates, followed by sin(2^i pi x) and cos(2^i pi x) for i = 0 .. bands - 1.
+
+    `bands=None` follows from the training grid by `nyquist_bands`.
+
+    Shapes: (..., in_features) -> (..., in_features (1 + 2 bands)).
+    Raises: InputError if neither bands nor the training grid's shape is given, or bands < 1.
+    Source: Mildenhall et al., NeRF (ECCV 2020), equation 4.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, in_features: int, bands: int | None = None, training_shape: Sequence[int] | None = None) -> None:
+        super().__init__()
+        if bands is None:
+            if training_shape is None:
+                raise InputError("A positional encoding needs bands, or the training_shape to derive them from; got neither.")
+            bands = nyquist_bands(training_shape)
+        if bands < 1:
+            raise InputError(f"A positional encoding needs at least one octave, got bands={bands}.")
+        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(bands), persistent=False)
+        self.out_features = in_features * (1 + 2 * bands)
+
+    def forward(self, x: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch features"]:
+        """The encoded coordinates."""
+        phase = (x[..., None] * self.frequencies.to(x)).flatten(-2)
+        return torch.cat([x, phase.sin(), phase.cos()], -1)
+
+    def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoded coordinates and their tangents."""
+        phase = (x[..., None] * self.frequencies.to(x)).flatten(-2)
+        turn = (dx[..., None] * self.frequencies.to(x)).flatten(-2)
+        sine, cosine = phase.sin(), phase.cos()
+        return torch.cat([x, sine, cosine], -1), torch.cat([dx, cosine * turn, -sine * turn], -1)

@@ -1,0 +1,53 @@
+"""Which quantities of which part are compared with the data."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from inr.errors import InputError
+from inr.losses import Term
+
+
+class Part(Protocol):
+    """What a term reads of a part of the batch."""
+
+    targets: dict[str, Tensor]
+    weights: dict[str, Tensor]
+
+
+class Supervision:
+    """Named terms; each reads one quantity (value or jacobian) of one part of the batch and carries one weight.
+
+    Raises: InputError without terms, if a part is missing, or if it has no target that a term needs.
+    """
+
+    def __init__(self, terms: Mapping[str, Term]) -> None:
+        if not terms:
+            raise InputError("Supervision needs at least one term, got none.")
+        self.terms = dict(terms)
+
+    def quantities(self, part: str) -> frozenset[str]:
+        """What has to be predicted for this part."""
+        return frozenset(term.quantity for term in self.terms.values() if term.on == part)
+
+    def fixes_constant(self, part: str = "data") -> bool:
+        """Whether the terms determine the signal, or only up to a constant per channel."""
+        terms = [term for term in self.terms.values() if term.on == part and term.weight > 0 and term.target]
+        return any(term.quantity == "value" for term in terms)
+
+    def __call__(self, predictions: Mapping[str, dict[str, Tensor]], parts: Mapping[str, Part]) -> dict[str, Tensor]:
+        """The weighted terms by name, each a scalar."""
+        return {name: self.evaluate(name, term, predictions, parts) for name, term in self.terms.items()}
+
+    def evaluate(
+        self, name: str, term: Term, predictions: Mapping[str, dict[str, Tensor]], parts: Mapping[str, Part]
+    ) -> Tensor:
+        """One term."""
+        if term.on not in parts:
+            raise InputError(f"Term {name} reads the part {term.on}; this data has {', '.join(parts)}.")
+        part, prediction = parts[term.on], predictions[term.on][term.quantity]
+        if term.target is not None and term.quantity not in part.targets:
+            raise InputError(f"Term {name} needs a target {term.quantity}; part {term.on} has {', '.join(part.targets)}.")
+        target = part.targets[term.quantity] if term.target is not None else None
+        return term(prediction, target, part.weights.get(term.quantity))

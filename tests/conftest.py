@@ -1,0 +1,6 @@
+"""Shape annotations of `inr` are checked at run time in every test."""
+
+import jaxtyping
+
+with jaxtyping.install_import_hook("inr", "beartype.beartype"):
+    import inr  # noqa: F401

@@ -1,0 +1,142 @@
+import pytest
+import torch
+from signals import MODELS, network
+from torch.testing import assert_close
+
+from inr.derivatives import linearise, observe_at, value_and_jacobian
+from inr.field import Field, Signals
+from inr.measurements.pointwise import Pointwise
+
+ONE = Signals(torch.zeros(1, dtype=torch.long))
+SHAPE = (12, 9)
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def coordinates(points: int = 7) -> torch.Tensor:
+    return torch.rand(1, points, 2) * (torch.tensor(SHAPE) - 1)
+
+
+def double_backward(measurement, field, at):
+    """The jacobian by reverse mode, one backward pass per channel."""
+    at = at.clone().requires_grad_()
+    value = measurement.integrate(field(measurement.locate(at).points), ())
+    rows = [torch.autograd.grad(value[..., c].sum(), at, create_graph=True)[0] for c in range(value.shape[-1])]
+    return value, torch.stack(rows, -2)
+
+
+def loss(value, jacobian):
+    return (value - 0.3).square().mean() + (jacobian - 0.1).square().sum((-1, -2)).mean()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_forward_equals_reverse_equals_central_differences(model):
+    field, beam, at = network(model).field(ONE), Pointwise(SHAPE), coordinates()
+    value, jacobian = value_and_jacobian(beam, field, at)
+    reverse_value, reverse = double_backward(beam, field, at)
+    assert value.shape == (1, 7, 3)
+    assert jacobian.shape == (1, 7, 3, 2)
+    assert_close(value, reverse_value)
+    assert_close(jacobian, reverse, rtol=1e-10, atol=1e-10)
+    step = 1e-5
+    for axis in range(2):
+        shift = step * torch.eye(2)[axis]
+        ahead, behind = (observe_at(beam, field, at + sign * shift, {"value"})["value"] for sign in (1, -1))
+        assert_close((ahead - behind) / (2 * step), jacobian[..., axis], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_layer_pushes_tangents_as_jacrev_does(model):
+    model, x = network(model), torch.rand(1, 5, 2)
+    tangents = torch.eye(2)[:, None, None].expand(2, 1, 5, 2)
+    for module in model.layers:
+        value, derivatives = module.pushforward(x, tangents)
+        jacobian = torch.func.vmap(torch.func.jacrev(module))(x[0])
+        assert_close(value, module(x))
+        assert_close(derivatives[:, 0], torch.einsum("pcd,kpd->kpc", jacobian, tangents[:, 0]), rtol=1e-10, atol=1e-10)
+        x, tangents = value.detach(), derivatives.detach()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("model", MODELS)
+def test_parameter_gradients_of_a_jacobian_loss_equal_those_of_double_backward(model, dtype, tolerance):
+    model, at = network(model).to(dtype), coordinates().to(dtype)
+    gradients = []
+    for evaluate in (value_and_jacobian, double_backward):
+        model.zero_grad()
+        loss(*evaluate(Pointwise(SHAPE), model.field(ONE), at)).backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    assert len(gradients[0]) == len(gradients[1])
+    for forward, reverse in zip(*gradients, strict=True):
+        assert (forward - reverse).norm() <= tolerance * reverse.norm()
+
+
+def test_foreign_modules_get_the_default_rule():
+    field = Field(torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)))
+    at = coordinates()
+    assert_close(value_and_jacobian(Pointwise(SHAPE), field, at)[1], double_backward(Pointwise(SHAPE), field, at)[1])
+
+
+def test_the_analytic_rule_equals_the_default_rule():
+    model, x, dx = network("wire"), torch.rand(4, 2), torch.rand(3, 4, 2)
+    for ours, default in zip(model.pushforward(x, dx), linearise(model, (x,), (dx,)), strict=True):
+        assert_close(ours, default)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_each_row_depends_on_its_own_coordinate(model):
+    field, at = network(model).field(ONE), coordinates()
+    moved = at.clone()
+    moved[0, 3] += 1
+    before, after = (value_and_jacobian(Pointwise(SHAPE), field, x)[1] for x in (at, moved))
+    changed = (before != after).flatten(2).any(-1)[0]
+    assert changed.nonzero().flatten().tolist() == [3]
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.enable_grad])
+def test_derivatives_do_not_need_grad_mode(context):
+    field, at = network("sine").field(ONE), coordinates()
+    expected = double_backward(Pointwise(SHAPE), field, at)[1]
+    with context():
+        assert_close(value_and_jacobian(Pointwise(SHAPE), field, at)[1], expected)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_bf16_keeps_values_and_derivatives_within_its_precision(model):
+    torch.manual_seed(1)
+    model, at = network(model, hidden_features=64).float(), coordinates(64).float()
+    exact = value_and_jacobian(Pointwise(SHAPE), model.field(ONE), at)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = value_and_jacobian(Pointwise(SHAPE), model.field(ONE), at)
+    for precise, approximate in zip(exact, rough, strict=True):
+        assert approximate.dtype == torch.float32
+        assert (precise - approximate).norm() < 0.1 * precise.norm()
+        assert not torch.equal(precise, approximate)
+
+
+def test_shared_points_equal_the_same_points_repeated():
+    codes = torch.rand(4, 1, 3)
+    shared = Field(lambda points: points.sin().sum(-1, keepdim=True) * codes)
+    at = coordinates()
+    value, jacobian = value_and_jacobian(Pointwise(SHAPE), shared, at)
+    repeated_value, repeated_jacobian = value_and_jacobian(Pointwise(SHAPE), shared, at.expand(4, -1, -1))
+    assert value.shape == (4, 7, 3)
+    assert_close(value, repeated_value)
+    assert_close(jacobian, repeated_jacobian)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_compiled_functions_equal_eager_ones(model):
+    model, at = network(model, hidden_layers=2), coordinates()
+    expected = value_and_jacobian(Pointwise(SHAPE), model.field(ONE), at)
+    model.forward, model.pushforward = (
+        torch.compile(function, backend="aot_eager") for function in (model.forward, model.pushforward)
+    )
+    assert_close(value_and_jacobian(Pointwise(SHAPE), model.field(ONE), at), expected)
+    assert_close(model.field(ONE)(Pointwise(SHAPE).locate(at).points), expected[0])
