@@ -1,1 +1,65 @@
-import sys
+"""Fit coordinate networks: compose, seed, instantiate, fit, test."""
+
+import logging
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+import conf.hooks  # noqa: F401  registers the resolver of run folders
+from conf.cli import command, job
+
+
+def run(cfg: DictConfig) -> dict[str, float]:
+    """One run, from its options to its files; the figures of the final test."""
+    import lightning as L
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.utils import instantiate
+
+    from conf.compose import instantiate_data, resume
+    from inr.runs import checkpoint_of
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    checkpoint = checkpoint_of(cfg.ckpt_path) if cfg.ckpt_path else None
+    if checkpoint is not None:
+        cfg = resume(cfg, HydraConfig.get().overrides.task)
+    data = instantiate_data(cfg)
+    L.seed_everything(cfg.seed, verbose=False)
+    task = instantiate(
+        cfg.task,
+        network=instantiate(cfg.model),
+        supervision=instantiate(cfg.supervision),
+        optimizer=instantiate(cfg.optimizer),
+        schedule=instantiate(cfg.scheduler),
+        compile=cfg.compile,
+    )
+    task.given = OmegaConf.to_container(cfg, resolve=False)
+    task.config = OmegaConf.to_container(cfg, resolve=True)
+    callbacks = [*instantiate(cfg.callbacks).values(), *instantiate(cfg.regime.callbacks).values()]
+    loggers = list(instantiate(cfg.logger).values())
+    trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+    try:
+        if cfg.train:
+            trainer.fit(task, data, ckpt_path=checkpoint)
+        (figures,) = trainer.test(task, data, ckpt_path=None if cfg.train else checkpoint, verbose=False)
+    finally:
+        close(loggers)
+    return dict(figures)
+
+
+def close(loggers: list[Any]) -> None:
+    """End what a logger holds open, so that the next job of a sweep starts its own."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
+def main() -> None:
+    """The command line."""
+    command(hydra.main("conf", "train", version_base="1.3")(job(run)))
+
+
+if __name__ == "__main__":
+    main()

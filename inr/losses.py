@@ -33,7 +33,7 @@ class Term:
 
     def __init__(
         self,
-        on: str = "data",
+        part: str = "data",
         quantity: str = "value",
         weight: float = 1.0,
         reduction: str = "mean",
@@ -48,7 +48,7 @@ class Term:
             raise InputError(f"The weight of a term must be finite and not negative, got weight={weight}.")
         if axes is not None and quantity != "jacobian":
             raise InputError(f"axes selects columns of the jacobian; a {quantity} has none, got axes={list(axes)}.")
-        self.on, self.quantity, self.weight, self.reduction, self.target = on, quantity, weight, reduction, target
+        self.part, self.quantity, self.weight, self.reduction, self.target = part, quantity, weight, reduction, target
         self.axes = None if axes is None else list(axes)
 
     def error(self, difference: Tensor) -> Tensor:

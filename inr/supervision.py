@@ -29,11 +29,11 @@ class Supervision:
 
     def quantities(self, part: str) -> frozenset[str]:
         """What has to be predicted for this part."""
-        return frozenset(term.quantity for term in self.terms.values() if term.on == part)
+        return frozenset(term.quantity for term in self.terms.values() if term.part == part)
 
     def fixes_constant(self, part: str = "data") -> bool:
         """Whether the terms determine the signal, or only up to a constant per channel."""
-        terms = [term for term in self.terms.values() if term.on == part and term.weight > 0 and term.target]
+        terms = [term for term in self.terms.values() if term.part == part and term.weight > 0 and term.target]
         return any(term.quantity == "value" for term in terms)
 
     def __call__(self, predictions: Mapping[str, dict[str, Tensor]], parts: Mapping[str, Part]) -> dict[str, Tensor]:
@@ -44,10 +44,10 @@ class Supervision:
         self, name: str, term: Term, predictions: Mapping[str, dict[str, Tensor]], parts: Mapping[str, Part]
     ) -> Tensor:
         """One term."""
-        if term.on not in parts:
-            raise InputError(f"Term {name} reads the part {term.on}; this data has {', '.join(parts)}.")
-        part, prediction = parts[term.on], predictions[term.on][term.quantity]
+        if term.part not in parts:
+            raise InputError(f"Term {name} reads the part {term.part}; this data has {', '.join(parts)}.")
+        part, prediction = parts[term.part], predictions[term.part][term.quantity]
         if term.target is not None and term.quantity not in part.targets:
-            raise InputError(f"Term {name} needs a target {term.quantity}; part {term.on} has {', '.join(part.targets)}.")
+            raise InputError(f"Term {name} needs a target {term.quantity}; part {term.part} has {', '.join(part.targets)}.")
         target = part.targets[term.quantity] if term.target is not None else None
         return term(prediction, target, part.weights.get(term.quantity))

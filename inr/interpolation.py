@@ -1,0 +1,61 @@
+"""Classical reconstructions of a grid from every factor-th sample: what a network has to beat."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.interpolate import CubicHermiteSpline, interp1d, make_interp_spline
+
+Along = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+
+
+def nearest(knots: np.ndarray, samples: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+    """The nearest sample."""
+    return interp1d(knots, samples, kind="nearest", axis=axis)(positions)
+
+
+def linear(knots: np.ndarray, samples: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+    """Straight lines between samples."""
+    return interp1d(knots, samples, kind="linear", axis=axis)(positions)
+
+
+def cubic(knots: np.ndarray, samples: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+    """Cubic convolution: slopes from central differences of the samples (Keys 1981, a = -1/2)."""
+    slopes = np.gradient(samples, knots, axis=axis)
+    return CubicHermiteSpline(knots, samples, slopes, axis=axis)(positions)
+
+
+def spline(knots: np.ndarray, samples: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+    """The cubic spline with not-a-knot ends."""
+    return make_interp_spline(knots, samples, k=min(3, len(knots) - 1), axis=axis)(positions)
+
+
+def grids(shape: Sequence[int], factor: int, offset: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Knots and positions of each axis; positions beyond the outer knots take the value there."""
+    knots = [np.arange(offset, size, factor) for size in shape]
+    return [(knot, np.arange(size).clip(knot[0], knot[-1])) for knot, size in zip(knots, shape, strict=True)]
+
+
+def interpolate(samples: np.ndarray, shape: Sequence[int], factor: int, offset: int, along: Along) -> np.ndarray:
+    """Every sample of the full grid from the coarse ones, one axis after the other, at the same positions.
+
+    Shapes: samples (*coarse, channels) -> (*shape, channels).
+    """
+    for axis, (knots, positions) in enumerate(grids(shape, factor, offset)):
+        samples = along(knots, samples, positions, axis)
+    return samples
+
+
+def hermite(samples: np.ndarray, jacobian: np.ndarray, shape: Sequence[int], factor: int, offset: int) -> np.ndarray:
+    """Every sample of the full grid from the coarse values and derivatives (cubic, in two axes bicubic).
+
+    Slopes across an axis that is interpolated first are carried along with it; their own slopes, the mixed derivatives,
+    come from central differences.
+
+    Shapes: samples (*coarse, channels), jacobian (*coarse, channels, axes) per step of the full grid -> (*shape, channels).
+    """
+    slopes = list(np.moveaxis(jacobian, -1, 0))
+    for axis, (knots, positions) in enumerate(grids(shape, factor, offset)):
+        samples = CubicHermiteSpline(knots, samples, slopes[axis], axis=axis)(positions)
+        for later in range(axis + 1, len(shape)):
+            slopes[later] = cubic(knots, slopes[later], positions, axis)
+    return samples

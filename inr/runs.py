@@ -1,0 +1,110 @@
+"""Take a finished run back into Python: no Hydra, no Lightning."""
+
+import importlib
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from inr.errors import InputError
+from inr.fitted import FittedField
+
+TENSORS, DESCRIPTION = "field.safetensors", "field.json"
+
+
+def build(config: Any, **extra: Any) -> Any:
+    """What a plain config describes: every `_target_` is called with the other entries.
+
+    Only names inside this package are called, so a checkpoint of unknown origin cannot run anything else.
+    Raises: InputError for any other target.
+    """
+    if isinstance(config, list):
+        return [build(entry) for entry in config]
+    if not isinstance(config, Mapping):
+        return config
+    arguments = {name: build(entry) for name, entry in config.items() if not name.startswith("_")} | extra
+    if "_target_" not in config:
+        return arguments
+    module, _, name = config["_target_"].rpartition(".")
+    if not module.startswith("inr."):
+        raise InputError(f"A saved field is built from classes of inr alone, got {config['_target_']}.")
+    return getattr(importlib.import_module(module), name)(**arguments)
+
+
+def checkpoint_of(run: str | Path) -> Path:
+    """The checkpoint file that a run folder or a checkpoint path means.
+
+    Raises: InputError if there is none, with the layout that was expected.
+    """
+    path = Path(run).expanduser()
+    file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"A run is a folder with checkpoints/last.ckpt, or a .ckpt file; {run} is neither.")
+    return file
+
+
+def read_checkpoint(run: str | Path) -> dict[str, Any]:
+    """The contents of a run's checkpoint: tensors and plain containers only.
+
+    Raises: InputError if it cannot be read or was not written by this project.
+    """
+    file = checkpoint_of(run)
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{file} must be a whole checkpoint of tensors and plain options: {str(error).splitlines()[0]}") from error
+    if not isinstance(checkpoint, dict) or "config" not in checkpoint:
+        raise InputError(f"{file} must be a checkpoint of this project: it carries no options (config).")
+    return checkpoint
+
+
+def assemble(description: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path) -> FittedField:
+    """A fitted field from its description and its tensors."""
+    network, measurement = build(description["model"]), build(description["measurement"])
+    try:
+        network.load_state_dict({name: tensor for name, tensor in tensors.items() if name != "constant"})
+    except RuntimeError as error:
+        raise InputError(f"{source} does not fit its own model: {str(error).splitlines()[-1].strip()}") from error
+    return FittedField(network.eval(), measurement, **description["units"], constant=tensors.get("constant"), config=dict(description))
+
+
+def describe(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a field needs of a checkpoint: plain description and tensors."""
+    config, units = checkpoint["config"], checkpoint["units"]
+    description = {
+        "model": config["model"],
+        "measurement": config["task"]["measurements"]["data"],
+        "units": {"axes": config["data"]["in_features"], **{name: units[name] for name in ("scale", "offset", "unit")}},
+        "shape": config["data"]["shape"],
+    }
+    state = checkpoint["state_dict"]
+    tensors = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+    return description, tensors | {"constant": state["constant"]}
+
+
+def load(run: str | Path) -> FittedField:
+    """The field of a run folder, a checkpoint file, or an exported `field.safetensors`, callable at sensor coordinates.
+
+    Units:  coordinates in steps of the sensor's index, values as in the file that was fitted (see `unit` of the result).
+    Raises: InputError if the path holds no such thing.
+    """
+    path = Path(run).expanduser()
+    if path.suffix != ".safetensors":
+        return assemble(*describe(read_checkpoint(path)), checkpoint_of(path))
+    try:
+        return assemble(json.loads((path.parent / DESCRIPTION).read_text()), load_file(path), path)
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(f"An exported field is {TENSORS} beside {DESCRIPTION}; {path}: {error}.") from error
+
+
+def save(folder: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write `field.safetensors` and `field.json`, all that `load` needs, without the optimiser."""
+    description, tensors = describe(checkpoint)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
