@@ -121,7 +121,7 @@ def refuse_ddp_sweeps(cfg: DictConfig) -> None:
     """Raise InputError if a sweep in this process would start further processes, each of which would sweep again."""
     hydra = HydraConfig.get()
     here = "submitit" not in str(hydra.launcher.get("_target_", ""))
-    if hydra.mode == RunMode.MULTIRUN and here and "ddp" in str(cfg.trainer.get("strategy", "")):
+    if hydra.mode == RunMode.MULTIRUN and here and "ddp" in str(cfg.trainer.get("strategy", "")).lower():
         raise InputError("A sweep (-m) of trainer=ddp would run again on every process; use hydra/launcher=submitit_slurm.")
 
 

@@ -19,8 +19,8 @@ def linear(knots: np.ndarray, samples: np.ndarray, positions: np.ndarray, axis: 
 
 
 def cubic(knots: np.ndarray, samples: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
-    """Cubic convolution: slopes from central differences of the samples (Keys 1981, a = -1/2)."""
-    slopes = np.gradient(samples, knots, axis=axis)
+    """Cubic convolution: slopes from differences of second order, one-sided at the ends (Keys 1981, a = -1/2)."""
+    slopes = np.gradient(samples, knots, axis=axis, edge_order=2 if len(knots) > 2 else 1)
     return CubicHermiteSpline(knots, samples, slopes, axis=axis)(positions)
 
 

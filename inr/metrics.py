@@ -29,13 +29,15 @@ def luma(image: Float[Tensor, "*shape channels"]) -> Float[Tensor, "*shape"]:
 def psnr(prediction: Tensor, target: Tensor, peak: float = 1.0, mask: Bool[Tensor, "*shape"] | None = None) -> float:
     """Peak signal-to-noise ratio 10 log10(peak^2 / mean squared error) [dB], over the samples of the mask.
 
-    Shapes: prediction and target alike; the mask covers their leading axes. An empty mask gives nan, no error inf.
+    Shapes: prediction and target alike; the mask covers their leading axes. An empty mask gives nan, no error inf, an
+            infinite error or no peak -inf.
     """
     error = (prediction - target).square()
     if mask is not None:
         error = error[mask]
     mean = error.double().mean().item()
-    return 10 * math.log10(peak**2 / mean) if mean > 0 else (math.inf if mean == 0 else math.nan)
+    ratio = math.inf if mean == 0 else peak**2 / mean
+    return 10 * math.log10(ratio) if ratio > 0 else (-math.inf if ratio == 0 else math.nan)
 
 
 def snr(prediction: Tensor, target: Tensor, mask: Bool[Tensor, "*shape"] | None = None) -> float:
@@ -52,4 +54,6 @@ def ssim(prediction: Float[Tensor, "rows columns"], target: Float[Tensor, "rows 
     """
     if min(target.shape) < 11:
         return math.nan
-    return float(structural_similarity_index_measure(prediction[None, None], target[None, None], data_range=peak))
+    images = prediction[None, None], target[None, None]
+    _, similarities = structural_similarity_index_measure(*images, data_range=peak, return_full_image=True)
+    return float(similarities[..., 5:-5, 5:-5].mean())  # windows that reach beyond the border are not part of it

@@ -52,13 +52,14 @@ def permute(positions: Int[Tensor, " points"], size: int, secret: int) -> Int[Te
 def draw(step: int, points: int, size: int, seed: int, rank: int = 0, ranks: int = 1) -> Int[Tensor, " points"]:
     """The indices of a training step: the next `points` entries of endless permutations, one per epoch of `size`.
 
-    Every rank takes its own slice, and the slices of all ranks together are what one process would draw.
+    Every rank takes its own slice, empty if there are fewer points than ranks, and the slices of all ranks together are
+    what one process would draw.
     """
     start, stop = points * rank // ranks, points * (rank + 1) // ranks
     positions = step * points + torch.arange(start, stop)
     epochs = positions // size
     pieces = [
         permute(positions[epochs == epoch] % size, size, key(seed, epoch, "epoch"))
-        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
+        for epoch in epochs.unique_consecutive().tolist()
     ]
-    return torch.cat(pieces)
+    return torch.cat([positions[:0], *pieces])

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -239,7 +240,7 @@ class Results(Callback):
         own = {name: metric for name, metric in metrics.items() if "/" not in name}
         costs = [name for name in ("steps", "seconds", "parameters") if name in own]
         columns = [name for name in own if name not in costs]
-        table = Table("", *(f"{name}{'' if own[name].unit == '1' else f' [{own[name].unit}]'}" for name in columns))
+        table = Table("", *(escape(f"{name} [{own[name].unit}]".removesuffix(" [1]")) for name in columns))
         rows = dict.fromkeys(name.split("/")[0] for name in metrics if "/" in name)
         table.add_row("network", *(f"{own[name].value:.3f}" for name in columns), style="bold")
         for row in rows:
@@ -247,5 +248,5 @@ class Results(Callback):
             table.add_row(row, *("" if metric is None else f"{metric.value:.3f}" for metric in found))
         console.print(table)
         for name in columns:
-            console.print(f"{name}: {own[name].definition}", style="dim", markup=False, highlight=False)
+            console.print(f"{name}: {own[name].definition}", style="dim", markup=False, highlight=False, soft_wrap=True)
         console.print(", ".join(f"{name} {own[name].value:g}" for name in costs) + f" | {self.folder}", highlight=False)

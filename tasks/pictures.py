@@ -7,6 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 
+INTERPOLATION = {True: "nearest", False: None}  # small images show their pixels
+
 
 def rasterise(figure: Figure) -> np.ndarray:
     """A figure as an array (rows, columns, 3)."""
@@ -25,11 +27,12 @@ def panels(rows: Sequence[Sequence[tuple[str, np.ndarray]]], inches: float = 3.2
     axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
     for line, images in zip(axes, rows, strict=True):
         for axis, (title, image) in zip(line, images, strict=True):
-            shown = axis.imshow(image, cmap="magma", vmin=0, interpolation="nearest" if max(image.shape) < 300 else None)
+            top = float(np.quantile(image, 0.998)) or 1.0
+            shown = axis.imshow(image, cmap="magma", vmin=0, vmax=top, interpolation=INTERPOLATION[max(image.shape) < 300])
             axis.set_title(title, fontsize=9)
             axis.set_axis_off()
             if image.ndim == 2:
-                figure.colorbar(shown, ax=axis, fraction=0.046)
+                figure.colorbar(shown, ax=axis, fraction=0.046, extend="max")
     return rasterise(figure)
 
 

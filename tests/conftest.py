@@ -2,5 +2,5 @@
 
 import jaxtyping
 
-with jaxtyping.install_import_hook("inr", "beartype.beartype"):
+with jaxtyping.install_import_hook("inr", "typechecking.check"):
     import inr  # noqa: F401

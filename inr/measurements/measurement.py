@@ -1,7 +1,7 @@
 """What every sensor model has in common."""
 
 import copy
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class Measurement(nn.Module):
 
     context: dict[str, Any] = {}
 
-    def within(self, **context: Any) -> Self:
+    def within(self, **context: Any) -> "Measurement":
         """This measurement bound to a batch's context (poses, views, jitter, noise), read back from `self.context`."""
         if not context:
             return self
