@@ -1,6 +1,7 @@
 """Fit coordinate networks: compose, seed, instantiate, fit, test."""
 
 import logging
+import warnings
 from typing import Any
 
 import hydra
@@ -16,10 +17,13 @@ def run(cfg: DictConfig) -> dict[str, float]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
-    from conf.compose import instantiate_data, resume
-    from inr.runs import checkpoint_of
+    from conf.check import check_run
+    from conf.compose import instantiate_data, instantiate_optimizer, resume
+    from inr.runs import checkpoint_of, load_weights, read_checkpoint
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning against the newest torch
+    check_run(cfg)
     checkpoint = checkpoint_of(cfg.ckpt_path) if cfg.ckpt_path else None
     if checkpoint is not None:
         cfg = resume(cfg, HydraConfig.get().overrides.task)
@@ -29,12 +33,14 @@ def run(cfg: DictConfig) -> dict[str, float]:
         cfg.task,
         network=instantiate(cfg.model),
         supervision=instantiate(cfg.supervision),
-        optimizer=instantiate(cfg.optimizer),
+        optimizer=instantiate_optimizer(cfg),
         schedule=instantiate(cfg.scheduler),
         compile=cfg.compile,
     )
     task.given = OmegaConf.to_container(cfg, resolve=False)
     task.config = OmegaConf.to_container(cfg, resolve=True)
+    if checkpoint is not None:
+        load_weights(task, read_checkpoint(checkpoint)["state_dict"], checkpoint)
     callbacks = [*instantiate(cfg.callbacks).values(), *instantiate(cfg.regime.callbacks).values()]
     loggers = list(instantiate(cfg.logger).values())
     trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)

@@ -1,13 +1,15 @@
-"""From the options as given to a whole configuration: resumed runs, described data."""
+"""From the options as given to a whole configuration: resumed runs, described data, options that were checked."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from conf.check import check_node, shown
 from inr.errors import InputError
 from inr.runs import checkpoint_of, read_checkpoint
 
@@ -17,22 +19,46 @@ PATHS = ("path", "root")
 
 
 def instantiate_data(cfg: DictConfig) -> Any:
-    """The datamodule; what it says of its data enters the configuration, from which the rest then follows.
+    """The datamodule; what it says of its data enters the configuration, from which the rest follows and is checked.
 
-    Raises: InputError if a resumed run's data no longer have the shape that it was fitted to.
+    Raises: InputError if a resumed run's data no longer have the shape that it was fitted to, and for options that the
+            constructors do not take.
     """
+    given: Any = OmegaConf.to_container(cfg.data, resolve=True)
+    options = {name: value for name, value in given.items() if name not in DESCRIBED}
+    check_node(options, "data")
     for name in PATHS:
-        if cfg.data.get(name):
-            cfg.data[name] = str(Path(cfg.data[name]).expanduser().absolute())
-    options: Any = OmegaConf.to_container(cfg.data, resolve=True)
-    data = instantiate({name: value for name, value in options.items() if name not in DESCRIBED})
+        if options.get(name):
+            options[name] = cfg.data[name] = str(Path(options[name]).expanduser().absolute())
+    data = instantiate(options)
     description = data.describe()
     for name, value in description.items():
         if name in cfg.data and cfg.data[name] != value:
-            raise InputError(f"The data of a resumed run must not change: data.{name} was {cfg.data[name]}, now it is {value}.")
+            raise InputError(
+                f"The data of a resumed run must not change: data.{name} was {cfg.data[name]}, now it is {value}; bring back"
+                " the old file, or start a new run."
+            )
     with open_dict(cfg):
         cfg.data.update(description)
+    everything: Any = OmegaConf.to_container(cfg, resolve=True)
+    for name, node in everything.items():
+        if name != "data":
+            check_node(node, name)
     return data
+
+
+def instantiate_optimizer(cfg: DictConfig) -> Any:
+    """The factory, parameters -> optimiser, once tried on a single number.
+
+    Raises: InputError for options that the optimiser refuses, before anything is computed.
+    """
+    factory = instantiate(cfg.optimizer)
+    try:
+        factory([torch.nn.Parameter(torch.zeros(1))])
+    except ValueError as error:
+        given = ", ".join(f"optimizer.{name}={value}" for name, value in cfg.optimizer.items() if not str(name).startswith("_"))
+        raise InputError(f"{cfg.optimizer._target_} must accept its options, got {given}: {error}; choose others.") from error
+    return factory
 
 
 def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -62,19 +88,24 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     return base
 
 
+def differs(name: str, wanted: Any, had: Any) -> bool:
+    """Whether an option is not the run's; paths are saved absolute, and what describes the data follows from them."""
+    option = name.removeprefix("data.")
+    if option in PATHS and wanted is not None:
+        wanted = Path(str(wanted)).expanduser().absolute()
+    return option not in DESCRIBED and str(wanted) != str(had)
+
+
 def refuse_changes(cfg: DictConfig, base: DictConfig, keys: Sequence[str]) -> None:
     """Raise InputError if an option below one of the keys differs from the run's."""
     for key in keys:
         wanted, had = leaves(cfg, key), leaves(base, key)
-        changed = [name for name in sorted(wanted) if name not in had or str(wanted[name]) != str(had[name])]
-        changed = [name for name in changed if name.removeprefix("data.") not in (*DESCRIBED, *PATHS)] or [
-            name for name in changed if name.removeprefix("data.") in PATHS and Path(wanted[name]).absolute() != Path(had[name])
-        ]
+        changed = [name for name in sorted(wanted) if differs(name, wanted[name], had.get(name))]
         if changed:
-            name = changed[0]
+            was, got = shown(had.get(changed[0])), shown(wanted[changed[0]])
             raise InputError(
-                f"ckpt_path goes on with the task, model and data of its run; {name} was {had.get(name)}, got {wanted[name]}."
-                " Leave it out, or start a new run."
+                f"ckpt_path goes on with the task, model and data of its run; {changed[0]} was {was}, got {got}. Leave it out,"
+                " or start a new run."
             )
 
 
@@ -84,7 +115,7 @@ def leaves(cfg: DictConfig, key: str) -> dict[str, Any]:
     if not isinstance(node, DictConfig):
         return {key: node}
     found: dict[str, Any] = {}
-    for name in node:
+    for name in map(str, node):
         raw = node._get_node(name)
         if isinstance(raw, DictConfig):
             found |= leaves(cfg, f"{key}.{name}")

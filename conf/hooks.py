@@ -2,10 +2,10 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -32,27 +32,30 @@ OmegaConf.register_new_resolver("unused", unused, use_cache=True, replace=True)
 class Summary(Callback):
     """At the end of a sweep, one table of all its runs: on the screen and as summary.csv."""
 
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Keep what the job reached."""
-        hydra = job_return.hydra_cfg
-        file = Path(hydra.hydra.runtime.output_dir) / "metrics.json" if hydra is not None else Path()
+    @staticmethod
+    def row(run: Path) -> dict[str, Any]:
+        """What a run was asked and what it reached, from its folder."""
+        overrides: Any = OmegaConf.load(run / ".hydra" / "overrides.yaml")
+        file = run / "metrics.json"
         metrics = json.loads(file.read_text()) if file.is_file() else {}
-        row = dict(override.split("=", 1) for override in job_return.overrides or [])
-        self.rows.append(row | {name: metric["value"] for name, metric in metrics.items() if "/" not in name})
+        row = dict(override.split("=", 1) for override in overrides)
+        return row | {name: metric["value"] for name, metric in metrics.items() if "/" not in name}
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print and save the table."""
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        """Print and save the table; exit with code 1 if a run has no figures because it failed."""
+        folder = Path(config.hydra.sweep.dir)
+        runs = [file.parent.parent for file in folder.rglob(".hydra/overrides.yaml")]
+        runs.sort(key=lambda run: (len(run.name), run.name))  # 2 before 10
+        rows = [self.row(run) for run in runs]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
         table = Table(*columns)
-        for row in self.rows:
+        for row in rows:
             cells = (row.get(name) for name in columns)
             table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells))
         Console(width=max(Console().width, 120)).print(table)
-        folder = Path(config.hydra.sweep.dir)
         with (folder / "summary.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            writer.writerows(self.rows)
+            writer.writerows(rows)
+        if not all((run / "metrics.json").is_file() for run in runs):
+            sys.exit(1)

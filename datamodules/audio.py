@@ -1,7 +1,7 @@
 """One recording: a sound file, or the bundled chord."""
 
+import re
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import Units
+from datamodules.files import existing_file
 from datamodules.grid import GridData
 from inr.errors import InputError
 
 LONGEST = 2**24
+STREAMED = 2**31 - 1024
 
 
 def chord(rate: int = 8000, seconds: float = 2.0) -> np.ndarray:
@@ -40,11 +42,10 @@ class AudioData(GridData):
     """
 
     def __init__(self, path: str | None = None, start: float = 0.0, duration: float | None = None, **grid: Any) -> None:
-        if path is not None and not Path(path).expanduser().is_file():
-            raise InputError(f"data.path must be an existing sound file, got {path}.")
         if start < 0 or (duration is not None and duration <= 0):
-            raise InputError(f"data.start must not be negative and data.duration positive, got {start} and {duration}.")
-        self.path = None if path is None else Path(path).expanduser()
+            rule = "data.start must not be negative, and data.duration positive, or null for all"
+            raise InputError(f"{rule}; got {start} and {'null' if duration is None else duration}.")
+        self.path = None if path is None else existing_file("data.path", path)
         self.start, self.duration = start, duration
         super().__init__(**grid)
 
@@ -58,10 +59,20 @@ class AudioData(GridData):
         if self.path is None:
             return 8000, len(chord()), 1
         try:
-            info = soundfile.info(str(self.path))
+            info = soundfile.info(str(self.path), verbose=True)
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise InputError(f"{self.path} must be a sound file (wav, flac, ogg, ...): {error}.") from error
+            rule = "A sound must be a file of a known kind (wav, flac, ogg, ...)"
+            raise InputError(f"{rule}, {self.path} is not: {error}; choose another.") from error
+        self.refuse_truncated(info.extra_info)
         return info.samplerate, info.frames, info.channels
+
+    def refuse_truncated(self, log: str) -> None:
+        """Raise InputError if the header promises more bytes than are there; a stream's header promises the most it can."""
+        promise = re.search(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+        if promise and int(promise[2]) < int(promise[1]) < STREAMED:
+            raise InputError(
+                f"A sound must be whole, {self.path} is truncated: of {promise[1]} bytes {promise[2]} are there; copy it anew."
+            )
 
     @property
     def rate(self) -> int:
@@ -74,9 +85,12 @@ class AudioData(GridData):
         first = round(self.start * rate)
         stop = samples if self.duration is None else min(first + round(self.duration * rate), samples)
         if samples == 0:
-            raise InputError(f"{self.path} must hold some sound, it has no samples.")
+            raise InputError(f"A sound must have samples, {self.path} has none; choose another file.")
         if stop <= first:
-            raise InputError(f"data.start={self.start} s with data.duration={self.duration} leaves nothing of {samples / rate:.3f} s.")
+            raise InputError(
+                f"The excerpt must lie in the {samples / rate:.3f} s of the sound, got data.start={self.start} and"
+                f" data.duration={'null' if self.duration is None else self.duration}; start earlier, or take more."
+            )
         if stop - first >= LONGEST:
             raise InputError(
                 f"One field takes fewer than {LONGEST} samples, got {stop - first}; cut with data.start and data.duration."
@@ -103,10 +117,13 @@ class AudioData(GridData):
                     str(self.path), start=excerpt.start, stop=excerpt.stop, dtype="float32", always_2d=True
                 )
             except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise InputError(f"{self.path} must be readable to its end: {error}.") from error
+                raise InputError(f"A sound must be readable to its end, {self.path} is not: {error}; copy it anew.") from error
         if len(sound) < excerpt.stop - excerpt.start:
-            raise InputError(f"{self.path} is truncated: its header promises {excerpt.stop} samples, {len(sound)} are there.")
+            raise InputError(
+                f"A sound must be whole, {self.path} is truncated: of {excerpt.stop} samples {excerpt.start + len(sound)} are"
+                " there; copy it anew."
+            )
         loudest = float(np.abs(sound).max())
         if loudest == 0:
-            raise InputError(f"{self.path} is silent: every sample is zero, so there is nothing to fit.")
+            raise InputError(f"A sound must not be silent, {self.path} is zero throughout; choose another excerpt or file.")
         return torch.from_numpy(sound), Units(loudest, 0.0, loudest, "amplitude (full scale -1..1)")

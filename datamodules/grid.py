@@ -50,10 +50,10 @@ class GridData(L.LightningDataModule):
 
     Options: `factor` and `offset` choose every factor-th sample along each axis, from the offset on. `train_pixels`:
     `grid` trains on these; `stencil` on all that their derivative filters read; `random` on as many, drawn anywhere;
-    `all` on every sample; `limit` keeps some of them, drawn at random. `filter` and `border` define the derivative targets (`inr.differences`). `points` is the size
-    of a batch over all processes, null: all training samples at once. `validation_points` bounds the samples that a
-    validation looks at, null: all; the final test always looks at all, `chunk` at a time. `aspect` is read by the
-    measurement: stretch maps every axis to [-1, 1], keep scales all axes alike.
+    `all` on every sample; `limit` keeps some of them, drawn at random. `filter` and `border` define the derivative
+    targets (`inr.differences`). `points` is the size of a batch over all processes, null: all training samples at once.
+    `validation_points` bounds the samples that a validation looks at, null: all; the final test always looks at all,
+    `chunk` at a time. `aspect` is read by the measurement: stretch maps every axis to [-1, 1], keep scales all alike.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class GridData(L.LightningDataModule):
         if min(coarse) < 2:
             raise InputError(
                 f"Every axis needs at least two training samples, but factor={self.factor} with offset={self.offset} leaves"
-                f" {coarse} of {list(shape)}; use a smaller data.factor."
+                f" {coarse} of {list(shape)}; use a smaller data.factor, or larger data."
             )
         return {
             "in_features": len(shape),
@@ -131,14 +131,22 @@ class GridData(L.LightningDataModule):
         if hasattr(self, "samples"):
             return
         self.samples, self.units = self.read()
-        if not torch.isfinite(self.samples).all():
-            raise InputError("Data must be finite, but some samples are NaN or infinite; replace or remove them.")
+        self.refuse_infinite()
         self.shape = tuple(self.samples.shape[:-1])
         self.size = math.prod(self.shape)
         self.train_samples = self.choose()
         if self.limit is not None and self.limit < len(self.train_samples):
             some = permute(torch.arange(self.limit), len(self.train_samples), key(self.seed, "limit"))
             self.train_samples = self.train_samples[some.sort().values]
+
+    def refuse_infinite(self) -> None:
+        """Raise InputError if a sample is not finite."""
+        broken = (~torch.isfinite(self.samples)).nonzero()
+        if len(broken):
+            raise InputError(
+                f"Data must be finite in float32, got {self.samples[tuple(broken[0])].item()} at {broken[0].tolist()} and"
+                f" {len(broken)} such numbers in all; replace or rescale them."
+            )
 
     @cached_property
     def coarse(self) -> Tensor:

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from datamodules.batch import Units
 from datamodules.grid import GridData
-from datamodules.read_image import find, read_image
-
+from datamodules.read_image import colour_of, find, read_image
 
 
 class ImageData(GridData):
     """An image to fit: `path`, or `root` and `name`; without either, the astronaut of scikit-image.
 
     `frame` chooses one of several, `background` is what transparency is laid over: white, black, grey or three numbers
-    in 0..1. Integers are mapped to [-1, 1] by their type's range, floats by their own minimum and maximum.
+    in 0..1. Unsigned integers of 8 and 16 bits are mapped to [-1, 1] by their type's range, other numbers by their own
+    minimum and maximum.
     The other options are those of `GridData`.
 
     Units:  coordinates (row, column) in pixels; values in the file's numbers.
@@ -35,7 +35,7 @@ class ImageData(GridData):
         background: str | Sequence[float] = "white",
         **grid: Any,
     ) -> None:
-        self.path, self.frame, self.background = find(path, root, name), frame, background
+        self.path, self.frame, self.background = find(path, root, name), frame, colour_of(background)
         super().__init__(**grid)
 
     def default_factor(self) -> int:
@@ -60,7 +60,8 @@ class ImageData(GridData):
             unit = f"{image.dtype.itemsize * 8}-bit value (0..{2 * half:.0f})"
             pixels = image if image.dtype == np.uint8 else image.astype(np.float32)
             return torch.from_numpy(np.array(pixels)), Units(half, half, 2 * half, unit)
-        pixels = image.astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+            pixels = image.astype(np.float32)
         low, high = float(pixels.min()), float(pixels.max())
         half = (high - low) / 2 or 1.0
         return torch.from_numpy(pixels), Units(half, (high + low) / 2, 2 * half, f"array value ({low:g}..{high:g})")

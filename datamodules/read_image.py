@@ -1,39 +1,58 @@
 """Any picture as an array: (rows, columns, channels), the number type of the file, upright, without transparency."""
 
+import logging
+import struct
+import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
 
 import numpy as np
 import png
 import tifffile
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from datamodules.files import existing_file, file_in
 from inr.errors import InputError
 
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
 PLAIN_MODES = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB", "PA": "RGBA"}
 ARRAYS = (".npy", ".npz")
 TIFFS = (".tif", ".tiff")
+DAMAGE = (  # what the readers raise over files that are broken or of another kind
+    OSError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    TokenError,
+    struct.error,
+    zlib.error,
+    BadZipFile,
+    png.Error,
+    tifffile.TiffFileError,
+    Image.DecompressionBombError,
+)
 
 
 def find(path: str | None, root: str | None, name: str | None) -> Path | None:
-    """The file meant by `path`, or by a folder and a name without ending; None if nothing is given."""
-    if path is None and root is None:
-        return None
+    """The file meant by `path`, or by a folder and a name without ending; None if nothing is given.
+
+    Raises: InputError if it is not there, or if a name comes without its folder.
+    """
     if path is not None:
-        file = Path(path).expanduser()
-        if not file.is_file():
-            raise InputError(f"data.path must be an existing file, got {path}.")
-        return file
-    folder = Path(str(root)).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"data.root must be an existing folder, got {root}.")
-    files = sorted(file for file in folder.iterdir() if file.is_file())
-    matches = [file for file in files if name in (file.name, file.stem)]
-    if len(matches) != 1:
-        names = ", ".join(file.name for file in files[:8])
-        raise InputError(f"data.name must name one file in {root}, got {name} with {len(matches)} matches; there are: {names}.")
-    return matches[0]
+        return existing_file("data.path", path)
+    if root is not None:
+        return file_in(root, name)
+    if name is not None:
+        raise InputError(
+            f"data.name names a file in data.root, which is not given, got data.name={name}; add data.root=FOLDER."
+        )
+    return None
 
 
 def is_deep_png(path: Path) -> bool:
@@ -46,28 +65,31 @@ def is_deep_png(path: Path) -> bool:
 def read_array(path: Path) -> np.ndarray:
     """The one array of an .npy or .npz file, without unpickling anything."""
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path} must be a plain numeric array; numpy says: {error}.") from error
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    names = loaded.files
-    if len(names) != 1:
-        raise InputError(f"An .npz file must hold one array, {path} has {', '.join(names) or 'none'}; save the one as .npy.")
-    return loaded[names[0]]
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except DAMAGE as error:
+        reason = str(error).split(". ")[0].rstrip(".")
+        raise InputError(f"An array must be plain numbers saved by numpy, without objects, {path} is not: {reason}.") from error
+    if len(arrays) != 1:
+        raise InputError(f"An .npz file must hold one array, {path} has {', '.join(arrays) or 'none'}; save the one as .npy.")
+    return next(iter(arrays.values()))
 
 
 def check_array(array: np.ndarray, path: Path) -> np.ndarray:
     """An array as (rows, columns, channels) of a real number type."""
     if array.dtype.kind not in "buif":
-        raise InputError(f"{path} must hold real numbers, got {array.dtype}.")
+        raise InputError(f"An array must hold real numbers, {path} has {array.dtype}; save integers or floats.")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or 0 in array.shape:
-        raise InputError(f"An image array must be (rows, columns) or (rows, columns, channels), {path} has {array.shape}.")
+        raise InputError(
+            f"An image array must be (rows, columns) or (rows, columns, channels), none of them 0; {path} has {array.shape}:"
+            " reshape it."
+        )
     if array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 2, 3, 4):
         raise InputError(f"Channels come last, (rows, columns, channels); {path} has {array.shape}: transpose it.")
-    return array.astype(np.uint8) * 255 if array.dtype == bool else array
+    return array.astype(np.uint8) * 255 if array.dtype == bool else array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def read_picture(path: Path, frame: int | None) -> np.ndarray:
@@ -88,20 +110,37 @@ def choose_frame(frames: int, frame: int | None, path: Path) -> None:
     if frames > 1 and frame is None:
         raise InputError(f"An image is one frame, {path} has {frames}; choose one with data.frame=0.")
     if not 0 <= (frame or 0) < frames:
-        raise InputError(f"data.frame must be between 0 and {frames - 1}, got {frame}.")
+        raise InputError(f"data.frame must be in 0 .. {frames - 1}, the frames of {path}, got {frame}; choose one of them.")
 
 
 def read_tiff(path: Path, frame: int | None) -> np.ndarray:
-    """A page of a TIFF file in its own number type."""
+    """A page of a TIFF file in its own number type; pictures of 8 bits and less as Pillow reads them."""
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong is raised, too
     with tifffile.TiffFile(path) as file:
         choose_frame(len(file.pages), frame, path)
-        return file.pages[frame or 0].asarray()
+        page = file.pages[frame or 0].aspage()
+        if page.dtype in (np.bool_, np.uint8) and page.samplesperpixel <= 4:
+            return read_picture(path, frame)  # which knows palettes, inverted greys, orientation and every compression
+        array = page.asarray()
+        return np.moveaxis(array, 0, -1) if page.axes == "SYX" else array
 
 
-def read_deep_png(path: Path) -> np.ndarray:
+def read_deep_png(path: Path, frame: int | None = None) -> np.ndarray:
     """A PNG with 16 bits per channel, which Pillow would cut to 8 where it has colours."""
-    columns, rows, values, info = png.Reader(filename=str(path)).asDirect()
-    return np.vstack([np.asarray(row, dtype=np.uint16) for row in values]).reshape(rows, columns, info["planes"])
+    choose_frame(1, frame, path)
+    with path.open("rb") as file:
+        columns, rows, values, info = png.Reader(file=file).asDirect()
+        array = np.vstack([np.asarray(row, dtype=np.uint16) for row in values]).reshape(rows, columns, info["planes"])
+    return (array * (65535 / (2 ** info["bitdepth"] - 1))).round().astype(np.uint16)  # fewer bits may be significant
+
+
+def colour_of(background: str | Sequence[float]) -> tuple[float, ...]:
+    """A colour by its name or its three parts."""
+    colour = BACKGROUNDS.get(background, ()) if isinstance(background, str) else tuple(background)
+    if len(colour) != 3 or not all(isinstance(part, int | float) and 0 <= part <= 1 for part in colour):
+        choices = ", ".join(BACKGROUNDS)
+        raise InputError(f"data.background must be one of {choices}, or [r, g, b] in 0..1, got {background}.")
+    return colour
 
 
 def flatten_alpha(array: np.ndarray, background: str | Sequence[float]) -> np.ndarray:
@@ -109,10 +148,7 @@ def flatten_alpha(array: np.ndarray, background: str | Sequence[float]) -> np.nd
     channels = array.shape[2]
     if channels not in (2, 4):
         return array
-    colour = BACKGROUNDS.get(background) if isinstance(background, str) else tuple(background)
-    if colour is None or len(colour) != 3 or not all(0 <= part <= 1 for part in colour):
-        choices = ", ".join(BACKGROUNDS)
-        raise InputError(f"data.background must be one of {choices}, or three numbers in 0..1, got {background}.")
+    colour = colour_of(background)
     peak = float(np.iinfo(array.dtype).max) if array.dtype.kind in "ui" else 1.0
     alpha = array[..., -1:] / peak
     below = peak * np.asarray(colour if channels == 4 else [sum(colour) / 3])
@@ -128,15 +164,15 @@ def read_image(path: Path, frame: int | None = None, background: str | Sequence[
     """
     if path.suffix.lower() in ARRAYS:
         return flatten_alpha(check_array(read_array(path), path), background)
+    reader = read_tiff if path.suffix.lower() in TIFFS else read_deep_png if is_deep_png(path) else read_picture
     try:
-        if path.suffix.lower() in TIFFS:
-            array = read_tiff(path, frame)
-        elif is_deep_png(path):
-            array = read_deep_png(path)
-        else:
-            array = read_picture(path, frame)
-    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError, png.Error, tifffile.TiffFileError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} must be a readable image (png, jpeg, tiff, webp, npy, ...): {error}.") from error
+        with warnings.catch_warnings(action="ignore"):  # of damage, which is raised too, or does not matter
+            array = reader(path, frame)
+    except InputError:
+        raise
+    except DAMAGE as error:
+        raise InputError(
+            f"An image must be a whole file of a known kind (png, jpeg, tiff, webp, npy, ...), {path} is not: {error};"
+            " save it anew, or choose another."
+        ) from error
     return flatten_alpha(check_array(array, path), background)

@@ -24,7 +24,8 @@ def linearise(function: Callable[..., Any], primals: tuple[Any, ...], tangents: 
     primals = tree_map(Tensor.contiguous, primals)
 
     def along(direction: tuple[Any, ...]) -> tuple[Any, Any]:
-        return torch.func.jvp(function, primals, direction)
+        value, derivative = torch.func.jvp(function, primals, direction)  # type: ignore[misc]
+        return value, derivative
 
     values, derivatives = torch.func.vmap(along, randomness="same")(tangents)
     return tree_map(lambda value: value[0], values), derivatives

@@ -1,7 +1,7 @@
 """Fields: what a network represents. Points go in, values come out."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,7 +9,8 @@ from torch import Tensor
 from inr.derivatives import pushforward
 
 
-class Signals(NamedTuple):
+@dataclass(frozen=True)
+class Signals:
     """The signals of a batch: who they are, and what an encoder may see of them.
 
     Shapes: index (signals,); observations anything an encoder reads, or None.

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,24 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from inr.errors import InputError
 from inr.fitted import FittedField
 
 TENSORS, DESCRIPTION = "field.safetensors", "field.json"
+UNREADABLE = (  # what torch.load raises over files that are broken or of another kind
+    OSError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    struct.error,
+    pickle.UnpicklingError,
+)
+CARRIED = ("config", "options", "units", "state_dict", "global_step")
 
 
 def build(config: Any, **extra: Any) -> Any:
@@ -45,7 +58,7 @@ def checkpoint_of(run: str | Path) -> Path:
     path = Path(run).expanduser()
     file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
     if not file.is_file():
-        raise InputError(f"A run is a folder with checkpoints/last.ckpt, or a .ckpt file; {run} is neither.")
+        raise InputError(f"A run is a folder with checkpoints/last.ckpt, or a .ckpt file; got {run}, which is neither.")
     return file
 
 
@@ -57,21 +70,35 @@ def read_checkpoint(run: str | Path) -> dict[str, Any]:
     file = checkpoint_of(run)
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{file} must be a whole checkpoint of tensors and plain options: {str(error).splitlines()[0]}") from error
-    if not isinstance(checkpoint, dict) or "config" not in checkpoint:
-        raise InputError(f"{file} must be a checkpoint of this project: it carries no options (config).")
+    except UNREADABLE as error:
+        rule = "A checkpoint must be whole and hold tensors and plain options"
+        raise InputError(f"{rule}, {file} does not; use another one.") from error
+    missing = [name for name in CARRIED if not isinstance(checkpoint, dict) or name not in checkpoint]
+    if missing:
+        rule = f"A checkpoint of this project carries {', '.join(CARRIED)}"
+        raise InputError(f"{rule}; {file} has no {missing[0]}: use one that a run wrote.")
     return checkpoint
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Put saved tensors into a module.
+
+    Raises: InputError if their names or shapes are not the module's.
+    """
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"The weights of a checkpoint must fit its model, {source}: {reason} Use another one.") from error
 
 
 def assemble(description: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path) -> FittedField:
     """A fitted field from its description and its tensors."""
     network, measurement = build(description["model"]), build(description["measurement"])
-    try:
-        network.load_state_dict({name: tensor for name, tensor in tensors.items() if name != "constant"})
-    except RuntimeError as error:
-        raise InputError(f"{source} does not fit its own model: {str(error).splitlines()[-1].strip()}") from error
-    return FittedField(network.eval(), measurement, **description["units"], constant=tensors.get("constant"), config=dict(description))
+    load_weights(network, {name: tensor for name, tensor in tensors.items() if name != "constant"}, source)
+    return FittedField(
+        network.eval(), measurement, **description["units"], constant=tensors.get("constant"), config=dict(description)
+    )
 
 
 def describe(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -28,10 +28,10 @@ class AudioTask(GridTask):
         """The amplitude itself."""
         return values
 
-    def figures(self, values: Tensor, target: Tensor) -> dict[str, Metric]:
+    def figures(self, values: Tensor, shown: Tensor, truth: Tensor) -> dict[str, Metric]:
         """Signal-to-noise ratio."""
         meaning = f"signal energy over error energy {self.meanings()['psnr']}"
-        return {"snr": Metric(snr(values, target, self.data.unseen()), "dB", meaning)}
+        return {"snr": Metric(snr(shown, truth, self.data.unseen()), "dB", meaning)}
 
     def draw(self) -> dict[str, np.ndarray]:
         """Waveforms, spectrograms, and the derivative by the sample index around the loudest moment."""
@@ -57,7 +57,7 @@ class AudioTask(GridTask):
 
     def export(self, folder: Path, scale: float) -> None:
         """`reconstruction.wav` in 32-bit floats, at `scale` times the file's rate."""
-        slabs = self.fitted().rows(self.data.shape, scale)
+        slabs = self.rendered(scale)
         rate = max(round(self.data.rate * scale), 1)
         sound = np.concatenate([slab.numpy() for slab in slabs])
         soundfile.write(str(folder / "reconstruction.wav"), sound, rate, subtype="FLOAT")

@@ -73,7 +73,7 @@ class INRTask(L.LightningModule):
 
     def within(self, name: str, part: Any) -> Measurement:
         """The measurement of a part, bound to the part's context."""
-        return self.measurements[name].within(**part.context)  # type: ignore[operator, return-value]
+        return self.measurements[name].within(**part.context)  # type: ignore[operator]
 
     def report(self, losses: Mapping[str, Tensor], loss: Tensor) -> None:
         """Log the terms and their sum every `log_every_n_steps`."""
@@ -107,7 +107,8 @@ class INRTask(L.LightningModule):
     def collect(self) -> Tensor:
         """All chunks observed since the last call, with the constant added (points, channels)."""
         values, self.observed = torch.cat(self.observed), []
-        return values + self.constant.cpu()
+        values += self.constant.cpu()
+        return values
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures that a validation affords."""
@@ -161,7 +162,9 @@ class INRTask(L.LightningModule):
             group["lr"] = self.options["lr"] * self.schedule(self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint alone is enough: it carries the options and the units, as plain containers."""
+        """A checkpoint alone is enough: it carries the options, the units and the constant, as plain containers."""
+        self.estimate_constant()
+        checkpoint["state_dict"]["constant"] = self.constant
         checkpoint |= {"config": self.config, "options": self.given, "units": asdict(self.data.units)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -118,10 +118,11 @@ class FiniteLoss(Callback):
             return
         step, terms = self.pending
         self.pending = None
-        broken = [name for name, value in terms.items() if not math.isfinite(value.item())]
-        if broken:
+        values = {name: value.item() for name, value in terms.items()}
+        broken = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value) and name != "loss"]
+        if broken or not math.isfinite(values["loss"]):
             raise InputError(
-                f"Every term of the loss must stay finite; {broken[0]} is {terms[broken[0]].item()} at step {step}. Lower"
+                f"Every term of the loss must stay finite; {', '.join(broken) or 'their sum is not'} at step {step}. Lower"
                 " optimizer.lr, or go on from the last checkpoint."
             )
 
@@ -143,7 +144,8 @@ class Stopwatch(Callback):
     """Seconds of training, validations included, summed over resumed runs."""
 
     def __init__(self) -> None:
-        self.earlier, self.begin = 0.0, None
+        self.earlier = 0.0
+        self.begin: float | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start."""
@@ -201,7 +203,8 @@ class Results(Callback):
     @staticmethod
     def costs(trainer: L.Trainer, task: INRTask) -> dict[str, Metric]:
         """Steps, seconds, parameters."""
-        seconds = sum(callback.seconds for callback in trainer.callbacks if isinstance(callback, Stopwatch))  # type: ignore[attr-defined]
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        seconds = sum(callback.seconds for callback in callbacks if isinstance(callback, Stopwatch))
         parameters = sum(parameter.numel() for parameter in task.network.parameters())
         return {
             "steps": Metric(max(trainer.global_step, task.steps), "1", "optimiser steps"),

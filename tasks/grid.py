@@ -1,12 +1,13 @@
 """What images and sounds share: a regular grid of which some samples were shown."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from inr.interpolation import Along, hermite, interpolate
-from inr.metrics import Metric, psnr
+from inr.metrics import Metric, psnr, slabs
 from tasks.base import INRTask
 
 
@@ -22,36 +23,49 @@ class GridTask(INRTask):
         """What the figures compare, from fitted values (..., channels), scaled so that the peak is 1."""
         raise NotImplementedError(f"{type(self).__name__} must define brightness(values).")
 
-    def figures(self, values: Tensor, target: Tensor) -> dict[str, Metric]:
-        """Further figures of a whole reconstruction (*shape, channels)."""
-        return {}
+    def bright(self, values: Tensor) -> Tensor:
+        """The brightness of a whole reconstruction, made a slab at a time."""
+        return torch.cat([self.brightness(part) for (part,) in slabs(values)])
 
-    def validate(self, values: Tensor) -> dict[str, float]:
-        """PSNR of the unseen samples among those that a validation looks at."""
-        flat = self.data.validation_samples()
-        return {"psnr": self.masked_psnr(values, self.target(flat), self.data.unseen().flatten()[flat])}
+    def figures(self, values: Tensor, shown: Tensor, truth: Tensor) -> dict[str, Metric]:
+        """Further figures of a whole reconstruction (*shape, channels), given its brightness and the target's."""
+        return {}
 
     def target(self, flat: Tensor) -> Tensor:
         """Fitted numbers of the true samples (points, channels)."""
         return self.data.normalise(self.data.samples.flatten(0, -2)[flat])
 
-    def masked_psnr(self, values: Tensor, target: Tensor, mask: Tensor) -> float:
-        """PSNR over a mask, peak 1."""
-        return psnr(self.brightness(values), self.brightness(target), 1.0, mask)
+    def pairs(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Slabs of a whole reconstruction (*shape, channels) beside the target's fitted numbers."""
+        return ((part, self.data.normalise(samples)) for part, samples in slabs(values, self.data.samples))
+
+    def validate(self, values: Tensor) -> dict[str, float]:
+        """PSNR of the unseen samples among those that a validation looks at."""
+        flat = self.data.validation_samples()
+        shown, truth = self.bright(values), self.bright(self.target(flat))
+        return {"psnr": psnr(shown, truth, 1.0, self.data.unseen().flatten()[flat])}
 
     def score(self, values: Tensor) -> dict[str, Metric]:
         """The network's figures, then each reference's on the same samples."""
-        target = self.data.normalise(self.data.samples)
+        values = values.reshape(self.data.samples.shape)
         masks = {"psnr": self.data.unseen(), "psnr_unread": self.data.unread(), "psnr_train": self.trained()}
-        metrics = self.figure_set(values.reshape(target.shape), target, masks)
+        truth = torch.cat([self.brightness(target) for _, target in self.pairs(values)])
+        metrics = self.figure_set(values, truth, masks)
         if not self.supervision.fixes_constant():
-            raw = values.reshape(target.shape) - self.constant.cpu()
+            raw = self.bright(values - self.constant.cpu())
             definition = "psnr without the constant per channel that is estimated from training values"
-            metrics["psnr_uncorrected"] = Metric(self.masked_psnr(raw, target, masks["psnr"]), "dB", definition)
+            metrics["psnr_uncorrected"] = Metric(psnr(raw, truth, 1.0, masks["psnr"]), "dB", definition)
         for row, reconstruct in self.reference_rows().items():
-            figures = self.figure_set(reconstruct(), target, masks)
+            figures = self.figure_set(reconstruct(), truth, masks)
             metrics |= {f"{row}/{name}": figure for name, figure in figures.items() if name != "psnr_train"}
         return metrics
+
+    def rendered(self, scale: float) -> Iterator[Tensor]:
+        """The result in file units, `scale` times as fine, in slabs along the first axis."""
+        if scale == 1:
+            whole = self.reconstruction.reshape(self.data.samples.shape)
+            return (self.data.restore(part) for (part,) in slabs(whole))
+        return self.fitted().rows(self.data.shape, scale)
 
     def trained(self) -> Tensor:
         """Mask of the grid: the samples trained on."""
@@ -59,15 +73,14 @@ class GridTask(INRTask):
         mask[self.data.train_samples] = True
         return mask.reshape(self.data.shape)
 
-    def figure_set(self, values: Tensor, target: Tensor, masks: Mapping[str, Tensor]) -> dict[str, Metric]:
-        """All figures of one reconstruction (*shape, channels)."""
-        peak = self.data.units.peak
-        meaning = self.meanings()
+    def figure_set(self, values: Tensor, truth: Tensor, masks: Mapping[str, Tensor]) -> dict[str, Metric]:
+        """All figures of one reconstruction (*shape, channels), given the target's brightness."""
+        shown, units, meaning = self.bright(values), self.data.units, self.meanings()
+        peak = f"peak 1 = {units.peak:g} [{units.unit}]"
         metrics = {
-            name: Metric(self.masked_psnr(values, target, mask), "dB", f"PSNR {meaning[name]}; peak 1 = {peak:g} [{self.data.units.unit}]")
-            for name, mask in masks.items()
+            name: Metric(psnr(shown, truth, 1.0, mask), "dB", f"PSNR {meaning[name]}; {peak}") for name, mask in masks.items()
         }
-        return metrics | self.figures(values, target)
+        return metrics | self.figures(values, shown, truth)
 
     def meanings(self) -> dict[str, str]:
         """Which samples each PSNR looks at, in words."""
@@ -75,7 +88,7 @@ class GridTask(INRTask):
         if data.factor == 1:
             everywhere = "of all samples (factor 1: all are trained on)"
             return {"psnr": everywhere, "psnr_unread": everywhere, "psnr_train": "of the training samples"}
-        outside = f"of the samples outside the grid of every {data.factor}th, offset {data.offset}"
+        outside = f"of the samples outside the grid of factor {data.factor} and offset {data.offset}"
         shared = int((self.trained() & data.unseen()).sum())
         note = f" ({shared} of {int(data.unseen().sum())} were trained on)" if shared else ""
         unread = f"of the samples that neither values nor {data.filter} filters on that grid read"
@@ -91,8 +104,12 @@ class GridTask(INRTask):
         slopes = data.target_jacobian(data.coarse).reshape(*samples.shape, len(data.shape)).double().numpy()
         where = data.shape, data.factor, data.offset
 
+        def by_channel(reconstruct: Callable[[slice], np.ndarray]) -> Callable[[], Tensor]:
+            channels = range(samples.shape[-1])
+            return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)
+
         def by(along: Along) -> Callable[[], Tensor]:
-            return lambda: torch.from_numpy(interpolate(samples, *where, along)).float()
+            return by_channel(lambda c: interpolate(samples[..., c], *where, along))
 
         rows = {name: by(along) for name, along in self.references.items()}
-        return rows | {"hermite": lambda: torch.from_numpy(hermite(samples, slopes, *where)).float()}
+        return rows | {"hermite": by_channel(lambda c: hermite(samples[..., c], slopes[..., c, :], *where))}

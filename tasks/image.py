@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import png
@@ -10,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from inr.interpolation import cubic, linear, nearest
-from inr.metrics import Metric, luma, psnr, ssim
+from inr.lpips import load_lpips
+from inr.metrics import Metric, decibels, luma, mean_square, ssim
 from tasks.grid import GridTask
 from tasks.pictures import direction_map, panels
 
@@ -21,10 +23,17 @@ LUMA_TEXT = "luma (65.738 R + 129.057 G + 25.064 B) / 256 of values clipped to 0
 class ImageTask(GridTask):
     """Fit an image; figures compare its luma, clipped to 0..1.
 
+    `lpips` adds the perceptual distance of colour images: a file of AlexNet's weights, `download`, or null for the file
+    in torch's cache if it is there.
+
     Source: the test protocol of Sobolev Training for Implicit Neural Representations (ECCV 2022), section 4.1.
     """
 
     references = {"nearest": nearest, "bilinear": linear, "bicubic": cubic}
+
+    def __init__(self, *args: Any, lpips: str | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.lpips = load_lpips(lpips)
 
     def brightness(self, values: Tensor) -> Tensor:
         """Luma in 0..1 of fitted values in -1..1; the mean of the channels where there are not three."""
@@ -35,17 +44,20 @@ class ImageTask(GridTask):
         """Fitted values in -1..1 as 0..1, clipped."""
         return ((values + 1) / 2).clamp(0, 1)
 
-    def figures(self, values: Tensor, target: Tensor) -> dict[str, Metric]:
-        """SSIM of the luma, and PSNR of all channels and pixels."""
+    def figures(self, values: Tensor, shown: Tensor, truth: Tensor) -> dict[str, Metric]:
+        """SSIM of the luma, PSNR of all channels and pixels, LPIPS where it is to be had."""
         crop = self.data.factor if self.data.factor > 1 else 0
         inner = tuple(slice(crop, size - crop) for size in self.data.shape)
-        similarity = ssim(self.brightness(values)[inner], self.brightness(target)[inner])
         window = f"gaussian window 11, sigma 1.5, on the {LUMA_TEXT}, cropped by {crop} pixels"
-        colours = psnr(self.shown(values), self.shown(target))
-        return {
-            "ssim": Metric(similarity, "1", f"structural similarity, {window}"),
-            "psnr_all": Metric(colours, "dB", "PSNR of all pixels and channels, clipped to 0..1, peak 1"),
+        error = mean_square((self.shown(one), self.shown(other)) for one, other in self.pairs(values))
+        metrics = {
+            "ssim": Metric(ssim(shown[inner], truth[inner]), "1", f"structural similarity, {window}"),
+            "psnr_all": Metric(decibels(1.0, error), "dB", "PSNR of all pixels and channels, clipped to 0..1, peak 1"),
         }
+        if self.lpips is not None and values.shape[-1] == 3:
+            distance = self.lpips(self.shown(values), self.shown(self.data.normalise(self.data.samples)))
+            metrics["lpips"] = Metric(distance, "1", "LPIPS 0.1 on AlexNet, the whole image; lower is better")
+        return metrics
 
     def draw(self) -> dict[str, np.ndarray]:
         """Target, reconstruction and error, and the derivatives of the luma by (row, column)."""
@@ -82,7 +94,7 @@ class ImageTask(GridTask):
     def export(self, folder: Path, scale: float) -> None:
         """`reconstruction.png`, 8 or 16 bits as the file had; arrays of other kinds as `reconstruction.npy`."""
         peak, channels = self.data.units.peak, self.data.samples.shape[-1]
-        slabs = self.fitted().rows(self.data.shape, scale)
+        slabs = self.rendered(scale)
         if peak not in (255, 65535) or channels not in (1, 3):
             np.save(folder / "reconstruction.npy", np.concatenate([slab.numpy() for slab in slabs]))
             return

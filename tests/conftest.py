@@ -4,3 +4,7 @@ import jaxtyping
 
 with jaxtyping.install_import_hook("inr", "typechecking.check"):
     import inr  # noqa: F401
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)  # tests run side by side

@@ -16,6 +16,7 @@ from PIL import Image
 
 import train
 
+ROOT = Path(train.__file__).parent
 QUICK = (
     "model.hidden_features=16",
     "trainer=cpu",

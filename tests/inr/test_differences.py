@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import kornia
@@ -57,7 +58,7 @@ def test_one_sided_borders_converge_at_second_order_everywhere(filter, axes):
         estimate = jacobian_at(value.reshape(*[samples] * axes, 1), indices, filter) / step
         difference = (estimate - wave(step * indices)[1]).abs()
         errors.append(torch.stack([difference[: -len(inner)].max(), difference[-len(inner) :].max()]))
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in itertools.pairwise(errors):
         assert_close(coarse / fine, torch.full((2,), 4.0), rtol=0.15, atol=0)
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -92,8 +94,10 @@ def test_exact_derivatives_beat_differences_on_a_smooth_function(shape, factor, 
     samples, slopes = (coarse(grid, shape, factor, offset) for grid in (value, jacobian))
     inside = between(shape, factor, offset)
     results = [interpolate(samples, shape, factor, offset, along) for along in (nearest, linear, cubic)]
-    errors = [np.square(result - value)[inside].mean() for result in (*results, hermite(samples, slopes, shape, factor, offset))]
-    assert all(better < worse / 2 for worse, better in zip(errors, errors[1:], strict=False)), errors
+    errors = [
+        np.square(result - value)[inside].mean() for result in (*results, hermite(samples, slopes, shape, factor, offset))
+    ]
+    assert all(better < worse / 2 for worse, better in itertools.pairwise(errors)), errors
 
 
 @pytest.mark.parametrize("along", ALONG)

@@ -39,23 +39,22 @@ def test_sines_are_initialised_as_published(activation, position):
     layer = activation.layer(inputs, outputs, position)
     assert_uniform(layer.weight, 1 / inputs if position == "first" else math.sqrt(6 / inputs) / activation.omega)
     spread = getattr(activation, "first_bias", None) if position == "first" else None
-    if position == "last":
-        assert layer.bias.abs().max() <= 1 / math.sqrt(inputs)
-    else:
-        assert_uniform(layer.bias, 1 / math.sqrt(inputs) if spread is None else spread) if outputs > 1000 else None
+    bound = 1 / math.sqrt(inputs) if spread is None else spread
+    assert layer.bias.abs().max() <= bound
+    assert layer.bias.abs().max() > 0.95 * bound or outputs < 100
 
 
-def test_sines_keep_their_distribution_from_layer_to_layer():
-    """Phases omega z stay normal with variance one, values arcsine distributed with variance a half."""
+def test_sines_keep_the_variance_of_their_phases_from_layer_to_layer():
+    """A normal phase of variance v gives a sine of variance (1 - exp(-2 v)) / 2, and weights of variance 2 / (in omega^2)."""
     activation, inputs = Sine(30.0), torch.rand(2000, 2) * 2 - 1
     values = activation(activation.layer(2, 512, "first")(inputs))
+    variance = 1.0  # after the first layer, whose phases wrap around: sines of variance a half
     for _ in range(4):
         layer = activation.layer(512, 512, "hidden")
         layer.bias.data.zero_()
         z = layer(values)
-        values = activation(z)
-        assert_close((30 * z).var(), torch.tensor(1.0), rtol=0.1, atol=0)
-    assert abs(values.var() - (1 - math.exp(-2)) / 2) < 0.03
+        assert_close((30 * z).square().mean(), torch.tensor(variance), rtol=0.1, atol=0)
+        values, variance = activation(z), 1 - math.exp(-2 * variance)
 
 
 @pytest.mark.parametrize("position", POSITIONS)
@@ -108,6 +107,12 @@ def complex_of(z):
     return torch.complex(*z.chunk(2, -1))
 
 
+def complex_parameters(layer):
+    """Weight and bias as complex tensors; a part that is not stored is zero."""
+    parameters = (layer.weight, layer.bias)
+    return [torch.complex(part[0], part[1] if len(part) == 2 else torch.zeros_like(part[0])) for part in parameters]
+
+
 def wavelet(z, omega, sigma):
     return torch.exp(1j * omega * z - (sigma * z).abs() ** 2)
 
@@ -120,8 +125,7 @@ def test_the_gabor_wavelet_is_the_complex_one():
 @pytest.mark.parametrize("position", ["first", "hidden", "last"])
 def test_complex_layers_multiply_complex_numbers(position):
     layer, x = ComplexLinear(6, 4, position), torch.randn(10, 6 if position == "first" else 12)
-    weight = torch.complex(layer.weight[0], torch.zeros(4, 6) if position == "first" else layer.weight[1])
-    bias = torch.complex(layer.bias[0], layer.bias[1] if position == "hidden" else torch.zeros(4))
+    weight, bias = complex_parameters(layer)
     inputs = x.to(weight.dtype) if position == "first" else complex_of(x)
     expected = inputs @ weight.T + bias
     if position == "last":
@@ -139,17 +143,16 @@ def test_wire_equals_complex_arithmetic(hidden_layers):
     def network(x):
         z = x.to(torch.complex128)
         for layer in model.layers[::2]:
-            weight = torch.complex(layer.weight[0], layer.weight[1] if len(layer.weight) == 2 else torch.zeros_like(layer.weight[0]))
-            bias = torch.complex(layer.bias[0], layer.bias[1] if len(layer.bias) == 2 else torch.zeros_like(layer.bias[0]))
+            weight, bias = complex_parameters(layer)
             z = z @ weight.T + bias
             z = z if layer is model.layers[-1] else wavelet(z, omega, sigma)
         return z.real
 
     assert network(x).std() > 1e-2
-    assert_close(model(x), network(x), rtol=0, atol=1e-12)
+    assert_close(model(x), network(x), rtol=1e-12, atol=1e-12)
     tangents = torch.eye(2)[:, None, None].expand(2, 1, 40, 2)
     slopes = [torch.func.jvp(network, (x,), (tangent,))[1] for tangent in tangents]
-    assert_close(model.pushforward(x, tangents)[1], torch.stack(slopes), rtol=1e-12, atol=1e-12)
+    assert_close(model.pushforward(x, tangents)[1], torch.stack(slopes), rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("bands", [1, 4])
@@ -157,13 +160,16 @@ def test_wire_equals_complex_arithmetic(hidden_layers):
 def test_positional_encoding_is_the_coordinates_and_their_octaves(axes, bands):
     encoding, x = PositionalEncoding(axes, bands), torch.rand(7, axes) * 2 - 1
     encoded = encoding(x)
-    waves = [wave(2**band * math.pi * x[:, axis]) for wave in (torch.sin, torch.cos) for axis in range(axes) for band in range(bands)]
+    waves = [
+        wave(2**band * math.pi * x[:, axis]) for wave in (torch.sin, torch.cos) for axis in range(axes) for band in range(bands)
+    ]
     assert encoded.shape == (7, encoding.out_features) == (7, axes * (1 + 2 * bands))
     assert_close(encoded, torch.cat([x, torch.stack(waves, -1)], -1), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("shape", "bands"), [((8,), 1), ((15,), 1), ((16,), 2), ((256, 256), 6), ((64, 512), 4), ((512, 63), 3), ((3, 3), 1), ((1,), 1)]
+    ("shape", "bands"),
+    [((8,), 1), ((15,), 1), ((16,), 2), ((256, 256), 6), ((64, 512), 4), ((512, 63), 3), ((3, 3), 1), ((1,), 1)],
 )
 def test_octaves_stay_below_the_nyquist_frequency_of_the_shortest_axis(shape, bands):
     assert nyquist_bands(shape) == bands

@@ -90,7 +90,10 @@ def test_drawing_leaves_the_global_generator_alone():
 
 
 @quick
-@given(words=st.lists(st.one_of(st.integers(), st.text()), max_size=4), others=st.lists(st.one_of(st.integers(), st.text()), max_size=4))
+@given(
+    words=st.lists(st.one_of(st.integers(), st.text()), max_size=4),
+    others=st.lists(st.one_of(st.integers(), st.text()), max_size=4),
+)
 def test_keys_fit_and_tell_words_apart(words, others):
     assert 0 <= key(*words) < 2**63
     assert (key(*words) == key(*others)) == (words == others)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -21,10 +22,12 @@ def test_a_cosine_rises_to_one_and_falls_to_its_floor(warmup, floor):
     assert schedule((warmup + 110) // 2) == pytest.approx((1 + floor) / 2)
     assert set(factors[110:]) == {floor}
     fall = factors[warmup:111]
-    assert all(earlier > later for earlier, later in zip(fall, fall[1:], strict=False))
+    assert all(earlier > later for earlier, later in itertools.pairwise(fall))
     for step in range(warmup, 110):  # symmetric about its middle, as half a cosine is
         assert schedule(step) + schedule(110 + warmup - step) == pytest.approx(1 + floor)
-        assert (schedule(step) - floor) / (1 - floor) == pytest.approx(math.cos(math.pi / 2 * (step - warmup) / (110 - warmup)) ** 2)
+        assert (schedule(step) - floor) / (1 - floor) == pytest.approx(
+            math.cos(math.pi / 2 * (step - warmup) / (110 - warmup)) ** 2
+        )
 
 
 def test_an_exponential_decays_by_its_factor_every_decay_steps():
@@ -44,5 +47,5 @@ def test_a_cosine_needs_steps_after_its_warmup(options):
 
 @pytest.mark.parametrize("options", [{"decay": 0.0}, {"decay": -0.5}, {"decay": 1.5}, {"decay_steps": 0}])
 def test_a_decay_is_a_fraction_over_at_least_a_step(options):
-    with pytest.raises(InputError, match="0..1 over at least one step"):
+    with pytest.raises(InputError, match=r"0\.\.1 over at least one step"):
         Exponential(**options)

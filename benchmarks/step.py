@@ -1,0 +1,210 @@
+"""What does a training step cost, and what does the Trainer add?
+
+One optimiser step of a 4x256 sine network on 16,384 points with 3 channels, all ways in turn, best of several rounds,
+so that a change of the machine's speed hits all of them; peak memory is that of a process that takes one kind of step.
+
+    python benchmarks/step.py [--rounds 5] [--points 16384] [--device cpu] [--skip-memory]
+"""
+
+import argparse
+import logging
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inr.derivatives import linearise, observe_at, value_and_jacobian
+from inr.field import Field, Signals
+from inr.measurements.pointwise import Pointwise
+from inr.networks.activations import Sine
+from inr.networks.mlp import MLP
+
+CHANNELS, AXES = 3, 2
+Predict = Callable[[MLP, Pointwise, Tensor], tuple[Tensor, Tensor | None]]
+
+
+def predict_value(network: MLP, measurement: Pointwise, at: Tensor) -> tuple[Tensor, None]:
+    """Values alone."""
+    return observe_at(measurement, field_of(network), at, {"value"})["value"], None
+
+
+def predict_analytic(network: MLP, measurement: Pointwise, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and jacobian through the analytic pushforward."""
+    return value_and_jacobian(measurement, field_of(network), at)
+
+
+def predict_jvp(network: MLP, measurement: Pointwise, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and jacobian by vmap(jvp), the rule for foreign modules."""
+    return value_and_jacobian(measurement, Field(lambda points: network(points)), at)
+
+
+def predict_double(network: MLP, measurement: Pointwise, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and jacobian by one backward pass per channel that keeps its graph, as the published code does."""
+    at = at.clone().requires_grad_()
+    value = field_of(network)(measurement.locate(at).points)
+    rows = [torch.autograd.grad(value[..., c].sum(), at, create_graph=True)[0] for c in range(CHANNELS)]
+    return value, torch.stack(rows, -2)
+
+
+def field_of(network: MLP) -> Field:
+    """The field of the one signal."""
+    return network.field(Signals(torch.zeros(1, dtype=torch.long)))
+
+
+WAYS: dict[str, tuple[Predict, bool, bool]] = {
+    "double backward": (predict_double, False, False),
+    "vmap(jvp)": (predict_jvp, False, False),
+    "analytic": (predict_analytic, False, False),
+    "analytic, compiled": (predict_analytic, False, True),
+    "value only": (predict_value, False, False),
+    "value only, compiled": (predict_value, False, True),
+    "double backward, bf16": (predict_double, True, False),
+    "vmap(jvp), bf16": (predict_jvp, True, False),
+    "analytic, bf16": (predict_analytic, True, False),
+    "analytic, bf16, compiled": (predict_analytic, True, True),
+    "value only, bf16": (predict_value, True, False),
+    "value only, bf16, compiled": (predict_value, True, True),
+}
+
+
+def stepper(way: str, points: int, device: str) -> Callable[[], None]:
+    """A function that takes one optimiser step in the given way."""
+    predict, half, compiled = WAYS[way]
+    torch.manual_seed(0)
+    side = round(points**0.5)
+    network, measurement = MLP(AXES, CHANNELS, Sine()).to(device), Pointwise((side, side)).to(device)
+    if compiled:
+        network.forward = torch.compile(network.forward)  # type: ignore[method-assign]
+        network.pushforward = torch.compile(network.pushforward)  # type: ignore[method-assign]
+    at = side * torch.rand(1, points, AXES, device=device)
+    value_target = torch.rand(1, points, CHANNELS, device=device)
+    jacobian_target = torch.rand(1, points, CHANNELS, AXES, device=device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-6)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            value, jacobian = predict(network, measurement, at)
+        loss = F.mse_loss(value, value_target)
+        if jacobian is not None:
+            loss = loss + (jacobian - jacobian_target).square().sum((-1, -2)).mean()
+        loss.backward()
+        optimizer.step()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def best_times(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Seconds of the fastest step of each kind, taken in turn after two to warm up."""
+    best = dict.fromkeys(steps, float("inf"))
+    for turn in range(rounds + 2):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if turn >= 2:
+                best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def peak_memory(way: str, points: int, device: str) -> float:
+    """MiB that three steps of one kind add to a process (on a GPU: that they allocate at most)."""
+    words = [sys.executable, __file__, "--memory-of", way, "--points", str(points), "--device", device]
+    return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def measure_memory(way: str, points: int, device: str) -> float:
+    """The same, in this process."""
+    warm = stepper(way, 256, device)
+    warm()
+    step = stepper(way, points, device)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for _ in range(3):
+        step()
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+
+
+def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
+    """Seconds per step of a hand-written loop and of the Trainer with its callbacks, value only, the same 16,384 points."""
+    import lightning as L
+
+    from datamodules.image import ImageData
+    from inr.losses import SquaredError
+    from inr.supervision import Supervision
+    from tasks.callbacks import FiniteLoss, Progress, Stopwatch
+    from tasks.image import ImageTask
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    data = ImageData(factor=4)
+    data.setup()
+    supervision = Supervision({"value": SquaredError()})
+    data.quantities = ("value",)
+    batch = data.batch_at(data.train_samples)
+    best = [float("inf"), float("inf")]
+    for _ in range(rounds):
+        network, measurement = MLP(AXES, CHANNELS, Sine()), Pointwise(data.shape)
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        start = time.perf_counter()
+        for _ in range(steps):
+            optimizer.zero_grad()
+            part = batch.parts["data"]
+            loss = F.mse_loss(network(measurement.locate(part.coordinates).points), part.targets["value"])
+            loss.backward()
+            optimizer.step()
+        best[0] = min(best[0], (time.perf_counter() - start) / steps)
+        watch = Stopwatch()
+        task = ImageTask(
+            MLP(AXES, CHANNELS, Sine()), {"data": Pointwise(data.shape)}, supervision, partial(torch.optim.Adam, lr=1e-4), channels=3
+        )
+        trainer = L.Trainer(
+            accelerator="cpu",
+            max_steps=steps,
+            max_epochs=-1,
+            limit_val_batches=0,
+            log_every_n_steps=10,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            callbacks=[FiniteLoss(), Progress(refresh_rate=10), watch],
+        )
+        trainer.fit(task, data)
+        best[1] = min(best[1], watch.seconds / steps)
+    return best[0], best[1]
+
+
+def main() -> None:
+    """Measure and print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--points", type=int, default=16384)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--skip-memory", action="store_true")
+    parser.add_argument("--memory-of", choices=list(WAYS))
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if options.memory_of:
+        print(measure_memory(options.memory_of, options.points, options.device))
+        return
+    times = best_times({way: stepper(way, options.points, options.device) for way in WAYS}, options.rounds)
+    base, value = times["double backward"], times["value only"]
+    print("| step | ms | times faster than double backward | times value only | peak memory [MiB] |\n|---|---|---|---|---|")
+    for way, seconds in times.items():
+        memory = "" if options.skip_memory else f"{peak_memory(way, options.points, options.device):.0f}"
+        print(f"| {way} | {1e3 * seconds:.0f} | {base / seconds:.2f} | {seconds / value:.2f} | {memory} |")
+    if options.device == "cpu":
+        loop, trainer = trainer_overhead(30, 3)
+        print(f"\nhand-written loop {1e3 * loop:.1f} ms, Trainer {1e3 * trainer:.1f} ms per step: {100 * (trainer / loop - 1):+.1f} %")
+
+
+if __name__ == "__main__":
+    main()

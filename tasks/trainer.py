@@ -1,0 +1,37 @@
+"""Lightning's trainer, within the bounds that this project needs."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from inr.errors import InputError
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+class Trainer(L.Trainer):
+    """Lightning's trainer with its options; coordinates stay in float32, so precisions that convert the inputs are refused.
+
+    Raises: InputError for another precision, numbers out of range, and devices that this machine does not have.
+    """
+
+    def __init__(self, precision: str = "32-true", **options: Any) -> None:
+        if precision not in PRECISIONS:
+            raise InputError(
+                f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision}: coordinates need all of float32."
+            )
+        for name in ("val_check_interval", "log_every_n_steps", "accumulate_grad_batches", "gradient_clip_val"):
+            value = options.get(name)
+            if isinstance(value, int | float) and value <= 0:
+                raise InputError(f"trainer.{name} must be positive, got {value}; leave it out for the default.")
+        try:
+            super().__init__(precision=precision, **options)  # type: ignore[arg-type]
+        except (MisconfigurationException, ValueError) as error:
+            named = [name for name in ("accelerator", "devices") if name in options]
+            raise InputError(
+                f"The trainer's options must fit each other and this machine, which has {torch.cuda.device_count()} GPUs, got"
+                f" {', '.join(f'trainer.{name}={options[name]}' for name in named)}: {str(error).rstrip('.!')}."
+                " Ask for what there is, or use trainer=cpu."
+            ) from error

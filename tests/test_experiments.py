@@ -1,0 +1,37 @@
+"""Every experiment file composes; the published protocols say what was published."""
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from running import composed
+from signals import CONF
+
+from conf.compose import instantiate_data
+
+EXPERIMENTS = sorted(str(path.relative_to(CONF / "experiment").with_suffix("")) for path in (CONF / "experiment").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_composes_and_its_network_fits_its_data(experiment, tmp_path):
+    cfg = composed(tmp_path, f"experiment={experiment}")
+    data = instantiate_data(cfg)
+    data.setup()
+    OmegaConf.to_container(cfg, resolve=True)
+    network = instantiate(cfg.model)
+    assert network.layers[-1].out_features == cfg.data.out_features
+
+
+def test_image_protocol(tmp_path):
+    cfg = composed(tmp_path, "experiment=sobolev/set5")
+    assert (cfg.data.factor, cfg.data.offset, cfg.data.filter, cfg.data.border) == (4, 0, "sobel", "replicate")
+    assert (cfg.data.points, cfg.optimizer.lr, cfg.trainer.max_steps) == (None, 1e-4, 50000)
+    assert (cfg.model.activation.omega, cfg.model.hidden_features, cfg.model.hidden_layers) == (30, 256, 4)
+    positional = composed(tmp_path, "experiment=sobolev/set5", "model=positional", "supervision=val")
+    instantiate_data(positional)
+    assert instantiate(positional.model).layers[0].out_features == 2 * (1 + 2 * 5)
+
+
+def test_audio_protocol(tmp_path):
+    cfg = composed(tmp_path, "experiment=sobolev/audio")
+    assert (cfg.data.factor, cfg.data.filter, cfg.data.points) == (5, "central", None)
+    assert (cfg.model.input_scale, cfg.optimizer.lr, cfg.trainer.max_steps) == (100, 5e-5, 8000)

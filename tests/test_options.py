@@ -1,0 +1,99 @@
+"""No option is accepted and ignored: every one changes what a run learns, or what it leaves."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from running import QUICK, ROOT, checkpoint, metrics, run, tiny_image
+
+BASE = (*QUICK, "data.points=64", "trainer.max_steps=3")
+CHANGES = [
+    ["seed=1"],
+    ["model.hidden_layers=3"],
+    ["model.hidden_features=24"],
+    ["model.input_scale=2.0"],
+    ["model.activation.omega=20"],
+    ["model=relu", "model.activation.normal=false"],
+    ["model=gauss", "model.activation.sigma=0.2"],
+    ["model=wire", "model.activation.omega=5"],
+    ["model=wire", "model.activation.sigma=5"],
+    ["model=finer", "model.activation.first_bias=5"],
+    ["model=finer", "model.activation.first_bias=null"],
+    ["model=positional", "model.encoding.bands=4"],
+    ["model=fourier", "model.encoding.frequencies=8"],
+    ["model=fourier", "model.encoding.scale=3"],
+    ["supervision.terms.jacobian.weight=0.5"],
+    ["supervision.terms.jacobian.reduction=mean"],
+    ["supervision.terms.jacobian.axes=[0]"],
+    ["supervision.terms.value._target_=inr.losses.AbsoluteError"],
+    ["optimizer=adamw"],
+    ["optimizer=sgd"],
+    ["optimizer.lr=1e-3"],
+    ["scheduler=cosine"],
+    ["scheduler=cosine", "scheduler.warmup=1"],
+    ["scheduler=exponential", "scheduler.decay_steps=1"],
+    ["trainer.precision=bf16-mixed"],
+    ["optimizer=sgd", "trainer.gradient_clip_val=1e-3"],
+    ["data.points=32"],
+    ["data.points=null"],
+    ["data.factor=2"],
+    ["data.factor=2", "data.offset=1"],
+    ["data.factor=2", "data.train_pixels=stencil"],
+    ["data.factor=2", "data.train_pixels=random"],
+    ["data.factor=2", "data.train_pixels=all"],
+    ["data.limit=40"],
+    ["data.filter=sobel"],
+    ["data.border=replicate"],
+    ["data.border=periodic"],
+    ["data.aspect=keep"],
+]
+
+
+def learned(folder, *options: str) -> list[torch.Tensor]:
+    state = checkpoint(run(folder, *options))["state_dict"]
+    return [weights for name, weights in state.items() if name.startswith("network.")]
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("picture")
+    path = tiny_image(folder)
+    with Image.open(path) as image:
+        image.crop((0, 0, 18, 24)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=" ".join)
+def test_the_last_option_changes_what_is_learned(change, picture, tmp_path):
+    options = [f"data.path={picture}", *BASE]
+    without = learned(tmp_path / "without", *options, *change[:-1])
+    changed = learned(tmp_path / "changed", *options, *change)
+    same = len(without) == len(changed) and all(
+        one.shape == other.shape and torch.equal(one, other) for one, other in zip(without, changed, strict=True)
+    )
+    assert not same
+
+
+def test_compiled_functions_learn_what_eager_ones_do(picture, tmp_path):
+    options = [f"data.path={picture}", *BASE]
+    eager = learned(tmp_path / "eager", *options)
+    words = [sys.executable, str(ROOT / "train.py"), *options, "compile=true", f"hydra.run.dir={tmp_path / 'compiled'}"]
+    subprocess.run(words, check=True, capture_output=True, timeout=600)
+    state = checkpoint(tmp_path / "compiled")["state_dict"]
+    compiled = [weights for name, weights in state.items() if name.startswith("network.")]
+    assert any(not torch.equal(one, other) for one, other in zip(eager, compiled, strict=True))
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(eager, compiled, strict=True))
+
+
+def test_chunks_change_nothing_but_memory(picture, tmp_path):
+    options = [f"data.path={picture}", "data.factor=2", *BASE]
+    whole, parts = (metrics(run(tmp_path / str(chunk), *options, f"data.chunk={chunk}")) for chunk in (100000, 7))
+    for name in ("psnr", "ssim", "psnr_train"):
+        assert whole[name] == pytest.approx(parts[name], rel=1e-5)
+
+
+def test_a_seed_repeats_a_run_to_the_bit(picture, tmp_path):
+    one, other = (learned(tmp_path / name, f"data.path={picture}", *BASE, "seed=3") for name in ("one", "other"))
+    assert all(torch.equal(first, second) for first, second in zip(one, other, strict=True))

@@ -1,0 +1,33 @@
+"""What the README shows works as it stands there."""
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+import torch
+from running import composed
+from test_architecture import ROOT
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = sorted(set(re.findall(r"python train\.py (.+?)(?:`|\s+#|\n)", README)))
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "--help" not in command and "..." not in command])
+def test_every_command_composes(command, tmp_path):
+    first_of_each = [re.sub(r"=([^,]+),.*", r"=\1", word) for word in shlex.split(command) if word != "-m"]
+    assert composed(tmp_path, *first_of_each).model._target_.startswith("inr.networks")
+
+
+def test_fitting_without_the_command_line_works():
+    (code,) = re.findall(r"```python\n(import torch.*?)```", README, re.DOTALL)
+    names: dict[str, Any] = {}
+    torch.manual_seed(0)
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["loss"].item() < 1e-3
+
+
+def test_every_choice_is_in_the_table_of_options():
+    for folder in ("task", "model", "supervision", "optimizer", "scheduler", "trainer", "logger", "debug"):
+        for file in (ROOT / "conf" / folder).glob("*.yaml"):
+            assert re.search(rf"\b{file.stem}\b", README), f"{folder}={file.stem}"

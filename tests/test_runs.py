@@ -1,0 +1,285 @@
+"""A run from start to end: resume, evaluate, load, export, several processes, loggers, sweeps."""
+
+import csv
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+from running import QUICK, checkpoint, composed, curve, metrics, run, tiny_image, tiny_sound
+from torch.testing import assert_close
+
+import inr
+import train
+from tasks.callbacks import AtomicCheckpointIO
+
+ROOT = Path(train.__file__).parent
+LOGGED = (*QUICK, "callbacks.checkpoints.every=4", "trainer.val_check_interval=3", "data.points=50")
+
+
+def same_run(one: Path, other: Path) -> None:
+    """Weights, optimiser and curve are equal to the bit."""
+    first, second = checkpoint(one), checkpoint(other)
+    for name, weights in first["state_dict"].items():
+        assert torch.equal(weights, second["state_dict"][name]), name
+    assert str(first["optimizer_states"]) == str(second["optimizer_states"])
+    assert first["global_step"] == second["global_step"]
+    assert curve(one) == curve(other)
+
+
+def command(*options: str) -> list[str]:
+    return [sys.executable, str(ROOT / "train.py"), *options]
+
+
+@pytest.mark.parametrize("scheduler", ["constant", "cosine", "exponential"])
+def test_half_a_run_and_its_resume_equal_the_whole_run(scheduler, tmp_path):
+    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, f"scheduler={scheduler}"]
+    options += ["scheduler.steps=12"] if scheduler == "cosine" else []
+    whole = run(tmp_path / "whole", *options, "trainer.max_steps=12")
+    half = run(tmp_path / "half", *options, "trainer.max_steps=8")
+    resumed = run(tmp_path / "resumed", f"ckpt_path={half}", "trainer.max_steps=12")
+    same_run(whole, resumed)
+
+
+def test_a_killed_run_resumes_as_if_it_had_not_been(tmp_path):
+    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED]
+    whole = run(tmp_path / "whole", *options, "trainer.max_steps=12")
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen(
+        command(*options, "trainer.max_steps=1000000", f"hydra.run.dir={tmp_path / 'killed'}"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 120
+    while not last.is_file() and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    steps = checkpoint(tmp_path / "killed")["global_step"]
+    target = max(12, steps + 4)
+    resumed = run(tmp_path / "resumed", f"ckpt_path={tmp_path / 'killed'}", f"trainer.max_steps={target}")
+    if target != 12:
+        whole = run(tmp_path / "longer", *options, f"trainer.max_steps={target}")
+    same_run(whole, resumed)
+
+
+def test_a_resumed_run_takes_the_new_learning_rate(tmp_path):
+    first = run(tmp_path / "first", f"data.path={tiny_image(tmp_path)}", *QUICK)
+    second = run(tmp_path / "second", f"ckpt_path={first}", "trainer.max_steps=3", "optimizer.lr=0.0")
+    for name, weights in checkpoint(first)["state_dict"].items():
+        assert torch.equal(weights, checkpoint(second)["state_dict"][name])
+
+
+def test_evaluation_reproduces_the_figures_of_the_run(tmp_path):
+    first = run(tmp_path / "first", f"data.path={tiny_image(tmp_path)}", "data.factor=2", *QUICK)
+    second = run(tmp_path / "second", f"ckpt_path={first}", "train=false", "export.scale=3")
+    before, after = metrics(first), metrics(second)
+    assert before | {"seconds": 0} == after | {"seconds": 0}
+    with Image.open(second / "export" / "reconstruction.png") as picture:
+        assert picture.size == (72, 72)
+    third = run(tmp_path / "third", f"ckpt_path={first / 'checkpoints' / 'last.ckpt'}", "train=false")
+    assert metrics(third) | {"seconds": 0} == before | {"seconds": 0}
+
+
+def test_load_gives_the_field_in_the_units_of_the_file(tmp_path):
+    folder = run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", *QUICK, "data.aspect=keep")
+    pixels = torch.from_numpy(np.array(Image.open(folder / "export" / "reconstruction.png"))).float()
+    grid = torch.cartesian_prod(torch.arange(24), torch.arange(24)).reshape(24, 24, 2)
+    for source in (folder, folder / "checkpoints" / "last.ckpt", folder / "export" / "field.safetensors"):
+        field = inr.load(source)
+        assert field.unit == "8-bit value (0..255)"
+        assert_close(field(grid).round().clamp(0, 255), pixels)
+        step = torch.tensor([0.0, 1e-2])
+        slope = (field.value(grid + step) - field.value(grid - step)) / 2e-2
+        assert_close(field.jacobian(grid)[..., 1], slope, rtol=0, atol=0.05 * float(slope.abs().max()))
+
+
+def test_loading_needs_neither_hydra_nor_lightning(tmp_path):
+    folder = run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", *QUICK)
+    code = (
+        "import sys, inr; field = inr.load(sys.argv[1]); assert field([[3.0, 4.5]]).shape == (1, 3);"
+        "assert not {'hydra', 'omegaconf', 'lightning', 'tasks', 'datamodules'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, cwd=ROOT)
+
+
+def test_a_field_evaluates_in_chunks_as_at_once(tmp_path):
+    field = inr.load(run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", *QUICK))
+    coordinates = 23 * torch.rand(100, 2, generator=torch.Generator().manual_seed(0))
+    whole = field(coordinates), field.jacobian(coordinates)
+    field.chunk = 7
+    assert_close((field(coordinates), field.jacobian(coordinates)), whole)
+
+
+def test_derivatives_alone_take_their_constant_from_training_values(tmp_path):
+    folder = run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", "data.factor=2", "supervision=der", *QUICK)
+    image = np.array(Image.open(tmp_path / "tiny.png")).astype(np.float32)
+    field = inr.load(folder)
+    seen = np.stack(np.meshgrid(np.arange(0, 24, 2), np.arange(0, 24, 2), indexing="ij"), -1)
+    assert_close(field(seen).mean((0, 1)), torch.from_numpy(image[::2, ::2].mean((0, 1))), rtol=0, atol=1e-2)
+    assert metrics(folder)["psnr_uncorrected"] < metrics(folder)["psnr"]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_is_exported_at_its_own_amplitude(channels, tmp_path):
+    path = tiny_sound(tmp_path, channels=channels)
+    folder = run(tmp_path / "run", "task=audio", f"data.path={path}", *QUICK, "export.scale=2")
+    sound, rate = soundfile.read(folder / "export" / "reconstruction.wav", always_2d=True)
+    assert (sound.shape, rate) == ((800, channels), 16000)
+    assert_close(torch.from_numpy(sound[::799]).float(), inr.load(folder)([[0.0], [399.0]]))
+
+
+@pytest.mark.parametrize("task", ["image", "audio"])
+def test_pictures_show_what_they_promise(task, tmp_path):
+    path = tiny_image(tmp_path) if task == "image" else tiny_sound(tmp_path)
+    folder = run(tmp_path / "run", f"task={task}", f"data.path={path}", *QUICK, "callbacks.results.pictures=true")
+    pictures = {file.stem: np.array(Image.open(file)) for file in (folder / "pictures").iterdir()}
+    expected = {"image": {"reconstruction", "derivatives"}, "audio": {"waveform", "spectrogram", "derivatives"}}
+    assert set(pictures) == expected[task]
+    assert all(picture.std() > 1 and min(picture.shape[:2]) > 200 for picture in pictures.values())
+
+
+def test_two_processes_follow_the_curve_of_one(tmp_path):
+    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, "trainer.max_steps=6", "data.points=51"]
+    one = run(tmp_path / "one", *options)
+    ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path / 'two'}"]
+    options = [option for option in options if option != "trainer=cpu"]
+    subprocess.run(command(*options, *ddp), check=True, cwd=tmp_path, capture_output=True, timeout=300)
+    rows = list(zip(curve(one), curve(tmp_path / "two"), strict=True))
+    assert len(rows) == 6
+    for alone, together in rows:
+        assert alone.keys() == together.keys()
+        for name in alone:
+            if alone[name]:
+                assert float(alone[name]) == pytest.approx(float(together[name]), rel=1e-5)
+
+
+def test_tensorboard_holds_metrics_and_pictures(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = [f"data.path={tiny_image(tmp_path)}", *QUICK, "callbacks.results.pictures=true", "logger=tensorboard"]
+    folder = run(tmp_path / "run", *options)
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert losses == pytest.approx([float(row["train/loss"]) for row in curve(folder)])
+    assert events.Scalars("test/psnr")[0].value == pytest.approx(metrics(folder)["psnr"])
+    assert {"pictures/reconstruction", "pictures/derivatives"} <= set(events.Tags()["images"])
+
+
+def test_a_sweep_leaves_a_folder_a_wandb_run_and_a_row_for_each_job(tmp_path):
+    options = [option for option in QUICK if "pictures" not in option and "hidden" not in option]
+    words = ["-m", f"data.path={tiny_image(tmp_path)}", "data.factor=2", "model=sine,relu", "supervision=val,val_der"]
+    sweep = tmp_path / "sweep"
+    environment = os.environ | {"WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
+    subprocess.run(
+        command(*words, *options, "logger=wandb", f"hydra.sweep.dir={sweep}"),
+        check=True,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        timeout=300,
+    )
+    with (sweep / "summary.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["model"], row["supervision"]) for row in rows] == [
+        (model, supervision) for model in ("sine", "relu") for supervision in ("val", "val_der")
+    ]
+    runs = set()
+    for job, row in enumerate(rows):
+        folder = sweep / str(job)
+        assert float(row["psnr"]) == pytest.approx(metrics(folder)["psnr"])
+        (offline,) = (folder / "wandb").glob("offline-run-*")
+        runs.add(offline.name)
+        assert list((offline / "files" / "media" / "images" / "pictures").glob("reconstruction*.png"))
+        logged = wandb_history(offline)
+        assert logged["train/loss"] == pytest.approx(float(curve(folder)[-1]["train/loss"]))
+        assert logged["test/psnr"] == pytest.approx(metrics(folder)["psnr"])
+    assert len(runs) == 4
+
+
+def wandb_history(folder: Path) -> dict[str, float]:
+    """The last value of every figure in an offline run."""
+    from wandb.proto import wandb_internal_pb2
+
+    (file,) = folder.glob("*.wandb")
+    values: dict[str, float] = {}
+    for data in leveldb_records(file.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        for item in record.history.item:
+            values[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    return values
+
+
+def leveldb_records(log: bytes, block: int = 32768) -> Iterator[bytes]:
+    """Records of a LevelDB log: blocks of fragments, each with checksum (4 bytes), length (2) and type (1: full .. 4: last)."""
+    position, parts = 7, b""
+    while position + 7 <= len(log):
+        if block - position % block < 7:
+            position += block - position % block
+            continue
+        length, kind = struct.unpack_from("<HB", log, position + 4)
+        parts += log[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):
+            yield parts
+            parts = b""
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": torch.tensor(1)}, path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(inr.InputError, match="No space left"):
+        AtomicCheckpointIO().save_checkpoint({"step": torch.tensor(2)}, path)
+    assert torch.load(path, weights_only=True)["step"] == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_checkpoints_hold_plain_containers_only(tmp_path):
+    folder = run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", *QUICK)
+    saved = checkpoint(folder)
+    assert saved["config"]["data"]["shape"] == [24, 24]
+    assert json.loads(json.dumps(saved["options"])) == saved["options"]
+
+
+def test_bf16_and_float32_reach_the_same_figures(tmp_path):
+    options = [f"data.path={tiny_image(tmp_path)}", "data.factor=2", *QUICK, "trainer.max_steps=100", "data.points=null"]
+    options += ["model.hidden_features=64", "model.activation.omega=10"]
+    exact = run(tmp_path / "exact", *options)
+    rough = run(tmp_path / "rough", *options, "trainer.precision=bf16-mixed")
+    assert metrics(exact)["psnr"] != metrics(rough)["psnr"]
+    assert metrics(exact)["psnr"] == pytest.approx(metrics(rough)["psnr"], abs=0.5)
+
+
+@pytest.mark.parametrize("choice", ["overfit", "limit", "profiler"])
+def test_debug_choices_do_what_they_say(choice, tmp_path):
+    options = [option for option in QUICK if not option.startswith(("trainer.max_steps", "trainer.log"))]
+    folder = run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", *options, f"debug={choice}", "model.hidden_features=64")
+    losses = [float(row["train/loss"]) for row in curve(folder) if row.get("train/loss")]
+    steps = metrics(folder)["steps"]
+    if choice == "overfit":
+        assert steps == 200
+        assert losses[-1] < 0.01 * losses[0]
+    if choice == "limit":
+        assert steps == 4
+        assert len(losses) == 4
+    if choice == "profiler":
+        (table,) = folder.glob("fit-profile*.txt")
+        assert "run_training_batch" in table.read_text()
+    assert composed(tmp_path / "again", f"debug={choice}").trainer.max_steps == steps
