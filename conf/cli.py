@@ -26,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from conf import helptext
 from conf.check import takes
 from inr.errors import InputError
 
@@ -205,7 +206,9 @@ def job(function: Callable[[DictConfig], Job]) -> Callable[[DictConfig], Job | N
 
 
 def command(function: Callable[[], None]) -> None:
-    """Run a Hydra command; a mistake in its words ends in one line too."""
+    """Run a Hydra command, or print the help; a mistake in its words ends in one line too."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        return helptext.show()
     os.environ.setdefault(ASKED, os.environ.get(FULL, "0"))  # further processes inherit what this one was asked
     os.environ[FULL] = "1"  # lets errors pass through Hydra as they are
     with one_line():

@@ -6,7 +6,7 @@ from rich.console import Console
 
 HERE = Path(__file__).parent
 HIDDEN = ("hydra", "__pycache__")
-SKIPPED = ("_target_", "_partial_", "_convert_", "defaults:", "- ", "# @package", "resumed:", "hydra:")
+SKIPPED = ("_target_", "_partial_", "_convert_", "defaults:", "- ", "# @package", "resumed:")
 HEAD = """\
 Fit coordinate networks to images, sounds and more, supervised by values and derivatives.
 
@@ -20,7 +20,7 @@ def body(file: Path) -> list[str]:
     """The lines of a yaml file that a user may set, without those that tie it to the code."""
     lines = []
     for line in file.read_text().splitlines():
-        if line == "hydra:":
+        if line in ("hydra:", "resumed:"):
             break
         text = line.strip()
         if text and not text.startswith(SKIPPED) and "${hydra:" not in text and "${resumed" not in text:

@@ -159,11 +159,11 @@ def flatten_alpha(array: np.ndarray, background: str | Sequence[float]) -> np.nd
 def read_image(path: Path, frame: int | None = None, background: str | Sequence[float] = "white") -> np.ndarray:
     """The picture in a file: png, jpeg, tiff, webp, bmp, gif, and what else Pillow knows, or .npy and .npz.
 
-    Shapes: (rows, columns, channels), with 1 or 3 channels for pictures and any number for arrays.
+    Shapes: (rows, columns, channels), with 1 or 3 channels for pictures; arrays keep theirs, none of which is transparency.
     Raises: InputError if the file is missing, unreadable, truncated, of several frames, or not a picture.
     """
     if path.suffix.lower() in ARRAYS:
-        return flatten_alpha(check_array(read_array(path), path), background)
+        return check_array(read_array(path), path)
     reader = read_tiff if path.suffix.lower() in TIFFS else read_deep_png if is_deep_png(path) else read_picture
     try:
         with warnings.catch_warnings(action="ignore"):  # of damage, which is raised too, or does not matter

@@ -4,6 +4,7 @@ A stencil along one axis is three samples with three weights, so a filter in sev
 costs 3^axes reads per sample, whatever the size of the grid. Derivatives are per grid step.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from itertools import product
 
@@ -16,6 +17,7 @@ from inr.errors import InputError
 FILTERS = ("central", "sobel")
 BORDERS = ("one_sided", "replicate", "periodic")
 DERIVATIVE, SMOOTHING, IDENTITY = (-0.5, 0.0, 0.5), (0.25, 0.5, 0.25), (0.0, 1.0, 0.0)
+ONE_SIDED = (-1.5, 2.0, -0.5), (0.5, -2.0, 1.5)
 
 
 def check(filter: str, border: str) -> None:
@@ -35,22 +37,28 @@ def stencil(
     differences there are (-3, 4, -1)/2, of second order like the inner ones, and smoothing stops.
     Raises: InputError if one-sided differences have fewer than three samples.
     """
-    around = index[:, None] + torch.tensor([-1, 0, 1], device=index.device)
-    table = torch.tensor(weights, device=index.device).expand(len(index), 3)
+    around = index[:, None] + torch.arange(-1, 2, device=index.device)
+    table = constants((weights,), index.device).expand(len(index), 3)
     if border == "periodic":
         return around % size, table
     if border == "replicate":
         return around.clamp(0, size - 1), table
+    ends = IDENTITY, IDENTITY
     if weights == DERIVATIVE:
         if size < 3:
             raise InputError(f"One-sided differences need three samples along an axis, got {size}; use border=replicate.")
-        low, high = torch.tensor([[-1.5, 2.0, -0.5], [0.5, -2.0, 1.5]], device=index.device)
         around = around + (index == 0).long()[:, None] - (index == size - 1).long()[:, None]
-    else:
-        low = high = torch.tensor(IDENTITY, device=index.device)
+        ends = ONE_SIDED
+    low, high = constants(ends, index.device)
     table = torch.where((index == 0)[:, None], low, table)
     table = torch.where((index == size - 1)[:, None], high, table)
     return around.clamp(0, size - 1), table
+
+
+@functools.cache
+def constants(rows: tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
+    """A small table on a device, copied there once and not in every step."""
+    return torch.tensor(rows, device=device, dtype=torch.float32)
 
 
 def cells(

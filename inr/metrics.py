@@ -28,7 +28,7 @@ def luma(image: Float[Tensor, "*shape channels"]) -> Float[Tensor, "*shape"]:
     return image @ image.new_tensor(LUMA)
 
 
-def mean_square(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+def mean_square(pairs: Iterable[tuple[Tensor, ...]]) -> float:
     """Mean squared difference of pairs of tensors, summed in float64; nan without any."""
     total, count = 0.0, 0
     for one, other in pairs:

@@ -40,3 +40,6 @@ class Exponential:
     def __call__(self, step: int) -> float:
         """The factor at a step."""
         return self.decay ** (step / self.decay_steps)
+
+
+CONSTANT = Constant()

@@ -48,7 +48,9 @@ class AudioTask(GridTask):
         true = data.target_jacobian(indices)[..., 0] * data.units.scale
         fitted = self.fitted().jacobian(indices.float())[..., 0]
         moments = near.numpy() / rate + data.start
-        pairs = [(f"{name}, channel 0", signal[:, 0].numpy()) for name, signal in (("target", target), ("reconstruction", result))]
+        pairs = [
+            (f"{name}, channel 0", signal[:, 0].numpy()) for name, signal in (("target", target), ("reconstruction", result))
+        ]
         return {
             "waveform": waveforms(time, target[::stride].numpy(), result[::stride].numpy(), zoom, unit),
             "spectrogram": spectrograms(pairs, rate),

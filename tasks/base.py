@@ -15,7 +15,7 @@ from inr.derivatives import observe_at
 from inr.fitted import FittedField
 from inr.measurements.measurement import Measurement
 from inr.metrics import Metric
-from inr.schedules import Constant
+from inr.schedules import CONSTANT
 from inr.supervision import Supervision
 
 
@@ -36,7 +36,7 @@ class INRTask(L.LightningModule):
         measurements: Mapping[str, Measurement],
         supervision: Supervision,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
-        schedule: Callable[[int], float] = Constant(),
+        schedule: Callable[[int], float] = CONSTANT,
         compile: bool = False,
         channels: int = 1,
     ) -> None:

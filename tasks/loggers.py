@@ -62,7 +62,10 @@ class Curve(Logger):
         """Append new rows; where an earlier row or the columns have changed, write the whole file beside its place first."""
         if not self.unsaved:
             return
-        columns = ["step", *sorted({name for step in self.unsaved for name in self.rows[step]} - {"step"} | set(self.columns[1:]))]
+        columns = [
+            "step",
+            *sorted({name for step in self.unsaved for name in self.rows[step]} - {"step"} | set(self.columns[1:])),
+        ]
         grows = columns == self.columns and min(self.unsaved) > self.last
         place = self.path if grows else self.path.with_suffix(".csv.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)

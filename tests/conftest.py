@@ -5,6 +5,6 @@ import jaxtyping
 with jaxtyping.install_import_hook("inr", "typechecking.check"):
     import inr  # noqa: F401
 
-import torch  # noqa: E402
+import torch
 
 torch.set_num_threads(1)  # tests run side by side

@@ -18,7 +18,7 @@ TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 def network(model: str, in_features: int = 2, out_features: int = 3, **options: Any) -> torch.nn.Module:
     """A small network from its yaml file."""
     config = OmegaConf.load(CONF / "model" / f"{model}.yaml")
-    config.data = {"in_features": in_features, "out_features": out_features, "training_shape": [32] * in_features, "input_scale": 1.0}
-    node = OmegaConf.create({"data": config.pop("data"), "model": config})
+    shape = {"in_features": in_features, "out_features": out_features, "training_shape": [32] * in_features}
+    node = OmegaConf.create({"data": shape | {"input_scale": 1.0}, "model": config})
     node.model.update({"hidden_features": 16, "hidden_layers": 3} | options)
     return instantiate(node.model)

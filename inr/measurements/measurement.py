@@ -28,7 +28,7 @@ class Measurement(nn.Module):
     context: dict[str, Any] = {}
 
     def within(self, **context: Any) -> "Measurement":
-        """This measurement bound to a batch's context (poses, views, jitter, noise), read back from `self.context`."""
+        """The measurement bound to a batch's context (poses, views, jitter, noise), read back from `self.context`."""
         if not context:
             return self
         bound = copy.copy(self)

@@ -1,6 +1,7 @@
 """Nonlinearities: value, slope, and the initialisation published with each."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,25 +18,62 @@ def positive(**options: float) -> None:
             raise InputError(f"{name} must be positive, got {name}={value}.")
 
 
-class Activation(nn.Module):
-    """An elementwise nonlinearity: subclasses give `forward` and `value_and_slope`, and initialise their layers.
+class Elementwise(torch.autograd.Function):
+    """(z, dz) -> (f(z), f'(z), f'(z) dz) with its backward pass written out, from fewer tensors than autograd would keep.
 
-    Shapes: z (..., features) -> value and slope of the same shape; tangents dz (axes, ..., features).
+    The backward pass is made of saved inputs and outputs, so it can be differentiated again.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor, dz: Tensor, activation: "Activation") -> tuple[Tensor, Tensor, Tensor]:
+        """Value, slope, and slope times each tangent (axes, ..., features)."""
+        value, slope = activation.value_and_slope(z)
+        return value, slope, slope * dz
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, "Activation"], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Keep inputs and outputs."""
+        z, dz, ctx.activation = inputs
+        ctx.save_for_backward(z, dz, *output[:2])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
+        """g_z = f' g_value + f'' (sum over axes of dz g_tangent + g_slope), g_dz = f' g_tangent."""
+        z, dz, value, slope = ctx.saved_tensors
+        by_value, by_slope, by_tangent = gradients
+        gradient = None if by_value is None else slope * by_value
+        bend = None if by_tangent is None else (dz * by_tangent).sum(0)
+        if by_slope is not None:
+            bend = by_slope if bend is None else bend + by_slope
+        curvature = None if bend is None else ctx.activation.curvature(z, value, slope)
+        if curvature is not None and bend is not None:
+            gradient = curvature * bend if gradient is None else torch.addcmul(gradient, curvature, bend)
+        return gradient, None if by_tangent is None else slope * by_tangent, None
+
+
+class Activation(nn.Module):
+    """An elementwise nonlinearity: subclasses give `forward`, where it pays the derivatives, and initialise their layers.
+
+    Shapes: z (..., features) -> value, slope and curvature of the same shape; tangents dz (axes, ..., features).
     Phases are computed in float32 under autocast; results come back in the precision of z.
     """
 
-    def forward(self, z: Float[Tensor, "*batch features"]) -> Tensor:
-        """The nonlinearity's value."""
-        return self.value_and_slope(z)[0]
-
     def value_and_slope(self, z: Float[Tensor, "*batch features"]) -> tuple[Tensor, Tensor]:
-        """The value and the derivative, sharing what they have in common."""
-        raise NotImplementedError(f"{type(self).__name__} must define value_and_slope(z).")
+        """The value and the derivative, sharing what they have in common; by forward mode unless written out."""
+        value, slope = torch.func.jvp(self.forward, (z,), (torch.ones_like(z),))  # type: ignore[misc]
+        return value, slope
+
+    def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor | None:
+        """The second derivative, from the argument and what `value_and_slope` gave; None where it is zero."""
+        return torch.func.jvp(lambda x: self.value_and_slope(x)[1], (z,), (torch.ones_like(z),))[1]
 
     def pushforward(self, z: Tensor, dz: Tensor) -> tuple[Tensor, Tensor]:
         """Value, and slope times each tangent."""
-        value, slope = self.value_and_slope(z)
-        return value, slope * dz
+        value, _, tangents = Elementwise.apply(z, dz, self)
+        return value, tangents
 
     def layer(self, in_features: int, out_features: int, position: str) -> nn.Module:
         """The linear layer that feeds this activation; position is `first`, `hidden` or `last` (which feeds none)."""
@@ -70,6 +108,10 @@ class Sine(Activation):
         phase = self.omega * at_least_float32(z)
         return phase.sin().to(z.dtype), (self.omega * phase.cos()).to(z.dtype)
 
+    def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        """-omega^2 sin(omega z)."""
+        return -(self.omega**2) * value
+
     def initialise(self, linear: Linear, position: str) -> None:
         """Keep the distribution of phases the same from layer to layer."""
         first = position == "first"
@@ -101,6 +143,12 @@ class Finer(Sine):
         phase = self.omega * (size + 1) * x
         return phase.sin().to(z.dtype), (self.omega * (2 * size + 1) * phase.cos()).to(z.dtype)
 
+    def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        """2 omega sign(z) cos(phase) - (omega (2 |z| + 1))^2 sin(phase), the cosine taken from the slope."""
+        x = at_least_float32(z)
+        stretch = 2 * x.abs() + 1
+        return (2 * x.sign() / stretch * slope - (self.omega * stretch).square() * value).to(z.dtype)
+
     def initialise(self, linear: Linear, position: str) -> None:
         """Weights as sine; biases of the first layer spread over the bands."""
         super().initialise(linear, position)
@@ -127,6 +175,9 @@ class ReLU(Activation):
         """max(z, 0) and the unit step."""
         return z.relu(), (z > 0).to(z.dtype)
 
+    def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> None:
+        """Zero wherever it is defined."""
+
     def initialise(self, linear: Linear, position: str) -> None:
         """Kaiming-normal weights."""
         if self.normal:
@@ -146,11 +197,20 @@ class Gauss(Activation):
         positive(sigma=sigma)
         self.rate = sigma**-2
 
+    def forward(self, z: Tensor) -> Tensor:
+        """exp(-(z / sigma)^2 / 2)."""
+        return (-0.5 * self.rate * at_least_float32(z).square()).exp().to(z.dtype)
+
     def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """exp(-(z / sigma)^2 / 2) and -z / sigma^2 times it."""
         x = at_least_float32(z)
         value = (-0.5 * self.rate * x.square()).exp()
         return value.to(z.dtype), (-self.rate * x * value).to(z.dtype)
+
+    def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        """(z^2 / sigma^2 - 1) / sigma^2 times the value."""
+        x = at_least_float32(z)
+        return (self.rate * (self.rate * x.square() - 1) * value).to(z.dtype)
 
 
 class Gabor(Activation):

@@ -180,10 +180,10 @@ def test_transparency_is_laid_over_the_background(load, background, colour):
     assert_allclose(index.samples.numpy(), expected, rtol=0, atol=0.501)
 
 
-def test_real_numbers_are_laid_over_the_background_too(load):
-    share = (ALPHA / 255).astype(np.float32)
-    data = load(numpy_file(cat(REAL, share)), background="black")
-    assert_allclose(data.samples.numpy(), REAL * share, rtol=1e-6)
+def test_arrays_keep_their_channels(load):
+    for channels in (2, 4):
+        array = cat(RGB, RGB)[..., :channels]
+        assert_allclose(load(numpy_file(array), background="black").samples.numpy(), array)
 
 
 TURNED = {

@@ -6,6 +6,8 @@ from torch.testing import assert_close
 from inr.derivatives import linearise, observe_at, value_and_jacobian
 from inr.field import Field, Signals
 from inr.measurements.pointwise import Pointwise
+from inr.networks.activations import Activation
+from inr.networks.mlp import MLP
 
 ONE = Signals(torch.zeros(1, dtype=torch.long))
 SHAPE = (12, 9)
@@ -75,6 +77,28 @@ def test_parameter_gradients_of_a_jacobian_loss_equal_those_of_double_backward(m
     assert len(gradients[0]) == len(gradients[1])
     for forward, reverse in zip(*gradients, strict=True):
         assert (forward - reverse).norm() <= tolerance * reverse.norm()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_pushforward_can_be_differentiated_twice(model):
+    model = network(model)
+    for activation in {module for module in model.layers if hasattr(module, "layer")}:
+        z, dz = torch.rand(3, 4) - 0.4, torch.rand(2, 3, 4)
+        inputs = z.requires_grad_(), dz.requires_grad_()
+        assert torch.autograd.gradcheck(activation.pushforward, inputs)
+        assert torch.autograd.gradgradcheck(activation.pushforward, inputs)
+
+
+class Swish(Activation):
+    def forward(self, z):
+        return z * z.sigmoid()
+
+
+def test_an_activation_needs_no_more_than_its_value():
+    model, x, dx = MLP(2, 3, Swish(), hidden_features=8), torch.rand(1, 5, 2), torch.rand(2, 1, 5, 2)
+    assert_close(model.pushforward(x, dx), linearise(model, (x,), (dx,)))
+    z, dz = torch.randn(3, 4).requires_grad_(), torch.rand(2, 3, 4).requires_grad_()
+    assert torch.autograd.gradcheck(Swish().pushforward, (z, dz))
 
 
 def test_foreign_modules_get_the_default_rule():
