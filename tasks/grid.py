@@ -86,7 +86,7 @@ class GridTask(INRTask):
         """Which samples each PSNR looks at, in words."""
         data = self.data
         if data.factor == 1:
-            everywhere = "of all samples (factor 1: all are trained on)"
+            everywhere = f"of all samples (factor 1), {len(data.train_samples)} of {data.size} of which were trained on"
             return {"psnr": everywhere, "psnr_unread": everywhere, "psnr_train": "of the training samples"}
         outside = f"of the samples outside the grid of factor {data.factor} and offset {data.offset}"
         shared = int((self.trained() & data.unseen()).sum())

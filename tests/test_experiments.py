@@ -37,3 +37,9 @@ def test_audio_protocol(tmp_path):
     cfg = composed(tmp_path, "experiment=sobolev/audio")
     assert (cfg.data.factor, cfg.data.filter, cfg.data.points) == (5, "central", None)
     assert (cfg.model.input_scale, cfg.optimizer.lr, cfg.trainer.max_steps) == (100, 5e-5, 8000)
+
+
+def test_the_third_arm_reads_what_the_stencils_read(tmp_path):
+    cfg = composed(tmp_path, "experiment=sobolev/set5_stencil")
+    assert (cfg.data.train_pixels, cfg.data.filter, cfg.data.factor, cfg.optimizer.lr) == ("stencil", "sobel", 4, 1e-4)
+    assert list(cfg.supervision.terms) == ["value"]

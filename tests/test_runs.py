@@ -283,3 +283,14 @@ def test_debug_choices_do_what_they_say(choice, tmp_path):
         (table,) = folder.glob("fit-profile*.txt")
         assert "run_training_batch" in table.read_text()
     assert composed(tmp_path / "again", f"debug={choice}").trainer.max_steps == steps
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_in_compiled_bf16_reaches_the_figures_of_the_cpu(tmp_path):
+    options = [f"data.path={tiny_image(tmp_path)}", "data.factor=2", *QUICK, "trainer.max_steps=100"]
+    options += ["model.hidden_features=64", "model.activation.omega=10"]
+    exact = run(tmp_path / "exact", *options)
+    words = ["trainer=gpu", "trainer.precision=bf16-mixed", "compile=true", f"hydra.run.dir={tmp_path / 'gpu'}"]
+    subprocess.run(command(*(option for option in options if option != "trainer=cpu"), *words), check=True, timeout=600)
+    assert metrics(exact)["psnr"] == pytest.approx(metrics(tmp_path / "gpu")["psnr"], abs=0.5)

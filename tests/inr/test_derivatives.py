@@ -13,12 +13,7 @@ ONE = Signals(torch.zeros(1, dtype=torch.long))
 SHAPE = (12, 9)
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def coordinates(points: int = 7) -> torch.Tensor:

@@ -12,12 +12,7 @@ from inr.errors import InputError
 SHAPES = [(7,), (5, 6), (4, 3, 5)]
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def every_index(shape):

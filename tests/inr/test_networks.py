@@ -16,12 +16,7 @@ ACTIVATIONS = [Sine, Finer, ReLU, Gauss, Gabor]
 POSITIONS = {"first": (2, 4000), "hidden": (100, 90), "last": (4000, 3)}
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def assert_uniform(weights, bound):

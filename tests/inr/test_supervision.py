@@ -12,12 +12,7 @@ SHAPES = {"value": (2, 5, 3), "jacobian": (2, 5, 3, 4)}
 POWERS = {SquaredError: lambda difference: difference**2, AbsoluteError: torch.abs}
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def part(**weights):

@@ -1,0 +1,73 @@
+"""The training step, as Lightning runs it."""
+
+from functools import partial
+
+import lightning as L
+import pytest
+import torch
+from running import tiny_image
+from torch.testing import assert_close
+
+from datamodules.image import ImageData
+from inr.derivatives import value_and_jacobian
+from inr.field import Signals
+from inr.losses import SquaredError
+from inr.measurements.pointwise import Pointwise
+from inr.networks.activations import Sine
+from inr.networks.mlp import MLP
+from inr.supervision import Supervision
+from tasks.image import ImageTask
+
+TERMS = {"value": SquaredError(), "jacobian": SquaredError(quantity="jacobian", reduction="sum_axes")}
+
+
+@pytest.fixture
+def parts(tmp_path):
+    torch.manual_seed(0)
+    data = ImageData(path=str(tiny_image(tmp_path)), factor=2)
+    network = MLP(2, 3, Sine(), hidden_features=16, hidden_layers=2)
+    task = ImageTask(network, {"data": Pointwise([24, 24])}, Supervision(TERMS), partial(torch.optim.Adam, lr=1e-3), channels=3)
+    return task, data
+
+
+def trainer(**options):
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return L.Trainer(accelerator="cpu", inference_mode=False, use_distributed_sampler=False, **quiet, **options)
+
+
+def test_the_step_is_the_sum_of_the_terms_and_penalties(parts):
+    task, data = parts
+    data.setup()
+    batch = data.batch_at(data.train_samples)
+    value, jacobian = value_and_jacobian(
+        task.measurements["data"], task.network.field(batch.signals), batch.parts["data"].coordinates
+    )
+    targets = batch.parts["data"].targets
+    expected = (value - targets["value"]).square().mean() + (jacobian - targets["jacobian"]).square().sum((-1, -2)).mean()
+    fit = trainer(max_steps=1, max_epochs=-1, limit_val_batches=0, log_every_n_steps=5)
+    losses = []
+
+    class Keep(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            losses.append(outputs["loss"])
+
+    fit.callbacks.append(Keep())
+    fit.fit(task, data)
+    assert_close(losses[0], expected.detach())
+
+
+def test_derivatives_exist_inside_validate(parts):
+    task, data = parts
+    at = 23 * torch.rand(1, 9, 2)
+    signals = Signals(torch.zeros(1, dtype=torch.long))
+    expected = value_and_jacobian(task.measurements["data"], task.network.field(signals), at)[1]
+    seen = []
+
+    class Differentiate(L.Callback):
+        def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+            seen.append(value_and_jacobian(pl_module.measurements["data"], pl_module.network.field(signals), at)[1])
+
+    validate = trainer(callbacks=[Differentiate()])
+    (figures,) = validate.validate(task, data, verbose=False)
+    assert_close(seen[0], expected)
+    assert figures["val/psnr"] > 0
