@@ -43,6 +43,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
         load_weights(task, read_checkpoint(checkpoint)["state_dict"], checkpoint)
     callbacks = [*instantiate(cfg.callbacks).values(), *instantiate(cfg.regime.callbacks).values()]
     loggers = list(instantiate(cfg.logger).values())
+    for logger in loggers:
+        logger.log_hyperparams(task.config)
     trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
     try:
         if cfg.train:

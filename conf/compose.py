@@ -83,8 +83,9 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             f"Training on needs trainer.max_steps beyond the {steps} steps that the run has, got {base.trainer.max_steps}; to"
             " evaluate it instead, add train=false."
         )
-    folder = checkpoint_of(cfg.ckpt_path).parent.parent
-    base.resumed = {"folder": str(folder.absolute()) if base.train else None, "steps": steps}
+    checkpoints = checkpoint_of(cfg.ckpt_path).absolute().parent
+    has_curve = base.train and checkpoints.name == "checkpoints"  # a checkpoint elsewhere has left its run behind
+    base.resumed = {"folder": str(checkpoints.parent) if has_curve else None, "steps": steps}
     return base
 
 
