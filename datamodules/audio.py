@@ -103,7 +103,7 @@ class AudioData(GridData):
         return (excerpt.stop - excerpt.start,), self.info[2]
 
     def input_scale(self, shape: tuple[int, ...]) -> float:
-        """Stretch time so that a second is as wide as in S's seven seconds in [-100, 100]."""
+        """Stretch time so that a second is as wide as in the published protocol, seven seconds in [-100, 100]."""
         return 100 / 7 * shape[0] / self.rate
 
     def read(self) -> tuple[Tensor, Units]:

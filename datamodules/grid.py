@@ -199,22 +199,23 @@ class GridData(L.LightningDataModule):
         """Derivatives (points, channels, axes) of fitted numbers by the sample index, at indices (points, axes)."""
         return jacobian_at(self.samples if grid is None else grid, indices, self.filter, self.border) / self.units.scale
 
-    def batch_at(self, flat: Tensor) -> Batch:
-        """The batch of these samples: coordinates, values, jacobians if asked for, on the device of the indices."""
+    def batch_at(self, flat: Tensor, quantities: Collection[str] | None = None) -> Batch:
+        """The batch of these samples, with targets of the quantities (those trained on), on the device of the indices."""
         if self.device_grid is None or self.device_grid[0] != flat.device:
             self.device_grid = flat.device, self.samples.to(flat.device)
         grid = self.device_grid[1]
         indices = torch.stack(torch.unravel_index(flat, self.shape), -1)
         value = self.normalise(grid[tuple(indices.T)])
         targets = {"value": value[None]}
-        if "jacobian" in self.quantities:
+        if "jacobian" in (self.quantities if quantities is None else quantities):
             targets["jacobian"] = self.target_jacobian(indices, grid)[None]
         return Batch(Signals(flat.new_zeros(1)), {"data": Part(indices.float()[None], targets)})
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
         """Turn indices, or None for the whole training set, into a batch on the device."""
         if batch is not None:
-            return self.batch_at(batch.to(device, non_blocking=True))
+            trains = self.trainer is None or self.trainer.training
+            return self.batch_at(batch.to(device, non_blocking=True), None if trains else ("value",))
         if self.whole_batch is None or self.whole_batch[0] != device:
             samples = self.train_samples
             share = slice(len(samples) * rank() // ranks(), len(samples) * (rank() + 1) // ranks())

@@ -170,7 +170,7 @@ def test_the_slopes_of_a_tone_are_those_of_the_tone(load):
 def test_draws_go_on_where_the_step_says_and_cover_an_epoch(load):
     def take(count, step=0, points=7):
         data = load(WAVE, points=points, factor=2)
-        data.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=1)
+        data.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=1, training=True)
         return list(itertools.islice(data.train_dataloader(), count))
 
     drawn = take(40)

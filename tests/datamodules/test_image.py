@@ -344,7 +344,7 @@ def test_a_batch_holds_only_what_is_asked_for(picture):
 
 
 def take(data, count, step=0, accumulate=1):
-    data.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=accumulate)
+    data.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=accumulate, training=True)
     return list(itertools.islice(data.train_dataloader(), count))
 
 

@@ -71,3 +71,21 @@ def test_derivatives_exist_inside_validate(parts):
     (figures,) = validate.validate(task, data, verbose=False)
     assert_close(seen[0], expected)
     assert figures["val/psnr"] > 0
+
+
+def test_evaluation_computes_no_derivative_targets(parts):
+    task, data = parts
+    seen = []
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            seen.append(set(batch.parts["data"].targets))
+
+        def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+            seen.append(set(batch.parts["data"].targets))
+
+    fit = trainer(max_steps=1, max_epochs=-1, val_check_interval=1, check_val_every_n_epoch=None, num_sanity_val_steps=0)
+    fit.callbacks.append(Look())
+    data.points = 20
+    fit.fit(task, data)
+    assert seen == [{"value", "jacobian"}, {"value"}]
