@@ -45,7 +45,7 @@ class FittedField:
     def observe(self, coordinates: Coordinates, quantity: str, finish: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
         """Chunks of a quantity at flat coordinates (points, axes)."""
         parameter = next(self.network.parameters())
-        flat = torch.as_tensor(np.asarray(coordinates)).reshape(-1, self.axes)
+        flat = torch.as_tensor(coordinates).reshape(-1, self.axes)
         with torch.no_grad():
             field = self.network.field(Signals(torch.tensor([self.signal], device=parameter.device)))  # type: ignore[operator]
             for part in flat.split(self.chunk):
@@ -54,7 +54,7 @@ class FittedField:
 
     def check(self, coordinates: Coordinates) -> tuple[int, ...]:
         """The leading shape of the coordinates, once their last axis is right."""
-        shape = np.shape(coordinates)
+        shape = tuple(torch.as_tensor(coordinates).shape)
         if not shape or shape[-1] != self.axes:
             raise InputError(f"Coordinates end in an axis of {self.axes} sensor indices, got shape {shape}.")
         return shape[:-1]

@@ -69,6 +69,14 @@ def waveforms(time: np.ndarray, target: np.ndarray, prediction: np.ndarray, zoom
     return rasterise(figure)
 
 
+def power(signal: np.ndarray, window: int) -> np.ndarray:
+    """Power [dB] by frequency and time of at most 1,000 windows, spread evenly over a signal (samples,)."""
+    count = min(max(2 * len(signal) // window, 1), 1000)
+    starts = np.linspace(0, len(signal) - window, count).astype(int)
+    frames = signal[starts[:, None] + np.arange(window)] * np.hanning(window)
+    return 20 * np.log10(np.abs(np.fft.rfft(frames)).T / window + 1e-7)
+
+
 def spectrograms(signals: Sequence[tuple[str, np.ndarray]], rate: float) -> np.ndarray:
     """Power over time and frequency [dB], the same colours for all.
 
@@ -76,14 +84,12 @@ def spectrograms(signals: Sequence[tuple[str, np.ndarray]], rate: float) -> np.n
     """
     figure = Figure(figsize=(6 * len(signals), 4), dpi=110, layout="constrained")
     axes = figure.subplots(1, len(signals), squeeze=False)[0]
-    window = int(min(512, 2 ** np.floor(np.log2(len(signals[0][1])))))
-    top: float | None = None
-    for axis, (title, signal) in zip(axes, signals, strict=True):
-        power, frequencies, times, _ = axis.specgram(signal + 1e-12, NFFT=window, Fs=rate, noverlap=window // 2)
-        axis.clear()
-        decibels = 10 * np.log10(power + 1e-14)
-        top = float(decibels.max()) if top is None else top
-        shown = axis.pcolormesh(times, frequencies, decibels, vmin=top - 90, vmax=top, cmap="magma", rasterized=True)
+    samples = len(signals[0][1])
+    decibels = [power(signal, min(512, samples)) for _, signal in signals]
+    top = float(decibels[0].max())
+    extent = (0.0, samples / rate, 0.0, rate / 2)
+    for axis, (title, _), level in zip(axes, signals, decibels, strict=True):
+        shown = axis.imshow(level, vmin=top - 90, vmax=top, cmap="magma", origin="lower", aspect="auto", extent=extent)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("time [s]")
         axis.set_ylabel("frequency [Hz]")
