@@ -42,15 +42,16 @@ class Summary(Callback):
         return row | {name: metric["value"] for name, metric in metrics.items() if "/" not in name}
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print and save the table; exit with code 1 if a run has no figures because it failed."""
+        """Save the table, print the columns in which the runs differ; exit with code 1 if a run has no figures because it failed."""
         folder = Path(config.hydra.sweep.dir)
         runs = [file.parent.parent for file in folder.rglob(".hydra/overrides.yaml")]
         runs.sort(key=lambda run: (len(run.name), run.name))  # 2 before 10
         rows = [self.row(run) for run in runs]
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        table = Table(*columns)
+        telling = [name for name in columns if len({str(row.get(name)) for row in rows}) > 1] or columns
+        table = Table(*telling)
         for row in rows:
-            cells = (row.get(name) for name in columns)
+            cells = (row.get(name) for name in telling)
             table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells))
         Console(width=max(Console().width, 120)).print(table)
         with (folder / "summary.csv").open("w", newline="") as file:

@@ -152,10 +152,11 @@ def test_pictures_show_what_they_promise(task, tmp_path):
 def test_two_processes_follow_the_curve_of_one(tmp_path):
     options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, "trainer.max_steps=6", "data.points=51"]
     one = run(tmp_path / "one", *options)
-    ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path / 'two'}"]
+    ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
     options = [option for option in options if option != "trainer=cpu"]
     subprocess.run(command(*options, *ddp), check=True, cwd=tmp_path, capture_output=True, timeout=300)
-    rows = list(zip(curve(one), curve(tmp_path / "two"), strict=True))
+    (two,) = (tmp_path / "outputs" / "image").iterdir()
+    rows = list(zip(curve(one), curve(two), strict=True))
     assert len(rows) == 6
     for alone, together in rows:
         assert alone.keys() == together.keys()
@@ -180,16 +181,16 @@ def test_tensorboard_holds_metrics_and_pictures(tmp_path):
 def test_a_sweep_leaves_a_folder_a_wandb_run_and_a_row_for_each_job(tmp_path):
     options = [option for option in QUICK if "pictures" not in option and "hidden" not in option]
     words = ["-m", f"data.path={tiny_image(tmp_path)}", "data.factor=2", "model=sine,relu", "supervision=val,val_der"]
-    sweep = tmp_path / "sweep"
     environment = os.environ | {"WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
     subprocess.run(
-        command(*words, *options, "logger=wandb", f"hydra.sweep.dir={sweep}"),
+        command(*words, *options, "logger=wandb"),
         check=True,
         cwd=tmp_path,
         env=environment,
         capture_output=True,
         timeout=300,
     )
+    (sweep,) = (tmp_path / "multirun").iterdir()
     with (sweep / "summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["model"], row["supervision"]) for row in rows] == [
