@@ -42,7 +42,7 @@ class Summary(Callback):
         return row | {name: metric["value"] for name, metric in metrics.items() if "/" not in name}
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Save the table, print the columns in which the runs differ; exit with code 1 if a run has no figures because it failed."""
+        """Save the table, print the columns in which the runs differ; exit with code 1 if a run failed and has no figures."""
         folder = Path(config.hydra.sweep.dir)
         runs = [file.parent.parent for file in folder.rglob(".hydra/overrides.yaml")]
         runs.sort(key=lambda run: (len(run.name), run.name))  # 2 before 10
