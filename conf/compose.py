@@ -16,6 +16,7 @@ from inr.runs import checkpoint_of, read_checkpoint
 DESCRIBED = ("in_features", "out_features", "shape", "training_shape", "signals", "input_scale")
 FIXED = ("task", "model", "data")
 PATHS = ("path", "root")
+TRUSTED = ("inr.", "tasks.", "datamodules.", "lightning.", "torch.optim.")
 
 
 def instantiate_data(cfg: DictConfig) -> Any:
@@ -68,6 +69,7 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     Raises: InputError for a change of task, model or data, and for training that would already be over.
     """
     checkpoint = read_checkpoint(cfg.ckpt_path)
+    refuse_foreign_targets(checkpoint["options"], targets(OmegaConf.to_container(cfg, resolve=False)))
     base = OmegaConf.create(checkpoint["options"])
     keys = [override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))]
     groups = [key for key in keys if "." not in key]
@@ -87,6 +89,26 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     has_curve = base.train and checkpoints.name == "checkpoints"  # a checkpoint elsewhere has left its run behind
     base.resumed = {"folder": str(checkpoints.parent) if has_curve else None, "steps": steps}
     return base
+
+
+def targets(options: Any) -> set[str]:
+    """All names of classes and functions that some options would call."""
+    if isinstance(options, list):
+        return set().union(*(targets(option) for option in options))
+    if not isinstance(options, dict):
+        return set()
+    own = {str(options["_target_"])} if "_target_" in options else set()
+    return own | targets(list(options.values()))
+
+
+def refuse_foreign_targets(options: Any, known: set[str]) -> None:
+    """Raise InputError if a checkpoint would call what neither this project nor this command names: it may be anybody's."""
+    foreign = sorted(name for name in targets(options) - known if not name.startswith(TRUSTED))
+    if foreign:
+        raise InputError(
+            f"A checkpoint may only call classes of {', '.join(name.rstrip('.') for name in TRUSTED)}, or those that the command"
+            f" names too; it wants {foreign[0]}. If you trust it, name that class in the command."
+        )
 
 
 def differs(name: str, wanted: Any, had: Any) -> bool:

@@ -31,7 +31,7 @@ UNREADABLE = (  # what torch.load raises over files that are broken or of anothe
 CARRIED = ("config", "options", "units", "state_dict", "global_step")
 
 
-def build(config: Any, **extra: Any) -> Any:
+def build(config: Any) -> Any:
     """What a plain config describes: every `_target_` is called with the other entries.
 
     Only names inside this package are called, so a checkpoint of unknown origin cannot run anything else.
@@ -41,7 +41,7 @@ def build(config: Any, **extra: Any) -> Any:
         return [build(entry) for entry in config]
     if not isinstance(config, Mapping):
         return config
-    arguments = {name: build(entry) for name, entry in config.items() if not name.startswith("_")} | extra
+    arguments = {name: build(entry) for name, entry in config.items() if not name.startswith("_")}
     if "_target_" not in config:
         return arguments
     module, _, name = config["_target_"].rpartition(".")
@@ -126,7 +126,7 @@ def load(run: str | Path) -> FittedField:
         return assemble(*describe(read_checkpoint(path)), checkpoint_of(path))
     try:
         return assemble(json.loads((path.parent / DESCRIPTION).read_text()), load_file(path), path)
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, json.JSONDecodeError, KeyError) as error:
         raise InputError(f"An exported field is {TENSORS} beside {DESCRIPTION}; {path}: {error}.") from error
 
 

@@ -129,6 +129,7 @@ CHECKPOINTS = {
     "of another program": (RESUME + "foreign.ckpt", "of this project carries", "foreign.ckpt has no config", "a run wrote"),
     "weights of another shape": (RESUME + "unfit.ckpt", "must fit its model", "unfit.ckpt: size mismatch", "Use another one"),
     "lacking weights": (RESUME + "lacking.ckpt", "must fit its model", "Missing key", "Use another one"),
+    "calls of strangers": (RESUME + "hostile.ckpt", "may only call classes of inr", "wants os.system", "If you trust it"),
     "other model": (
         RESUME + "last.ckpt model=relu",
         "the task, model and data of its run",
@@ -195,6 +196,8 @@ def write_checkpoints(bad: Path, finished: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, bad / "foreign.ckpt")
     torch.save(torch.nn.Linear(2, 2), bad / "module.ckpt")
     content = checkpoint(finished)
+    hostile = content["options"] | {"scheduler": {"_target_": "os.system", "command": "exit"}}
+    torch.save(content | {"options": hostile}, bad / "hostile.ckpt")
     weights = content["state_dict"]
     first = next(name for name in weights if name.endswith("weight"))
     torch.save(content | {"state_dict": weights | {first: torch.zeros(5, 5)}}, bad / "unfit.ckpt")
