@@ -106,8 +106,8 @@ def refuse_foreign_targets(options: Any, known: set[str]) -> None:
     foreign = sorted(name for name in targets(options) - known if not name.startswith(TRUSTED))
     if foreign:
         raise InputError(
-            f"A checkpoint may only call classes of {', '.join(name.rstrip('.') for name in TRUSTED)}, or those that the command"
-            f" names too; it wants {foreign[0]}. If you trust it, name that class in the command."
+            f"A checkpoint may only call classes of {', '.join(name.rstrip('.') for name in TRUSTED)}, or those that the"
+            f" command names too; it wants {foreign[0]}. If you trust it, name that class in the command."
         )
 
 

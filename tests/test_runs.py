@@ -21,6 +21,7 @@ from torch.testing import assert_close
 
 import inr
 import train
+from inr.runs import build
 from tasks.callbacks import AtomicCheckpointIO
 
 ROOT = Path(train.__file__).parent
@@ -111,6 +112,11 @@ def test_loading_needs_neither_hydra_nor_lightning(tmp_path):
         "assert not {'hydra', 'omegaconf', 'lightning', 'tasks', 'datamodules'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, cwd=ROOT)
+
+
+def test_loading_builds_nothing_but_fields():
+    with pytest.raises(inr.InputError, match=r"classes of inr alone, got os\.system"):
+        build({"_target_": "inr.networks.linear.Chain", "module": {"_target_": "os.system", "command": "exit"}})
 
 
 def test_a_field_evaluates_in_chunks_as_at_once(tmp_path):
