@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,8 @@ def curve(folder: Path) -> list[dict[str, str]]:
 def metrics(folder: Path) -> dict[str, Any]:
     """A run's figures."""
     return {name: metric["value"] for name, metric in json.loads((folder / "metrics.json").read_text()).items()}
+
+
+def command(*options: str) -> list[str]:
+    """The words of a run in a process of its own."""
+    return [sys.executable, str(ROOT / "train.py"), *options]
