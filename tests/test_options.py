@@ -1,5 +1,6 @@
 """No option is accepted and ignored: every one changes what a run learns, or what it leaves."""
 
+import shutil
 import subprocess
 import sys
 
@@ -76,6 +77,7 @@ def test_the_last_option_changes_what_is_learned(change, picture, tmp_path):
     assert not same
 
 
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="compiling needs a C++ compiler")
 def test_compiled_functions_learn_what_eager_ones_do(picture, tmp_path):
     options = [f"data.path={picture}", *BASE]
     eager = learned(tmp_path / "eager", *options)
