@@ -35,9 +35,11 @@ class Units:
     """How numbers in the file relate to the numbers a network fits: file = scale * fitted + offset.
 
     `peak` is what PSNR takes as the largest signal, in file units: the range of an image, the loudest sample of a sound.
+    `number` is the type that exports are rounded to.
     """
 
     scale: float
     offset: float
     peak: float
     unit: str
+    number: str = "float32"

@@ -59,7 +59,7 @@ class ImageData(GridData):
             half = np.iinfo(image.dtype).max / 2
             unit = f"{image.dtype.itemsize * 8}-bit value (0..{2 * half:.0f})"
             pixels = image if image.dtype == np.uint8 else image.astype(np.float32)
-            return torch.from_numpy(np.array(pixels)), Units(half, half, 2 * half, unit)
+            return torch.from_numpy(np.array(pixels)), Units(half, half, 2 * half, unit, str(image.dtype))
         with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
             pixels = image.astype(np.float32)
         low, high = float(pixels.min()), float(pixels.max())

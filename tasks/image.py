@@ -93,14 +93,13 @@ class ImageTask(GridTask):
 
     def export(self, folder: Path, scale: float) -> None:
         """`reconstruction.png`, 8 or 16 bits as the file had; arrays of other kinds as `reconstruction.npy`."""
-        peak, channels = self.data.units.peak, self.data.samples.shape[-1]
+        units, channels = self.data.units, self.data.samples.shape[-1]
         slabs = self.rendered(scale)
-        if peak not in (255, 65535) or channels not in (1, 3):
+        if units.number == "float32" or channels not in (1, 3):
             np.save(folder / "reconstruction.npy", np.concatenate([slab.numpy() for slab in slabs]))
             return
-        number = np.uint8 if peak == 255 else np.uint16
-        pixels = np.concatenate([slab.round().clamp(0, peak).numpy().astype(number) for slab in slabs])
-        if peak == 255:
+        pixels = np.concatenate([slab.round().clamp(0, units.peak).numpy().astype(units.number) for slab in slabs])
+        if units.number == "uint8":
             Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels).save(folder / "reconstruction.png")
             return
         writer = png.Writer(pixels.shape[1], pixels.shape[0], greyscale=channels == 1, bitdepth=16)

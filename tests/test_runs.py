@@ -17,6 +17,7 @@ from running import QUICK, ROOT, checkpoint, command, composed, curve, metrics, 
 from torch.testing import assert_close
 
 import inr
+from datamodules.read_image import read_image
 from inr.runs import build
 from tasks.callbacks import AtomicCheckpointIO
 
@@ -125,6 +126,21 @@ def test_derivatives_alone_take_their_constant_from_training_values(tmp_path):
     seen = np.stack(np.meshgrid(np.arange(0, 24, 2), np.arange(0, 24, 2), indexing="ij"), -1)
     assert_close(field(seen).mean((0, 1)), torch.from_numpy(image[::2, ::2].mean((0, 1))), rtol=0, atol=1e-2)
     assert metrics(folder)["psnr_uncorrected"] < metrics(folder)["psnr"]
+
+
+@pytest.mark.parametrize(("number", "channels"), [("uint8", 1), ("uint8", 3), ("uint16", 1), ("uint16", 3), ("float32", 3)])
+def test_pictures_are_exported_in_their_own_numbers(number, channels, tmp_path):
+    with Image.open(tiny_image(tmp_path)) as image:
+        array = (np.asarray(image)[..., :channels].astype(number) * (257 if number == "uint16" else 1)).astype(number)
+    np.save(tmp_path / "array.npy", array)
+    folder = run(tmp_path / "run", f"data.path={tmp_path / 'array.npy'}", *QUICK)
+    file = folder / "export" / ("reconstruction.npy" if number == "float32" else "reconstruction.png")
+    result = read_image(file)
+    assert (result.dtype, result.shape) == (array.dtype, array.shape)
+    expected = inr.load(folder)(np.stack(np.indices((24, 24)), -1))
+    assert_close(
+        torch.from_numpy(result.astype(np.float32)), expected.clamp(0, 65535 if number == "uint16" else 255), rtol=0, atol=0.51
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 2])
