@@ -64,25 +64,39 @@ class Checkpoints(Checkpoint):
         """Save the state after this step under the name."""
         trainer.save_checkpoint(self.folder / name)
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Save the last state every so many steps."""
-        if trainer.global_step % self.every == 0:
+    def save_last(self, trainer: L.Trainer) -> None:
+        """Save the last state, once a step."""
+        if self.saved != trainer.global_step:
             self.save(trainer, LAST)
-            self.saved = trainer.global_step
+        self.saved = trainer.global_step
+
+    def is_due(self, trainer: L.Trainer) -> bool:
+        """Whether the last state is to be saved after this step."""
+        return trainer.global_step % self.every == 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save the last state every so many steps; where a validation follows, after it, so that a resume has its figures."""
+        interval = trainer.val_check_batch
+        validates = trainer.enable_validation and interval is not None and (batch_idx + 1) % interval == 0
+        if self.is_due(trainer) and not validates:
+            self.save_last(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the best state."""
-        figure = trainer.callback_metrics.get(self.monitor)
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or figure is None:
+        """Save the best state, and the last one if it is due."""
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
-        if self.sign * float(figure) > self.best:
+        figure = trainer.callback_metrics.get(self.monitor)
+        if figure is not None and self.sign * float(figure) > self.best:
             self.best = self.sign * float(figure)
             self.save(trainer, BEST)
+        if self.is_due(trainer):
+            self.save_last(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the final state."""
-        if self.saved != trainer.global_step:
-            self.save(trainer, LAST)
+        self.save_last(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far."""

@@ -34,6 +34,15 @@ def same_run(one: Path, other: Path) -> None:
     assert curve(one) == curve(other)
 
 
+@pytest.mark.parametrize("interval", [1, 2, 4, 5])
+def test_the_curve_is_whole_wherever_validations_and_checkpoints_fall(interval, tmp_path):
+    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, f"trainer.val_check_interval={interval}"]
+    whole = run(tmp_path / "whole", *options, "trainer.max_steps=12")
+    half = run(tmp_path / "half", *options, "trainer.max_steps=8")
+    same_run(whole, run(tmp_path / "resumed", f"ckpt_path={half}", "trainer.max_steps=12"))
+    assert sum(bool(row["val/psnr"]) for row in curve(whole)) == 12 // interval
+
+
 @pytest.mark.parametrize("scheduler", ["constant", "cosine", "exponential"])
 def test_half_a_run_and_its_resume_equal_the_whole_run(scheduler, tmp_path):
     options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, f"scheduler={scheduler}"]
@@ -44,8 +53,9 @@ def test_half_a_run_and_its_resume_equal_the_whole_run(scheduler, tmp_path):
     same_run(whole, resumed)
 
 
-def test_a_killed_run_resumes_as_if_it_had_not_been(tmp_path):
-    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED]
+@pytest.mark.parametrize("interval", [3, 4])
+def test_a_killed_run_resumes_as_if_it_had_not_been(interval, tmp_path):
+    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, f"trainer.val_check_interval={interval}"]
     whole = run(tmp_path / "whole", *options, "trainer.max_steps=12")
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     process = subprocess.Popen(
