@@ -54,7 +54,7 @@ class AudioTask(GridTask):
         return {
             "waveform": waveforms(time, target[::stride].numpy(), result[::stride].numpy(), zoom, unit),
             "spectrogram": spectrograms(pairs, rate),
-            "derivatives": waveforms(moments, true.numpy(), fitted.numpy(), slice(None), "amplitude per sample"),
+            "derivatives": waveforms(moments, true.numpy(), fitted.numpy(), None, "amplitude per sample"),
         }
 
     def export(self, folder: Path, scale: float) -> None:

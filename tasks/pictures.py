@@ -47,25 +47,25 @@ def direction_map(gradient: np.ndarray, full_scale: float) -> np.ndarray:
     return hsv_to_rgb(np.stack([hue, np.ones_like(hue), magnitude.clip(0, 1)], -1))
 
 
-def waveforms(time: np.ndarray, target: np.ndarray, prediction: np.ndarray, zoom: slice, unit: str) -> np.ndarray:
+def waveforms(time: np.ndarray, target: np.ndarray, prediction: np.ndarray, zoom: slice | None, unit: str) -> np.ndarray:
     """Target, prediction and error over time [s], whole and zoomed in, one column of plots per channel.
 
     Shapes: time (samples,), target and prediction (samples, channels).
     """
-    channels = target.shape[1]
-    figure = Figure(figsize=(9 * channels, 7), dpi=110, layout="constrained")
-    axes = figure.subplots(3, channels, squeeze=False)
+    channels, views = target.shape[1], [slice(None), *([] if zoom is None else [zoom])]
+    figure = Figure(figsize=(9 * channels, 2.3 * (len(views) + 1)), dpi=110, layout="constrained")
+    axes = figure.subplots(len(views) + 1, channels, squeeze=False)
     for channel in range(channels):
-        whole, detail, error = axes[:, channel]
-        for axis, part in ((whole, slice(None)), (detail, zoom)):
+        for axis, part in zip(axes[:, channel], views, strict=False):
             axis.plot(time[part], target[part, channel], label="target", color="0.6", linewidth=1.5)
             axis.plot(time[part], prediction[part, channel], label="reconstruction", color="C0", linewidth=0.7)
             axis.set_ylabel(unit, fontsize=8)
+        error = axes[-1, channel]
         error.plot(time, prediction[:, channel] - target[:, channel], color="C3", linewidth=0.5)
         error.set_ylabel(f"error, {unit}", fontsize=8)
         error.set_xlabel("time [s]")
-        whole.set_title(f"channel {channel}", fontsize=9)
-        whole.legend(loc="upper right", fontsize=8)
+        axes[0, channel].set_title(f"channel {channel}", fontsize=9)
+        axes[0, channel].legend(loc="upper right", fontsize=8)
     return rasterise(figure)
 
 
