@@ -32,16 +32,17 @@ def linearise(function: Callable[..., Any], primals: tuple[Any, ...], tangents: 
 
 
 def pushforward(
-    function: Callable[[Tensor], Tensor], inputs: Float[Tensor, "*batch dims"], tangents: Float[Tensor, "axes *batch dims"]
+    function: Callable[[Tensor], Tensor], inputs: Float[Tensor, "*batch dims"], tangents: Float[Tensor, "axes *#batch dims"]
 ) -> tuple[Tensor, Tensor]:
     """How tangents pass through a function: its own analytic rule if it has one, else `linearise`.
 
     Shapes: inputs (..., dims), tangents (axes, ..., dims) -> values (..., channels), derivatives (axes, ..., channels).
+            Tangents that are the same at all inputs may have size 1 there.
     """
     analytic = getattr(function, "pushforward", None)
     if analytic is not None:
         return analytic(inputs, tangents)
-    return linearise(function, (inputs,), (tangents,))
+    return linearise(function, (inputs,), (tangents.expand(len(tangents), *inputs.shape),))
 
 
 def value_and_jacobian(
@@ -57,8 +58,9 @@ def value_and_jacobian(
     """
     axes = coordinates.shape[-1]
     basis = torch.eye(axes, dtype=coordinates.dtype, device=coordinates.device).reshape(axes, 1, 1, axes)
-    samples, steps = linearise(measurement.locate, (coordinates,), (basis.expand(axes, *coordinates.shape),))
+    samples, steps = measurement.locate_along(coordinates, basis)
     values, slopes = field.pushforward(samples.points, steps.points)
+    slopes = slopes.expand(axes, *values.shape)
     value, jacobian = linearise(measurement.integrate, (values, samples.quadrature), (slopes, steps.quadrature))
     return value, jacobian.movedim(0, -1)
 

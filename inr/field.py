@@ -36,7 +36,7 @@ class Field:
         return self.function(points)
 
     def pushforward(
-        self, points: Float[Tensor, "shared *points dims"], tangents: Float[Tensor, "axes shared *points dims"]
-    ) -> tuple[Float[Tensor, "signals *points channels"], Float[Tensor, "axes signals *points channels"]]:
+        self, points: Float[Tensor, "shared *points dims"], tangents: Float[Tensor, "axes #shared *#points dims"]
+    ) -> tuple[Float[Tensor, "signals *points channels"], Float[Tensor, "axes #signals *#points channels"]]:
         """Values, and their derivatives along each tangent of the points."""
         return pushforward(self.function, points, tangents)

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inr.derivatives import linearise
+
 
 class Samples(NamedTuple):
     """Where the field is evaluated for an observation, and what is needed to sum the values up.
@@ -38,6 +40,12 @@ class Measurement(nn.Module):
     def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> Samples:
         """Points of the field that an observation at these coordinates depends on."""
         raise NotImplementedError(f"{type(self).__name__} must say where it looks: define locate(coordinates).")
+
+    def locate_along(
+        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "axes 1 1 axes"]
+    ) -> tuple[Samples, Samples]:
+        """The samples, and how they move along each axis of the coordinates; a constant motion may keep size 1."""
+        return linearise(self.locate, (coordinates,), (basis.expand(len(basis), *coordinates.shape),))
 
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
         """Observations from the field's values at the located points."""

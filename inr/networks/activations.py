@@ -51,7 +51,7 @@ class Elementwise(torch.autograd.Function):
         curvature = None if bend is None else ctx.activation.curvature(z, value, slope)
         if curvature is not None and bend is not None:
             gradient = curvature * bend if gradient is None else torch.addcmul(gradient, curvature, bend)
-        return gradient, None if by_tangent is None else slope * by_tangent, None
+        return gradient, None if by_tangent is None else (slope * by_tangent).sum_to_size(dz.shape), None
 
 
 class Activation(nn.Module):

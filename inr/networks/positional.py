@@ -51,4 +51,4 @@ class PositionalEncoding(nn.Module):
         phase = (x[..., None] * self.frequencies.to(x)).flatten(-2)
         turn = (dx[..., None] * self.frequencies.to(x)).flatten(-2)
         sine, cosine = phase.sin(), phase.cos()
-        return torch.cat([x, sine, cosine], -1), torch.cat([dx, cosine * turn, -sine * turn], -1)
+        return torch.cat([x, sine, cosine], -1), torch.cat([dx.expand(len(dx), *x.shape), cosine * turn, -sine * turn], -1)

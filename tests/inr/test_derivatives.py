@@ -5,6 +5,7 @@ from torch.testing import assert_close
 
 from inr.derivatives import linearise, observe_at, value_and_jacobian
 from inr.field import Field, Signals
+from inr.measurements.measurement import Measurement
 from inr.measurements.pointwise import Pointwise
 from inr.networks.activations import Activation
 from inr.networks.mlp import MLP
@@ -159,3 +160,13 @@ def test_compiled_functions_equal_eager_ones(model):
     )
     assert_close(value_and_jacobian(Pointwise(SHAPE), model.field(ONE), at), expected)
     assert_close(model.field(ONE)(Pointwise(SHAPE).locate(at).points), expected[0])
+
+
+@pytest.mark.parametrize("aspect", ["stretch", "keep"])
+def test_the_constant_motion_of_points_equals_the_differentiated_one(aspect):
+    measurement, at = Pointwise(SHAPE, aspect), coordinates()
+    basis = torch.eye(2)[:, None, None]
+    points, steps = (samples.points for samples in measurement.locate_along(at, basis))
+    expected, moved = (samples.points for samples in Measurement.locate_along(measurement, at, basis))
+    assert_close(points, expected)
+    assert_close(steps.expand_as(moved), moved)
