@@ -18,7 +18,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     from hydra.utils import instantiate
 
     from conf.check import check_run
-    from conf.compose import instantiate_data, instantiate_optimizer, resume
+    from conf.compose import adopt, instantiate_data, instantiate_optimizer, resume
     from inr.runs import checkpoint_of, load_weights, read_checkpoint
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -27,6 +27,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     checkpoint = checkpoint_of(cfg.ckpt_path) if cfg.ckpt_path else None
     if checkpoint is not None:
         cfg = resume(cfg, HydraConfig.get().overrides.task)
+    elif cfg.dictionary:
+        cfg = adopt(cfg, HydraConfig.get().overrides.task)
     data = instantiate_data(cfg)
     L.seed_everything(cfg.seed, verbose=False)
     task = instantiate(

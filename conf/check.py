@@ -23,7 +23,7 @@ SPELLED: dict[Any, str] = {
     dict: "a group of options",
     Mapping: "a group of options",
 }
-TOP = {"seed": int, "train": bool, "compile": bool, "ckpt_path": str | None}
+TOP = {"seed": int, "train": bool, "compile": bool, "ckpt_path": str | None, "dictionary": str | None}
 
 
 def members(annotation: Any) -> Iterator[Any]:

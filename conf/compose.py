@@ -15,6 +15,8 @@ from inr.runs import checkpoint_of, read_checkpoint
 
 DESCRIBED = ("in_features", "out_features", "shape", "training_shape", "signals", "input_scale")
 FIXED = ("task", "model", "data")
+DICTIONARY, CODEBOOK = "inr.networks.nid_moe.NeuralDictionary", "inr.dictionary.coders.Codebook"
+RULE = "ckpt_path goes on with the task, model and data of its run"
 PATHS = ("path", "root")
 TRUSTED = ("inr.", "tasks.", "datamodules.", "lightning.", "torch.optim.")
 
@@ -41,6 +43,8 @@ def instantiate_data(cfg: DictConfig) -> Any:
             )
     with open_dict(cfg):
         cfg.data.update(description)
+    if cfg.dictionary:
+        refuse_misfit(cfg)
     everything: Any = OmegaConf.to_container(cfg, resolve=True)
     for name, node in everything.items():
         if name != "data":
@@ -71,7 +75,7 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     checkpoint = read_checkpoint(cfg.ckpt_path)
     refuse_foreign_targets(checkpoint["options"], targets(OmegaConf.to_container(cfg, resolve=False)))
     base = OmegaConf.create(checkpoint["options"])
-    keys = [override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))]
+    keys = [path_of(override) for override in OverridesParser.create().parse_overrides(list(overrides))]
     groups = [key for key in keys if "." not in key]
     for key in [*groups, *(key for key in keys if "." in key)]:
         if key in ("experiment", "debug"):
@@ -89,6 +93,61 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     has_curve = base.train and checkpoints.name == "checkpoints"  # a checkpoint elsewhere has left its run behind
     base.resumed = {"folder": str(checkpoints.parent) if has_curve else None, "steps": steps}
     return base
+
+
+def adopt(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The options of a fit, with the model of the run at `dictionary` and a codebook for the signals to encode.
+
+    Raises: InputError for a run without a dictionary, another regime than fit, and model options that are not that run's.
+    """
+    if cfg.regime.shown != "held_out" or "fit" not in cfg.regime.callbacks:
+        raise InputError(
+            f"dictionary=RUN is what regime=fit encodes signals in, got it with {cfg.regime.callbacks}; add regime=fit."
+        )
+    checkpoint = read_checkpoint(cfg.dictionary)
+    model = checkpoint["config"]["model"]
+    if model["_target_"] != DICTIONARY:
+        raise InputError(
+            f"dictionary must be a run of regime=dictionary model=nid_moe, {cfg.dictionary} has model {model['_target_']}."
+        )
+    refuse_foreign_targets(model, set())
+    base = OmegaConf.create({"model": checkpoint["options"]["model"]})
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = path_of(override)
+        if key == "model" and cfg.model._target_ != DICTIONARY:
+            raise InputError(
+                f"regime=fit needs a model with codes, got {cfg.model._target_}; choose model=nid_moe, or leave it out."
+            )
+        if key.startswith("model."):
+            refuse_changes(cfg, base, [key], "dictionary takes over the model of its run")
+    adopted = cfg.copy()
+    with open_dict(adopted):
+        adopted.dictionary = str(checkpoint_of(cfg.dictionary).absolute())
+        coder = {
+            "_target_": CODEBOOK,
+            "signals": "${data.signals}",
+            "experts": "${model.experts}",
+            "channels": "${model.out_features}",
+        }
+        adopted.model = model | {"coder": coder, "own": "${fit.refine}"}
+    return adopted
+
+
+def refuse_misfit(cfg: DictConfig) -> None:
+    """Raise InputError if signals have other axes or channels than those that the dictionary was learned from."""
+    sizes = {"out_features": cfg.model.out_features, "in_features": cfg.model.trunk.in_features}
+    for name, learned in sizes.items():
+        if cfg.data[name] != learned:
+            what = {"out_features": "channels", "in_features": "axes"}[name]
+            raise InputError(
+                f"Signals must have the {what} that the dictionary was learned from, {learned}, got {cfg.data[name]}; convert"
+                " them (data.colour), or learn a dictionary from such signals."
+            )
+
+
+def path_of(override: Any) -> str:
+    """The dotted place in the configuration that an override changes."""
+    return str(override.package or override.key_or_group).replace("/", ".")
 
 
 def targets(options: Any) -> set[str]:
@@ -119,17 +178,14 @@ def differs(name: str, wanted: Any, had: Any) -> bool:
     return option not in DESCRIBED and str(wanted) != str(had)
 
 
-def refuse_changes(cfg: DictConfig, base: DictConfig, keys: Sequence[str]) -> None:
+def refuse_changes(cfg: DictConfig, base: DictConfig, keys: Sequence[str], rule: str = RULE) -> None:
     """Raise InputError if an option below one of the keys differs from the run's."""
     for key in keys:
         wanted, had = leaves(cfg, key), leaves(base, key)
         changed = [name for name in sorted(wanted) if differs(name, wanted[name], had.get(name))]
         if changed:
             was, got = shown(had.get(changed[0])), shown(wanted[changed[0]])
-            raise InputError(
-                f"ckpt_path goes on with the task, model and data of its run; {changed[0]} was {was}, got {got}. Leave it out,"
-                " or start a new run."
-            )
+            raise InputError(f"{rule}; {changed[0]} was {was}, got {got}. Leave it out, or start a new run.")
 
 
 def leaves(cfg: DictConfig, key: str) -> dict[str, Any]:

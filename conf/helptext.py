@@ -5,13 +5,15 @@ from pathlib import Path
 from rich.console import Console
 
 HERE = Path(__file__).parent
-HIDDEN = ("hydra", "__pycache__")
+HIDDEN, BASE = ("hydra", "__pycache__"), "data/base"
 SKIPPED = ("_target_", "_partial_", "_convert_", "defaults:", "- ", "# @package", "resumed:")
 HEAD = """\
 Fit coordinate networks to images, sounds and more, supervised by values and derivatives.
 
   python train.py [GROUP=CHOICE] [OPTION=VALUE] ...      -m and commas make a sweep
   python train.py task=image data.path=photo.jpg model=finer trainer.max_steps=2000
+  python train.py task=image model=nid_moe data=images data.root=FOLDER regime=dictionary
+  python train.py task=image data=images data.root=FOLDER regime=fit dictionary=RUN solver=ridge
   python train.py ckpt_path=RUN trainer.max_steps=5000   go on;  train=false ckpt_path=RUN   evaluate and export
 """
 
@@ -28,9 +30,15 @@ def body(file: Path) -> list[str]:
     return lines
 
 
-def choices(folder: Path) -> list[str]:
-    """The names that may stand behind GROUP=."""
-    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+def groups() -> dict[str, list[Path]]:
+    """The files of every group by what may stand before the equals sign; those of experiments in all their folders."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(HERE.rglob("*.yaml")):
+        top, *rest = file.relative_to(HERE).parts
+        if rest and top not in HIDDEN:
+            folder = top if top == "experiment" else file.parent.relative_to(HERE).as_posix()
+            found.setdefault(folder, []).append(file)
+    return found
 
 
 def show() -> None:
@@ -41,9 +49,12 @@ def show() -> None:
     for line in body(HERE / "train.yaml"):
         if not line.startswith("#"):
             console.print(f"  {line}")
-    for folder in sorted(entry for entry in HERE.iterdir() if entry.is_dir() and entry.name not in HIDDEN):
-        console.print(f"\n{folder.name}= {', '.join(choices(folder))}", style="bold")
-        for name in choices(folder):
-            console.print(f"  {folder.name}={name}", style="underline")
-            for line in body(folder / f"{name}.yaml"):
+    for group, files in groups().items():
+        names = [file.relative_to(HERE / group).with_suffix("").as_posix() for file in files]
+        title = "what every collection of data takes" if group == BASE else f"{group}= {', '.join(names)}"
+        console.print(f"\n{title}", style="bold")
+        for name, file in zip(names, files, strict=True):
+            if group != BASE:
+                console.print(f"  {group}={name}", style="underline")
+            for line in body(file):
                 console.print(f"    {line}")

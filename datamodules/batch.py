@@ -30,6 +30,20 @@ class Batch:
     parts: dict[str, Part]
 
 
+@dataclass
+class Scored:
+    """What a reconstruction is compared with.
+
+    Shapes: truth (*shape, channels) in the file's numbers; masks by figure (*shape), the samples that a PSNR looks at, None:
+            all; observed (*shape, channels) what the network saw of it in the file's numbers, None if the truth.
+    """
+
+    name: str
+    truth: Tensor
+    masks: dict[str, Tensor | None]
+    observed: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class Units:
     """How numbers in the file relate to the numbers a network fits: file = scale * fitted + offset.

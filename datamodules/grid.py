@@ -1,45 +1,25 @@
 """Signals sampled on a regular grid: which samples train, their targets, and batches as index draws."""
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.batch import Batch, Part, Units
+from datamodules.batch import Batch, Part, Scored, Units
+from datamodules.draws import Chunks, Stream
 from inr.differences import check, footprint, jacobian_at
 from inr.distributed import rank, ranks
 from inr.errors import InputError
 from inr.field import Signals
+from inr.interpolation import Along, hermite, interpolate
 from inr.randomness import draw, key, permute
 
 TRAIN_SAMPLES = ("grid", "stencil", "all", "random")
-
-
-class Stream:
-    """An iterable over batches that knows its start only when it is opened, so that a resumed run goes on."""
-
-    def __init__(self, batches: Callable[[], Iterator[Tensor | None]]) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Iterator[Tensor | None]:
-        return self.batches()
-
-
-class Chunks:
-    """Indices a chunk at a time."""
-
-    def __init__(self, indices: Tensor, chunk: int) -> None:
-        self.parts = indices.split(chunk)
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.parts)
 
 
 class GridData(L.LightningDataModule):
@@ -95,6 +75,11 @@ class GridData(L.LightningDataModule):
     def default_factor(self) -> int:
         """Which samples to train on if the user does not say."""
         return 1
+
+    @property
+    def names(self) -> list[str]:
+        """The name of the one signal."""
+        return ["signal"]
 
     def header(self) -> tuple[tuple[int, ...], int]:
         """Shape of the grid and number of channels, from the file's header."""
@@ -187,6 +172,52 @@ class GridData(L.LightningDataModule):
         """Mask of the grid: the samples that neither values nor filters on the factor grid read; all of them at factor 1."""
         return ~self.read_by_stencils() if self.factor > 1 else torch.ones(self.shape, dtype=torch.bool)
 
+    def scored(self, image: int) -> Scored:
+        """What the reconstruction is compared with: the samples outside the factor grid, those not even read, those shown."""
+        trained = torch.zeros(self.size, dtype=torch.bool)
+        trained[self.train_samples] = True
+        masks = {"psnr": self.unseen(), "psnr_unread": self.unread(), "psnr_train": trained.reshape(self.shape)}
+        return Scored(self.names[image], self.samples, dict(masks))
+
+    def meanings(self) -> dict[str, str]:
+        """Which samples each PSNR looks at, in words."""
+        if self.factor == 1:
+            everywhere = f"of all samples (factor 1), {len(self.train_samples)} of {self.size} of which were trained on"
+            return {"psnr": everywhere, "psnr_unread": everywhere, "psnr_train": "of the training samples"}
+        outside = f"of the samples outside the grid of factor {self.factor} and offset {self.offset}"
+        shared = int(self.unseen().flatten()[self.train_samples].sum())
+        note = f" ({shared} of {int(self.unseen().sum())} were trained on)" if shared else ""
+        unread = f"of the samples that neither values nor {self.filter} filters on that grid read"
+        return {"psnr": outside + note, "psnr_unread": unread, "psnr_train": "of the training samples"}
+
+    def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """What a validation saw (samples, channels), the truth in fitted numbers, and which of the samples count."""
+        flat = self.validation_samples()
+        yield values, self.normalise(self.samples.flatten(0, -2)[flat]), self.unseen().flatten()[flat]
+
+    def merge(self, values: Tensor) -> Tensor:
+        """One signal is not cut."""
+        return values
+
+    def references(self, methods: Mapping[str, Along]) -> dict[str, Callable[[], Tensor]]:
+        """Interpolations (1, *shape, channels) of the factor grid by name; none at factor 1, nothing is missing."""
+        if self.factor == 1:
+            return {}
+        coarse_shape = [len(range(self.offset, size, self.factor)) for size in self.shape]
+        samples = self.normalise(self.samples[tuple(self.coarse.T)]).reshape(*coarse_shape, -1).double().numpy()
+        slopes = self.target_jacobian(self.coarse).reshape(*samples.shape, len(self.shape)).double().numpy()
+        where = self.shape, self.factor, self.offset
+
+        def by_channel(reconstruct: Callable[[slice], np.ndarray]) -> Callable[[], Tensor]:
+            channels = range(samples.shape[-1])
+            return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)[None]
+
+        def by(along: Along) -> Callable[[], Tensor]:
+            return by_channel(lambda c: interpolate(samples[..., c], *where, along))
+
+        rows = {name: by(along) for name, along in methods.items()}
+        return rows | {"hermite": by_channel(lambda c: hermite(samples[..., c], slopes[..., c, :], *where))}
+
     def normalise(self, samples: Tensor) -> Tensor:
         """From file units to what the network fits."""
         return (samples.float() - self.units.offset) / self.units.scale
@@ -251,7 +282,7 @@ class GridData(L.LightningDataModule):
         """Chunks of all samples, in order."""
         return Chunks(torch.arange(self.size), self.chunk)
 
-    def some_training_samples(self) -> Tensor:
-        """Flat indices of at most `chunk` training samples, spread evenly."""
+    def constant_batches(self, device: torch.device) -> Iterator[Batch]:
+        """At most `chunk` training samples, spread evenly, that a constant can be estimated from."""
         count = min(self.chunk, len(self.train_samples))
-        return self.train_samples[torch.arange(count) * len(self.train_samples) // count]
+        yield self.batch_at(self.train_samples[torch.arange(count) * len(self.train_samples) // count].to(device))

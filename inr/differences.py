@@ -107,3 +107,18 @@ def footprint(
         for reads, weight in cells(indices, shape, axis, filter, border):
             read[tuple(read_axis[weight != 0] for read_axis in reads)] = True
     return read
+
+
+def complete_at(
+    known: Bool[Tensor, "*shape signals"],
+    indices: Int[Tensor, "points axes"],
+    filter: str = "central",
+    border: str = "one_sided",
+) -> Bool[Tensor, "points signals"]:
+    """Whether the filters at some samples of a grid read nothing but known samples, for several signals on it."""
+    check(filter, border)
+    complete = known.new_ones(len(indices), known.shape[-1])
+    for axis in range(indices.shape[1]):
+        for reads, weight in cells(indices, known.shape[:-1], axis, filter, border):
+            complete &= known[reads] | (weight == 0)[:, None]
+    return complete

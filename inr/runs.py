@@ -17,6 +17,7 @@ from inr.errors import InputError
 from inr.fitted import FittedField
 
 TENSORS, DESCRIPTION = "field.safetensors", "field.json"
+SHOWN = 8  # names in a message
 UNREADABLE = (  # what torch.load raises over files that are broken or of another kind
     OSError,
     EOFError,
@@ -28,7 +29,7 @@ UNREADABLE = (  # what torch.load raises over files that are broken or of anothe
     struct.error,
     pickle.UnpicklingError,
 )
-CARRIED = ("config", "options", "units", "state_dict", "global_step")
+CARRIED = ("config", "options", "units", "signals", "state_dict", "global_step")
 
 
 def build(config: Any) -> Any:
@@ -92,13 +93,33 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str |
         raise InputError(f"The weights of a checkpoint must fit its model, {source}: {reason} Use another one.") from error
 
 
-def assemble(description: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path) -> FittedField:
+def signal_of(network: nn.Module, signal: int | str | None, source: Path) -> int:
+    """The position of a signal, given by position or name, in a network that may have the codes of many.
+
+    Raises: InputError if there is no such signal, or several and none is chosen.
+    """
+    coder = getattr(network, "coder", None)
+    names: list[str] = getattr(coder, "names", []) or [str(place) for place in range(len(getattr(coder, "codes", "0")))]
+    if coder is not None and not hasattr(coder, "codes"):
+        raise InputError(f"{source} computes codes from observations; fit signals first: regime=fit dictionary=RUN.")
+    found = 0 if signal is None and len(names) == 1 else names.index(signal) if signal in names else signal
+    if not isinstance(found, int) or not 0 <= found < len(names):
+        listed = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        raise InputError(
+            f"One of the {len(names)} signals in {source} must be chosen, got signal={signal}; there are {listed}."
+        )
+    return found
+
+
+def assemble(
+    description: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path, signal: int | str | None = None
+) -> FittedField:
     """A fitted field from its description and its tensors."""
     network, measurement = build(description["model"]), build(description["measurement"])
     load_weights(network, {name: tensor for name, tensor in tensors.items() if name != "constant"}, source)
-    return FittedField(
-        network.eval(), measurement, **description["units"], constant=tensors.get("constant"), config=dict(description)
-    )
+    place, config = signal_of(network, signal, source), dict(description)
+    constant = tensors["constant"][min(place, len(tensors["constant"]) - 1)]
+    return FittedField(network.eval(), measurement, **description["units"], constant=constant, signal=place, config=config)
 
 
 def describe(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -115,17 +136,19 @@ def describe(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, T
     return description, tensors | {"constant": state["constant"]}
 
 
-def load(run: str | Path) -> FittedField:
+def load(run: str | Path, signal: int | str | None = None) -> FittedField:
     """The field of a run folder, a checkpoint file, or an exported `field.safetensors`, callable at sensor coordinates.
 
+    `signal` chooses one of several by its position or its name.
+
     Units:  coordinates in steps of the sensor's index, values as in the file that was fitted (see `unit` of the result).
-    Raises: InputError if the path holds no such thing.
+    Raises: InputError if the path holds no such thing, or no such signal.
     """
     path = Path(run).expanduser()
     if path.suffix != ".safetensors":
-        return assemble(*describe(read_checkpoint(path)), checkpoint_of(path))
+        return assemble(*describe(read_checkpoint(path)), checkpoint_of(path), signal)
     try:
-        return assemble(json.loads((path.parent / DESCRIPTION).read_text()), load_file(path), path)
+        return assemble(json.loads((path.parent / DESCRIPTION).read_text()), load_file(path), path, signal)
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError) as error:
         raise InputError(f"An exported field is {TENSORS} beside {DESCRIPTION}; {path}: {error}.") from error
 

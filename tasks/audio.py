@@ -7,6 +7,8 @@ import soundfile
 import torch
 from torch import Tensor
 
+from datamodules.batch import Scored
+from inr.differences import jacobian_at
 from inr.interpolation import linear, nearest, spline
 from inr.metrics import Metric, snr
 from tasks.grid import GridTask
@@ -22,44 +24,56 @@ class AudioTask(GridTask):
     Source: the audio protocol of Sobolev Training for Implicit Neural Representations (ECCV 2022).
     """
 
-    references = {"nearest": nearest, "linear": linear, "spline": spline}
+    methods = {"nearest": nearest, "linear": linear, "spline": spline}
 
     def brightness(self, values: Tensor) -> Tensor:
         """The amplitude itself."""
         return values
 
-    def figures(self, values: Tensor, shown: Tensor, truth: Tensor) -> dict[str, Metric]:
+    def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
         """Signal-to-noise ratio."""
-        meaning = f"signal energy over error energy {self.meanings()['psnr']}"
-        return {"snr": Metric(snr(shown, truth, self.data.unseen()), "dB", meaning)}
+        meaning = f"signal energy over error energy {self.data.meanings()['psnr']}"
+        return {"snr": Metric(snr(shown, truth, scored.masks["psnr"]), "dB", meaning)}
 
     def draw(self) -> dict[str, np.ndarray]:
-        """Waveforms, spectrograms, and the derivative by the sample index around the loudest moment."""
+        """Waveforms and spectrograms of the first sound, and its derivative around the loudest moment."""
         data, rate = self.data, self.data.rate
-        target, result = data.samples.float(), data.restore(self.reconstruction)
-        stride = -(-data.size // PLOTTED)
-        time = (np.arange(0, data.size, stride) / rate) + data.start
+        target = data.scored(0).truth.float()
+        result = data.restore(self.images(self.reconstruction)[0])
+        samples, unit = len(target), "amplitude"
+        stride = -(-samples // PLOTTED)
+        time = (np.arange(0, samples, stride) / rate) + data.start
         centre = int(target.abs().amax(-1).argmax())
         reach = max(round(ZOOM * rate), 16)
-        near = torch.arange(max(centre - reach, 0), min(centre + reach, data.size))
+        near = torch.arange(max(centre - reach, 0), min(centre + reach, samples))
         zoom = slice(int(near[0]) // stride, -(-int(near[-1]) // stride) + 1)
-        unit = "amplitude"
-        indices = near[:, None]
-        true = data.target_jacobian(indices)[..., 0] * data.units.scale
-        fitted = self.fitted().jacobian(indices.float())[..., 0]
-        moments = near.numpy() / rate + data.start
         pairs = [
             (f"{name}, channel 0", signal[:, 0].numpy()) for name, signal in (("target", target), ("reconstruction", result))
         ]
-        return {
+        pictures = {
             "waveform": waveforms(time, target[::stride].numpy(), result[::stride].numpy(), zoom, unit),
             "spectrogram": spectrograms(pairs, rate),
-            "derivatives": waveforms(moments, true.numpy(), fitted.numpy(), None, "amplitude per sample"),
         }
+        if samples == data.size:  # not cut into patches
+            true = jacobian_at(target, near[:, None], data.filter, data.border)[..., 0]
+            fitted = self.fitted().jacobian(near[:, None].float())[..., 0]
+            moments = near.numpy() / rate + data.start
+            pictures["derivatives"] = waveforms(moments, true.numpy(), fitted.numpy(), None, "amplitude per sample")
+        return pictures
 
     def export(self, folder: Path, scale: float) -> None:
-        """`reconstruction.wav` in 32-bit floats, at `scale` times the file's rate."""
-        slabs = self.rendered(scale)
-        rate = max(round(self.data.rate * scale), 1)
-        sound = np.concatenate([slab.numpy() for slab in slabs])
-        soundfile.write(str(folder / "reconstruction.wav"), sound, rate, subtype="FLOAT")
+        """`reconstruction.wav` in 32-bit floats, at `scale` times the file's rate; of several sounds a folder."""
+        places = range(len(self.images(self.reconstruction)))
+        for place in places:
+            scored = self.data.scored(place)
+            name = f"/{Path(scored.name).with_suffix('')}" if len(places) > 1 else ""
+            rate = max(round(self.data.rate * scale), 1)
+            self.save(folder / f"reconstruction{name}.wav", torch.cat(list(self.rendered(place, scale))), rate)
+            if scored.observed is not None:
+                self.save(folder / f"observed{name}.wav", scored.observed, self.data.rate)
+
+    @staticmethod
+    def save(path: Path, sound: Tensor, rate: int) -> None:
+        """A sound (samples, channels) as a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(str(path), sound.numpy(), rate, subtype="FLOAT")

@@ -39,11 +39,16 @@ class INRTask(L.LightningModule):
         schedule: Callable[[int], float] = CONSTANT,
         compile: bool = False,
         channels: int = 1,
+        signals: int = 1,
     ) -> None:
         super().__init__()
         self.network, self.measurements, self.supervision = network, nn.ModuleDict(dict(measurements)), supervision
         self.make_optimizer, self.schedule = optimizer, schedule
-        self.register_buffer("constant", torch.zeros(channels))
+        self.register_buffer("constant", torch.zeros(signals, channels))
+        self.encoded: nn.Module | None = None  # the network with codes of other signals than those trained on
+        self.snapshots: dict[str, Tensor] = {}  # earlier reconstructions (images, *shape, channels) by name
+        self.extra: dict[str, Metric] = {}  # figures of the regime
+        self.drawings: dict[str, Callable[[], np.ndarray]] = {}  # pictures of the regime
         self.config, self.given = {}, {}  # options as plain containers: resolved, and as given
         self.steps, self.observed = 0, list[Tensor]()
         self.metrics: dict[str, Metric] = {}
@@ -83,31 +88,53 @@ class INRTask(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Observe a chunk of what is to be reconstructed; `on_*_epoch_end` scores all of them together."""
-        self.observed.append(self.observe(batch).cpu())
+        self.observed.append(self.observe(batch).cpu().flatten(0, 1))
 
     test_step = validation_step
 
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network whose fields are scored."""
+        return self.network if self.encoded is None else self.encoded
+
     def observe(self, batch: Batch) -> Tensor:
-        """Values (points, channels) of the one part and signal of an evaluation batch, in float32."""
+        """Values (signals, points, channels) of the one part of an evaluation batch, in float32."""
         ((name, part),) = batch.parts.items()
-        field = self.network.field(batch.signals)  # type: ignore[operator]
-        return observe_at(self.within(name, part), field, part.coordinates, {"value"})["value"][0].float()
+        field = self.evaluated.field(batch.signals)  # type: ignore[operator]
+        return observe_at(self.within(name, part), field, part.coordinates, {"value"})["value"].float()
 
     def estimate_constant(self) -> None:
-        """Where derivatives alone are supervised: the constant per channel, from training values only."""
-        if self.supervision.fixes_constant():
+        """Where derivatives alone are supervised: the constant per signal and channel, from observed values only."""
+        if self.supervision.fixes_constant() or self.encoded is not None:
             return
-        batch = self.data.batch_at(self.data.some_training_samples().to(self.device))
+        sums: dict[int, tuple[Tensor, Tensor]] = {}
         with torch.no_grad():
-            self.constant.copy_((batch.parts["data"].targets["value"][0] - self.observe(batch)).mean(0))
+            for batch in self.data.constant_batches(self.device):
+                part, signal = batch.parts["data"], int(batch.signals.index[0])
+                error = part.targets["value"][0] - self.observe(batch)[0]
+                weights = part.weights.get("value", torch.ones_like(error[None, :, 0]))[0, :, None]
+                total, mass = sums.get(signal, (error.new_zeros(()), error.new_zeros(())))
+                sums[signal] = total + (weights * error).sum(0), mass + weights.sum()
+            for signal, (total, mass) in sums.items():
+                self.constant[signal] = total / mass
 
     on_validation_start = estimate_constant
     on_test_start = estimate_constant
 
     def collect(self) -> Tensor:
-        """All chunks observed since the last call, with the constant added (points, channels)."""
+        """All chunks observed since the last call, with the constants added (samples, channels)."""
         values, self.observed = torch.cat(self.observed), []
-        values += self.constant.cpu()
+        return self.with_constant(values, 1.0)
+
+    def without_constant(self, values: Tensor) -> Tensor:
+        """Values (samples, channels) of all signals without their constants."""
+        return self.with_constant(values.clone(), -1.0)
+
+    def with_constant(self, values: Tensor, sign: float) -> Tensor:
+        """Values (samples, channels) of all signals, the constants added in place."""
+        if self.constant.any() and self.encoded is None:
+            per_signal = values.unflatten(0, (-1, self.data.size)) if len(self.constant) > 1 else values[None]
+            per_signal += sign * self.constant[: len(per_signal), None].cpu()
         return values
 
     def on_validation_epoch_end(self) -> None:
@@ -118,8 +145,19 @@ class INRTask(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Score the whole reconstruction; the callbacks write what it gave."""
         self.reconstruction = self.collect()
-        self.metrics = self.score(self.reconstruction)
+        self.metrics = self.score(self.reconstruction) | self.extra
         self.log_dict({f"test/{name}": metric.value for name, metric in self.metrics.items()})
+
+    @torch.no_grad()
+    def reconstruct(self) -> Tensor:
+        """What the test would see now: all samples of all signals, as pictures are made of (images, *shape, channels)."""
+        batches = (self.data.evaluation_batch(draw, self.device) for draw in self.data.test_dataloader())
+        values = torch.cat([self.observe(batch).cpu().flatten(0, 1) for batch in batches])
+        return self.images(self.with_constant(values, 1.0))
+
+    def images(self, values: Tensor) -> Tensor:
+        """Reconstructions (images, *shape, channels) from values (samples, channels) of all samples in order."""
+        return self.data.merge(values.reshape(-1, *self.data.shape, values.shape[-1]))
 
     def validate(self, values: Tensor) -> dict[str, float]:
         """Figures of the samples that a validation looks at."""
@@ -137,14 +175,13 @@ class INRTask(L.LightningModule):
         """Write the result in the file format of its kind, `scale` times as fine as the data."""
         raise NotImplementedError(f"{type(self).__name__} must define export(folder, scale).")
 
-    def fitted(self) -> FittedField:
-        """The result as a function of sensor coordinates, in file units."""
+    def fitted(self, signal: int = 0) -> FittedField:
+        """The result for a signal as a function of sensor coordinates, in file units."""
         units: Units = self.data.units
         measurement: Any = self.measurements["data"]
-        axes = len(self.data.shape)
-        return FittedField(
-            self.network, measurement, axes, units.scale, units.offset, units.unit, self.constant, chunk=self.data.chunk
-        )
+        constant = None if self.encoded is not None else self.constant[signal]
+        scale, offset, axes, chunk = units.scale, units.offset, len(self.data.shape), self.data.chunk
+        return FittedField(self.evaluated, measurement, axes, scale, offset, units.unit, constant, signal, chunk)
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and its learning rate as a function of the step."""
@@ -162,10 +199,11 @@ class INRTask(L.LightningModule):
             group["lr"] = self.options["lr"] * self.schedule(self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint alone is enough: it carries the options, the units and the constant, as plain containers."""
+        """A checkpoint alone is enough: options, units, constant and the names of the signals, as plain containers."""
         self.estimate_constant()
         checkpoint["state_dict"]["constant"] = self.constant
         checkpoint |= {"config": self.config, "options": self.given, "units": asdict(self.data.units)}
+        checkpoint["signals"] = list(getattr(self.data, "train_names", []))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember how far the training went."""

@@ -94,8 +94,8 @@ class Checkpoints(Checkpoint):
         if self.is_due(trainer):
             self.save_last(trainer)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the final state."""
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the final state, also of a fit that took no step."""
         self.save_last(trainer)
 
     def state_dict(self) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class Results(Callback):
         """`pictures/*.png`, and the same to every logger that takes images."""
         folder = self.folder / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in task.draw().items():
+        for name, picture in (task.draw() | {name: draw() for name, draw in task.drawings.items()}).items():
             Image.fromarray(picture).save(folder / f"{name}.png")
             self.log_picture(trainer, name, picture)
 

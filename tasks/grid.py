@@ -1,23 +1,25 @@
-"""What images and sounds share: a regular grid of which some samples were shown."""
+"""What images and sounds share: signals on a regular grid, reconstructed and compared with the truth."""
 
 from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from inr.interpolation import Along, hermite, interpolate
+from datamodules.batch import Scored
+from inr.errors import InputError
+from inr.interpolation import Along
 from inr.metrics import Metric, psnr, slabs
 from tasks.base import INRTask
 
 
 class GridTask(INRTask):
-    """Score a reconstruction on the samples that were not shown, beside classical interpolation of those that were.
+    """Score reconstructions on the samples that count, beside what classical methods make of the same observations.
 
-    Subclasses give `brightness` (what is compared, peak 1), `references` (interpolations by name) and further figures.
+    Of several signals every figure is the mean over the signals. Subclasses give `brightness` (what is compared, peak 1),
+    `methods` (interpolations by name) and further figures.
     """
 
-    references: Mapping[str, Along] = {}
+    methods: Mapping[str, Along] = {}
 
     def brightness(self, values: Tensor) -> Tensor:
         """What the figures compare, from fitted values (..., channels), scaled so that the peak is 1."""
@@ -27,89 +29,66 @@ class GridTask(INRTask):
         """The brightness of a whole reconstruction, made a slab at a time."""
         return torch.cat([self.brightness(part) for (part,) in slabs(values)])
 
-    def figures(self, values: Tensor, shown: Tensor, truth: Tensor) -> dict[str, Metric]:
-        """Further figures of a whole reconstruction (*shape, channels), given its brightness and the target's."""
+    def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
+        """Further figures of a reconstruction (*shape, channels), given its brightness and the target's."""
         return {}
 
-    def target(self, flat: Tensor) -> Tensor:
-        """Fitted numbers of the true samples (points, channels)."""
-        return self.data.normalise(self.data.samples.flatten(0, -2)[flat])
-
-    def pairs(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Slabs of a whole reconstruction (*shape, channels) beside the target's fitted numbers."""
-        return ((part, self.data.normalise(samples)) for part, samples in slabs(values, self.data.samples))
+    def pairs(self, values: Tensor, scored: Scored) -> Iterator[tuple[Tensor, Tensor]]:
+        """Slabs of a reconstruction (*shape, channels) beside the target's fitted numbers."""
+        return ((part, self.data.normalise(samples)) for part, samples in slabs(values, scored.truth))
 
     def validate(self, values: Tensor) -> dict[str, float]:
-        """PSNR of the unseen samples among those that a validation looks at."""
-        flat = self.data.validation_samples()
-        shown, truth = self.bright(values), self.bright(self.target(flat))
-        return {"psnr": psnr(shown, truth, 1.0, self.data.unseen().flatten()[flat])}
+        """PSNR of the samples that count among those that a validation looks at."""
+        figures = [psnr(self.bright(seen), self.bright(truth), 1.0, mask) for seen, truth, mask in self.data.validated(values)]
+        return {"psnr": sum(figures) / len(figures)}
 
     def score(self, values: Tensor) -> dict[str, Metric]:
         """The network's figures, then each reference's on the same samples."""
-        values = values.reshape(self.data.samples.shape)
-        masks = {"psnr": self.data.unseen(), "psnr_unread": self.data.unread(), "psnr_train": self.trained()}
-        truth = torch.cat([self.brightness(target) for _, target in self.pairs(values)])
-        metrics = self.figure_set(values, truth, masks)
-        if not self.supervision.fixes_constant():
-            raw = self.bright(values - self.constant.cpu())
+        images = self.images(values)
+        self.table = self.figure_table(images)
+        metrics = mean_of(self.table)
+        if self.constant.any() or not self.supervision.fixes_constant():
+            raw = self.images(self.without_constant(values))
             definition = "psnr without the constant per channel that is estimated from training values"
-            metrics["psnr_uncorrected"] = Metric(psnr(raw, truth, 1.0, masks["psnr"]), "dB", definition)
-        for row, reconstruct in self.reference_rows().items():
-            figures = self.figure_set(reconstruct(), truth, masks)
+            metrics["psnr_uncorrected"] = mean_of(self.figure_table(raw))["psnr"]._replace(definition=definition)
+        rows: dict[str, Callable[[], Tensor]] = {name: lambda shot=shot: shot for name, shot in self.snapshots.items()}  # type: ignore[misc]
+        for row, reconstruct in (rows | self.data.references(self.methods)).items():
+            figures = mean_of(self.figure_table(reconstruct()))
             metrics |= {f"{row}/{name}": figure for name, figure in figures.items() if name != "psnr_train"}
         return metrics
 
-    def rendered(self, scale: float) -> Iterator[Tensor]:
-        """The result in file units, `scale` times as fine, in slabs along the first axis."""
-        if scale == 1:
-            whole = self.reconstruction.reshape(self.data.samples.shape)
-            return (self.data.restore(part) for (part,) in slabs(whole))
-        return self.fitted().rows(self.data.shape, scale)
+    def figure_table(self, images: Tensor) -> list[dict[str, Metric]]:
+        """All figures of each reconstruction (images, *shape, channels)."""
+        return [self.figure_set(image, self.data.scored(place)) for place, image in enumerate(images)]
 
-    def trained(self) -> Tensor:
-        """Mask of the grid: the samples trained on."""
-        mask = torch.zeros(self.data.size, dtype=torch.bool)
-        mask[self.data.train_samples] = True
-        return mask.reshape(self.data.shape)
-
-    def figure_set(self, values: Tensor, truth: Tensor, masks: Mapping[str, Tensor]) -> dict[str, Metric]:
-        """All figures of one reconstruction (*shape, channels), given the target's brightness."""
-        shown, units, meaning = self.bright(values), self.data.units, self.meanings()
+    def figure_set(self, values: Tensor, scored: Scored) -> dict[str, Metric]:
+        """All figures of one reconstruction (*shape, channels)."""
+        truth = torch.cat([self.brightness(target) for _, target in self.pairs(values, scored)])
+        shown, units, meaning = self.bright(values), self.data.units, self.data.meanings()
         peak = f"peak 1 = {units.peak:g} [{units.unit}]"
         metrics = {
-            name: Metric(psnr(shown, truth, 1.0, mask), "dB", f"PSNR {meaning[name]}; {peak}") for name, mask in masks.items()
+            name: Metric(psnr(shown, truth, 1.0, mask), "dB", f"PSNR {meaning[name]}; {peak}")
+            for name, mask in scored.masks.items()
         }
-        return metrics | self.figures(values, shown, truth)
+        return metrics | self.figures(values, shown, truth, scored)
 
-    def meanings(self) -> dict[str, str]:
-        """Which samples each PSNR looks at, in words."""
-        data = self.data
-        if data.factor == 1:
-            everywhere = f"of all samples (factor 1), {len(data.train_samples)} of {data.size} of which were trained on"
-            return {"psnr": everywhere, "psnr_unread": everywhere, "psnr_train": "of the training samples"}
-        outside = f"of the samples outside the grid of factor {data.factor} and offset {data.offset}"
-        shared = int((self.trained() & data.unseen()).sum())
-        note = f" ({shared} of {int(data.unseen().sum())} were trained on)" if shared else ""
-        unread = f"of the samples that neither values nor {data.filter} filters on that grid read"
-        return {"psnr": outside + note, "psnr_unread": unread, "psnr_train": "of the training samples"}
+    def rendered(self, image: int, scale: float) -> Iterator[Tensor]:
+        """A result in file units, `scale` times as fine, in slabs along the first axis."""
+        whole = self.images(self.reconstruction)[image]
+        if scale == 1:
+            return (self.data.restore(part) for (part,) in slabs(whole))
+        if whole.shape[:-1] != tuple(self.data.shape):
+            raise InputError(f"export.scale is for whole signals, got {scale} and data.patch_size; leave one of them out.")
+        return self.fitted(image).rows(self.data.shape, scale)
 
-    def reference_rows(self) -> dict[str, Callable[[], Tensor]]:
-        """Reconstructions (*shape, channels) from the samples of the factor grid; none at factor 1, nothing is missing."""
-        data = self.data
-        if data.factor == 1:
-            return {}
-        coarse_shape = [len(range(data.offset, size, data.factor)) for size in data.shape]
-        samples = self.target(data.flatten(data.coarse)).reshape(*coarse_shape, -1).double().numpy()
-        slopes = data.target_jacobian(data.coarse).reshape(*samples.shape, len(data.shape)).double().numpy()
-        where = data.shape, data.factor, data.offset
 
-        def by_channel(reconstruct: Callable[[slice], np.ndarray]) -> Callable[[], Tensor]:
-            channels = range(samples.shape[-1])
-            return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)
-
-        def by(along: Along) -> Callable[[], Tensor]:
-            return by_channel(lambda c: interpolate(samples[..., c], *where, along))
-
-        rows = {name: by(along) for name, along in self.references.items()}
-        return rows | {"hermite": by_channel(lambda c: hermite(samples[..., c], slopes[..., c, :], *where))}
+def mean_of(table: list[dict[str, Metric]]) -> dict[str, Metric]:
+    """Every figure as its mean over the signals that have it."""
+    if len(table) == 1:
+        return table[0]
+    means = {}
+    for name in dict.fromkeys(name for row in table for name in row):
+        found = [row[name] for row in table if name in row]
+        value = sum(metric.value for metric in found) / len(found)
+        means[name] = Metric(value, found[0].unit, f"{found[0].definition}; mean over {len(found)} signals")
+    return means

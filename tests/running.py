@@ -18,14 +18,14 @@ from PIL import Image
 import train
 
 ROOT = Path(train.__file__).parent
-QUICK = (
-    "model.hidden_features=16",
+STEPS = (
     "trainer=cpu",
     "trainer.max_steps=2",
     "trainer.log_every_n_steps=1",
     "callbacks.results.pictures=false",
     "callbacks.progress.refresh_rate=0",
 )
+QUICK = ("model.hidden_features=16", *STEPS)
 
 
 def tiny_image(folder: Path, side: int = 24, channels: int = 3) -> Path:
@@ -45,6 +45,61 @@ def tiny_sound(folder: Path, samples: int = 400, channels: int = 1) -> Path:
     path = folder / "tiny.wav"
     soundfile.write(path, 0.5 * np.stack(tones, -1), 8000, subtype="FLOAT")
     return path
+
+
+def small(model: str) -> list[str]:
+    """Options that choose a model and make it narrow; of a dictionary the trunk, and few experts."""
+    narrow = "model.hidden_features=16"
+    return [f"model={model}", *(["model.trunk.hidden_features=16", "model.experts=8"] if model == "nid_moe" else [narrow])]
+
+
+def tiny_images(folder: Path, count: int = 6, side: int = 12) -> list[str]:
+    """A folder of smooth pictures, each unlike the others, of which the last two are held out."""
+    rows, columns = np.mgrid[:side, :side] / side
+    (folder / "images").mkdir(exist_ok=True)
+    for place in range(count):
+        waves = [np.sin(3 * rows + place + phase) * np.cos((1 + place) * columns) for phase in range(3)]
+        pixels = (255 * (0.5 + 0.4 * np.stack(waves, -1))).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{place}.png")
+    return ["data=images", f"data.root={folder / 'images'}", "data.size=null"]
+
+
+def tiny_sounds(folder: Path, count: int = 6, samples: int = 60) -> list[str]:
+    """A folder of tones, of which the last two are held out."""
+    (folder / "sounds").mkdir(exist_ok=True)
+    for place in range(count):
+        tone = 0.5 * np.sin(2 * np.pi * (1 + place) * np.arange(samples) / samples + place)
+        soundfile.write(folder / "sounds" / f"{place}.wav", tone, 8000, subtype="FLOAT")
+    return ["data=sounds", f"data.root={folder / 'sounds'}"]
+
+
+def tiny_olivetti(folder: Path) -> list[str]:
+    """Faces of noise, laid out as AT&T's folders: five people, twelve pictures each."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 64, 64), dtype=np.uint8)
+    for place, pixels in enumerate(noise):
+        person = folder / "faces" / f"s{1 + place // 12}"
+        person.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(person / f"{1 + place % 12}.pgm")
+    return [f"data.path={folder / 'faces'}"]
+
+
+def tiny_celeba(folder: Path) -> list[str]:
+    """Six pictures in CelebA's layout, the last of which are held out."""
+    (folder / "img_align_celeba").mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 256, (6, 218, 178, 3), dtype=np.uint8)
+    for place, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(folder / "img_align_celeba" / f"{place + 1:06d}.jpg")
+    lines = [f"{place + 1:06d}.jpg {max(place - 3, 0)}" for place in range(6)]
+    (folder / "list_eval_partition.txt").write_text("\n".join(lines))
+    return [f"data.root={folder}", "data.tuning=1"]
+
+
+COLLECTIONS = {"image": tiny_images, "audio": tiny_sounds}
+
+
+def collection(task: str, folder: Path) -> list[str]:
+    """Options that give a task a tiny collection, one signal of which is tuned on."""
+    return [f"task={task}", *COLLECTIONS[task](folder), "data.held_out=2", "data.tuning=1", "data.points=32"]
 
 
 TINY = {"image": tiny_image, "audio": tiny_sound}

@@ -4,21 +4,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import conf
+from inr.field import Signals
 
 CONF = Path(conf.__file__).parent
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+TRUNKS = [model for model in MODELS if model != "nid_moe"]
+CODERS = sorted(path.stem for path in (CONF / "model" / "coder").glob("*.yaml"))
 SUPERVISIONS = sorted(path.stem for path in (CONF / "supervision").glob("*.yaml"))
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+SIGNALS, EXPERTS = 3, 8
 
 
-def network(model: str, in_features: int = 2, out_features: int = 3, **options: Any) -> torch.nn.Module:
-    """A small network from its yaml file."""
-    config = OmegaConf.load(CONF / "model" / f"{model}.yaml")
-    shape = {"in_features": in_features, "out_features": out_features, "training_shape": [32] * in_features}
-    node = OmegaConf.create({"data": shape | {"input_scale": 1.0}, "model": config})
-    node.model.update({"hidden_features": 16, "hidden_layers": 3} | options)
+def network(model: str, in_features: int = 2, out_features: int = 3, parts: Any = None, **options: Any) -> Any:
+    """A small network from its yaml file; of a dictionary the trunk is small. `parts` chooses its `trunk` and `coder`."""
+    groups = {"trunk": "model@model.trunk", "coder": "model/coder"}
+    overrides = [f"{groups[name]}={choice}" for name, choice in (parts or {}).items()]
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        composed = compose(f"model/{model}", overrides=overrides)
+    grid = [32] * in_features
+    shape = {"in_features": in_features, "out_features": out_features, "shape": grid, "training_shape": grid}
+    data = shape | {"signals": SIGNALS, "input_scale": 1.0}
+    node = OmegaConf.create({"data": data, "fit": {"refine": None}, "model": OmegaConf.to_container(composed.model)})
+    sizes = {"hidden_features": 16, "hidden_layers": 3} | {key: options.pop(key) for key in list(options) if "hidden" in key}
+    node.model.get("trunk", node.model).update(sizes)
+    node.model.update(({"experts": EXPERTS} if "experts" in node.model else {}) | options)
     return instantiate(node.model)
+
+
+def every_signal(network: torch.nn.Module) -> Signals:
+    """All signals of a network: one, or those of a codebook."""
+    codes = getattr(getattr(network, "coder", None), "codes", [None])
+    return Signals(torch.arange(len(codes)))

@@ -16,6 +16,8 @@ def test_help_names_every_choice_and_option(monkeypatch, capsys):
         group, *rest = file.relative_to(CONF).with_suffix("").parts
         if group in ("hydra", "train"):
             continue
-        assert f"{group}={'/'.join(rest)}" in text
+        if group != "experiment":
+            group, rest = "/".join([group, *rest[:-1]]), rest[-1:]
+        assert f"{group}={'/'.join(rest)}" in text or group == "data/base"
         for option in OmegaConf.load(file):
             assert str(option).startswith("_") or option == "defaults" or f"{option}:" in text, f"{file.name}: {option}"

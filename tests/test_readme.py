@@ -28,6 +28,18 @@ def test_fitting_without_the_command_line_works():
 
 
 def test_every_choice_is_in_the_table_of_options():
-    for folder in ("task", "model", "supervision", "optimizer", "scheduler", "trainer", "logger", "debug"):
+    for folder in (
+        "task",
+        "model",
+        "supervision",
+        "optimizer",
+        "scheduler",
+        "trainer",
+        "logger",
+        "debug",
+        "regime",
+        "solver",
+        "model/coder",
+    ):
         for file in (ROOT / "conf" / folder).glob("*.yaml"):
             assert re.search(rf"\b{file.stem}\b", README), f"{folder}={file.stem}"

@@ -28,6 +28,10 @@ class Linear(nn.Linear):
         super().__init__(in_features, out_features, bias)
         self.apply_weight = linear32 if exact else F.linear
 
+    def matrix(self) -> Tensor:
+        """The matrix that acts on the features."""
+        return self.weight
+
     def forward(self, x: Float[Tensor, "*batch features"]) -> Tensor:
         """The affine map of the features."""
         return self.apply_weight(x, self.weight, self.bias)

@@ -12,7 +12,8 @@ from inr.networks.linear import Chain
 class MLP(nn.Module):
     """encoding -> hidden_layers x (linear, activation) -> linear: a field for one signal.
 
-    `input_scale` stretches the points before anything else sees them.
+    `input_scale` stretches the points before anything else sees them. `out_features=None` leaves the last layer out, for
+    a trunk whose features others combine.
 
     Shapes: points (..., in_features) in [-1, 1] -> values (..., out_features).
     Raises: InputError for a width or depth below 1, and for more than one signal.
@@ -21,7 +22,7 @@ class MLP(nn.Module):
     def __init__(
         self,
         in_features: int,
-        out_features: int,
+        out_features: int | None,
         activation: Activation,
         encoding: nn.Module | None = None,
         hidden_features: int = 256,
@@ -31,14 +32,15 @@ class MLP(nn.Module):
         super().__init__()
         if hidden_features < 1 or hidden_layers < 1:
             raise InputError(f"A network needs hidden_features and hidden_layers >= 1, got {hidden_features}, {hidden_layers}.")
-        self.input_scale = input_scale
+        self.input_scale, self.hidden_features = input_scale, hidden_features
         features: int = in_features if encoding is None else encoding.out_features  # type: ignore[assignment]
         modules = [] if encoding is None else [encoding]
         for index in range(hidden_layers):
             position = "hidden" if index else "first"
             modules += [activation.layer(features, hidden_features, position), activation]
             features = hidden_features
-        self.layers = Chain(*modules, activation.layer(features, out_features, "last"))
+        head = [] if out_features is None else [activation.layer(features, out_features, "last")]
+        self.layers = Chain(*modules, *head)
 
     def forward(self, points: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch channels"]:
         """Values at the points."""

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from datamodules.image import ImageData
 from inr.differences import BORDERS, FILTERS, jacobian_at
+from inr.interpolation import linear, nearest
 
 SIDES = (13, 11)
 random = np.random.default_rng(1)
@@ -192,7 +193,9 @@ def test_the_chunk_bounds_what_is_looked_at_together(picture, chunk):
         assert len(parts) == len(loader) == -(-len(expected) // chunk)
         assert max(map(len, parts)) == min(chunk, len(expected))
         assert torch.equal(torch.cat(parts), expected)
-    spread = data.some_training_samples()
+    (batch,) = data.constant_batches(torch.device("cpu"))
+    spread = data.flatten(batch.parts["data"].coordinates[0].long())
+    assert batch.signals.index.tolist() == [0]
     assert len(spread) == min(chunk, 143)
     assert spread[0] == 0
     assert torch.equal(spread, spread.unique())
@@ -213,3 +216,55 @@ def test_reading_happens_once(picture):
     samples = data.samples
     data.setup("fit")
     assert data.samples is samples
+
+
+@pytest.mark.parametrize("train_pixels", ["grid", "random", "all", "stencil"])
+@pytest.mark.parametrize(("factor", "offset"), GRIDS)
+def test_what_is_scored_was_shown_or_not(picture, train_pixels, factor, offset):
+    data = picture(factor=factor, offset=offset, train_pixels=train_pixels)
+    scored = data.scored(0)
+    unseen, unread, trained = (scored.masks[name] for name in ("psnr", "psnr_unread", "psnr_train"))
+    assert data.meanings().keys() == scored.masks.keys()
+    assert data.names == [scored.name]
+    assert scored.observed is None
+    assert torch.equal(scored.truth, data.samples)
+    assert flat(trained).tolist() == data.train_samples.tolist()
+    assert not (unread & ~unseen).any()
+    if factor == 1:
+        assert unseen.all()
+        assert unread.all()
+    elif train_pixels == "grid":
+        assert torch.equal(trained, ~unseen)
+    elif train_pixels == "stencil":
+        assert torch.equal(trained, ~unread)
+
+
+def test_the_words_say_how_many_of_the_scored_samples_were_trained_on(picture):
+    assert "(" not in picture(factor=2).meanings()["psnr"]
+    everything = picture(factor=2, train_pixels="all").meanings()["psnr"]
+    assert everything.endswith("of factor 2 and offset 0 (101 of 101 were trained on)")
+    assert "143 of 143" in picture().meanings()["psnr"]
+
+
+@pytest.mark.parametrize("validation_points", [50, None])
+def test_validations_are_compared_with_the_truth_at_their_samples(picture, validation_points):
+    data = picture(factor=2, validation_points=validation_points)
+    values = torch.rand(validation_points or 143, 3)
+    ((seen, truth, mask),) = data.validated(values)
+    samples = data.validation_samples()
+    assert torch.equal(seen, values)
+    assert torch.equal(truth, data.normalise(data.samples).flatten(0, 1)[samples])
+    assert torch.equal(mask, data.unseen().flatten()[samples])
+    whole = torch.rand(1, *SIDES, 3)
+    assert torch.equal(data.merge(whole), whole)
+
+
+@pytest.mark.parametrize(("factor", "offset"), GRIDS)
+def test_references_reproduce_the_samples_that_they_are_made_of(picture, factor, offset):
+    data = picture(factor=factor, offset=offset)
+    rows = data.references({"nearest": nearest, "linear": linear})
+    assert list(rows) == ([] if factor == 1 else ["nearest", "linear", "hermite"])
+    truth, shown = data.normalise(data.samples), on_grid(factor, offset)
+    for make in rows.values():
+        assert make().shape == (1, *SIDES, 3)
+        assert_close(make()[0][shown], truth[shown])

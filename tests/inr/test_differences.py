@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from inr.differences import BORDERS, FILTERS, footprint, jacobian_at
+from inr.differences import BORDERS, FILTERS, complete_at, footprint, jacobian_at
 from inr.errors import InputError
 
 SHAPES = [(7,), (5, 6), (4, 3, 5)]
@@ -150,3 +150,18 @@ def test_rows_do_not_depend_on_which_others_are_asked_for(filter):
     grid = torch.rand(6, 5, 3)
     some = torch.tensor([[5, 4], [0, 2], [0, 2], [3, 3]])
     assert torch.equal(jacobian_at(grid, some, filter), jacobian(grid, filter, "one_sided")[some[:, 0], some[:, 1]])
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_jacobian_is_complete_where_unknown_samples_do_not_change_it(shape, border, filter):
+    known, indices = torch.rand(*shape, 3) < 0.8, every_index(shape)
+    complete = complete_at(known, indices, filter, border)
+    grid = torch.rand(*shape, 3)
+    moved = torch.where(known, grid, grid + 1 + torch.rand(*shape, 3))
+    before, after = (jacobian_at(values, indices, filter, border) for values in (grid, moved))
+    assert complete.any()
+    assert not complete.all()
+    assert torch.equal(complete, (before == after).all(-1))
+    assert complete_at(known.new_ones(*shape, 1), indices, filter, border).all()

@@ -1,0 +1,133 @@
+"""Coders: from a signal to its code, looked up or computed from what was observed of it."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from inr.errors import InputError
+from inr.field import Signals
+from inr.networks.linear import at_least_float32
+
+CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+POOLS: dict[int, Any] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+CELLS, GROUPS = 4, 8
+
+
+def draw_codes(signals: int, experts: int, channels: int) -> Tensor:
+    """Random codes: weights of experts ~ N(0, 1 / experts), so that a mixture of heads is as large as one; biases zero."""
+    return torch.cat([torch.randn(signals, experts) / math.sqrt(experts), torch.zeros(signals, channels)], -1)
+
+
+class Codebook(nn.Module):
+    """One free code per signal, kept under the signal's name.
+
+    A checkpoint with other names loads as far as the names agree; without names the rows must be as many.
+
+    Shapes: signals.index (signals,) -> codes (signals, experts + channels), the last ones a bias per channel.
+    Raises: InputError unless there is at least one signal.
+    """
+
+    encodes = False
+    sees = "nothing, being a free code per signal"
+
+    def __init__(self, signals: int, experts: int, channels: int) -> None:
+        super().__init__()
+        if signals < 1:
+            raise InputError(f"A codebook needs at least one signal, got signals={signals}.")
+        self.codes = nn.Parameter(draw_codes(signals, experts, channels))
+        self.names: list[str] = []
+
+    def forward(self, signals: Signals) -> Float[Tensor, "signals codes"]:
+        """The codes of the signals."""
+        return F.embedding(signals.index, self.codes)
+
+    def get_extra_state(self) -> Tensor:
+        """The names, as bytes in a tensor, so that every format of checkpoints can hold them."""
+        return torch.frombuffer(bytearray("\n".join(self.names).encode() + b"\n"), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the names over where there are none."""
+        self.names = self.names or names_in(state)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        saved = names_in(state.get(f"{prefix}_extra_state", torch.empty(0)))
+        if saved and self.names and saved != self.names:
+            where, rows = {name: row for row, name in enumerate(saved)}, self.codes.detach().clone()
+            for row, name in enumerate(self.names):
+                if name in where:
+                    rows[row] = state[f"{prefix}codes"][where[name]]
+            state[f"{prefix}codes"] = rows
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+def names_in(state: Tensor) -> list[str]:
+    """The names that a codebook saved, none if it had none."""
+    return bytes(state.tolist()).decode().split("\n")[:-1] if state.numel() > 1 else []
+
+
+class Block(nn.Module):
+    """Two convolutions, the first of which halves the grid; `residual` adds a strided projection of the input."""
+
+    def __init__(self, axes: int, in_channels: int, out_channels: int, residual: bool) -> None:
+        super().__init__()
+        convolution = CONVOLUTIONS[axes]
+        self.halve = convolution(in_channels, out_channels, 3, stride=2, padding=1)
+        self.refine = convolution(out_channels, out_channels, 3, padding=1)
+        self.before, self.after = nn.GroupNorm(GROUPS, out_channels), nn.GroupNorm(GROUPS, out_channels)
+        self.project = convolution(in_channels, out_channels, 1, stride=2) if residual else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features on a grid of half the size."""
+        y = self.after(self.refine(self.before(self.halve(x)).relu()))
+        return (y if self.project is None else y + self.project(x)).relu()
+
+
+class ConvCoder(nn.Module):
+    """A convolutional encoder: code = encoder(observation). It sees the samples that it is asked to reproduce.
+
+    Blocks that halve the grid and double the channels, down to a grid of about 4 cells per axis, then one linear layer.
+
+    Shapes: signals.observations (signals, *shape, channels) -> codes (signals, experts + channels).
+    Raises: InputError for more than three axes or a width that 8 does not divide.
+    Source: the image encoders of Neural Implicit Dictionary Learning (ICML 2022), section 3.3; normalised by group.
+    """
+
+    encodes, residual = True, False
+    sees = "the observed (corrupted) signal, through a convolutional encoder"
+
+    def __init__(self, shape: Sequence[int], experts: int, channels: int, width: int = 32) -> None:
+        super().__init__()
+        axes = len(shape)
+        if axes not in CONVOLUTIONS or width < 1 or width % GROUPS:
+            raise InputError(
+                f"An encoder needs one to three axes and a width divisible by {GROUPS}, got {axes} axes and width={width}."
+            )
+        depth = max(1, round(math.log2(max(min(shape) / CELLS, 2))))
+        widths = [channels, *(width * 2 ** min(level, 3) for level in range(depth))]
+        self.blocks = nn.Sequential(*(Block(axes, *pair, self.residual) for pair in pairwise(widths)))
+        self.pool = POOLS[axes]
+        self.last = nn.Linear(widths[-1] * CELLS**axes, experts + channels)
+        self.scale = 1 / math.sqrt(experts)
+
+    def forward(self, signals: Signals) -> Float[Tensor, "signals codes"]:
+        """The codes of the signals."""
+        if signals.observations is None:
+            raise InputError("An encoder computes codes from observations, got none; choose model.coder=codebook.")
+        features = self.blocks(signals.observations.movedim(-1, 1))
+        return self.scale * at_least_float32(self.last(self.pool(features, CELLS).flatten(1)))
+
+
+class ResNetCoder(ConvCoder):
+    """`ConvCoder` with residual blocks.
+
+    Source: He et al., Deep Residual Learning for Image Recognition (2016), section 3.
+    """
+
+    residual = True
+    sees = "the observed (corrupted) signal, through a residual encoder"

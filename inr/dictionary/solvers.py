@@ -1,0 +1,227 @@
+"""Solvers: the codes of new signals from what was observed of them, with trunk and experts as they are."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inr.dictionary.linear import FLOOR, NormalEquations, Problem, Rows
+from inr.distributed import global_sum, ranks
+from inr.errors import InputError
+
+RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7)
+FALLBACK = 1e-4
+MAD = 1.4826  # standard deviation of a normal distribution / its median absolute deviation
+
+
+class Solver:
+    """Codes that minimise the supervision's weighted mean square + ridge |code - centre|^2.
+
+    `ridge=None` is chosen on tuning signals, which the dictionary has not seen, under the same corruption: the weight whose
+    reconstructions have the highest mean PSNR.
+
+    Units:  ridge in mean-square error (of fitted numbers) per squared code.
+    Raises: InputError for a negative ridge.
+    """
+
+    closed_form = True
+
+    def __init__(self, ridge: float | None = None) -> None:
+        if ridge is not None and not 0 <= ridge < float("inf"):
+            raise InputError(f"solver.ridge must be finite and not negative, or null to choose it, got {ridge}.")
+        self.ridge = ridge
+
+    def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Float[Tensor, "signals unknowns"]]:
+        """The codes for each of the weights, from the largest to the smallest."""
+        raise NotImplementedError(f"{type(self).__name__} must define path(problem, centre, ridges).")
+
+    def ladder(self, ridge: float) -> list[float]:
+        """The weights that lead to the one asked for."""
+        return [ridge]
+
+    def kept(self, top_k: int | None) -> int | None:
+        """How many gates a network keeps of these codes, given how many it kept in training; None: all."""
+        return None
+
+    def __call__(self, problem: Problem, centre: Tensor, ridge: float) -> Tensor:
+        """The codes (signals, unknowns), in float32."""
+        *_, codes = self.path(problem, centre, self.ladder(ridge))
+        return codes.float()
+
+    def choose(self, tuning: Problem, truth: Problem, centre: Tensor) -> float:
+        """The weight for which codes of the tuning signals, solved as they are observed, come closest to the truth.
+
+        Of signals with missing samples these alone are compared; the others are known anyway.
+        """
+        counted = compared(matching(tuning, truth))
+        scores = []
+        for codes in self.path(tuning, centre, RIDGES):
+            total, mass = torch.zeros(()), torch.zeros(())
+            for rows, weights in zip(truth.rows(), counted, strict=True):
+                error = residual(rows, codes).square()
+                total, mass = total + (weights * error).sum(-1), mass + weights.sum(-1)
+            errors = global_sum(total) / global_sum(mass).clamp_min(1.0)
+            scores.append(errors.clamp_min(1e-12).log().mean().item())
+        return RIDGES[scores.index(min(scores))]
+
+
+def matching(tuning: Problem, truth: Problem) -> Iterator[Rows]:
+    """The rows of the tuning problem whose terms the truth has, too."""
+    terms = set(truth.supervision.terms)
+    return (rows for rows in tuning.rows() if rows.term in terms)
+
+
+def compared(observed: Iterable[Rows]) -> list[Tensor]:
+    """Weights (signals, rows) of what solutions are judged by: a signal's missing samples, all if it lacks none."""
+    masks = [torch.ones_like(rows.targets) if rows.weights is None else rows.weights for rows in observed]
+    missing = [(mask == 0).to(mask.dtype) for mask in masks]
+    counts = torch.stack([gaps.sum(-1, keepdim=True) for gaps in missing]).sum(0)
+    lacking = global_sum(counts) > 0
+    return [torch.where(lacking, gaps, 1.0) for gaps in missing]
+
+
+def residual(rows: Rows, codes: Tensor) -> Tensor:
+    """Targets minus predictions (signals, rows) of codes (signals, unknowns)."""
+    return rows.targets - codes.to(rows.design) @ rows.design.T
+
+
+class Ridge(Solver):
+    """The closed form: one pass, one factorisation for all signals of equal weights."""
+
+    def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Tensor]:
+        """One factorisation per weight, all from the same pass."""
+        equations = NormalEquations(problem)
+        for ridge in ridges:
+            yield equations.solver(ridge, centre)(equations.moment)
+
+
+class TopK(Solver):
+    """Codes of `k` gates: the closed form, then drop the weakest gates and solve again, `stages` times.
+
+    The strength of a gate is its magnitude times the norm of its atom.
+    Raises: InputError for k or stages below 1, and for a k above the number of experts.
+    """
+
+    def __init__(self, k: int = 128, stages: int = 6, ridge: float | None = None) -> None:
+        super().__init__(ridge)
+        if k < 1 or stages < 1:
+            raise InputError(f"solver.k and solver.stages must be at least 1, got k={k}, stages={stages}.")
+        self.k, self.stages = k, stages
+
+    def kept(self, top_k: int | None) -> int | None:
+        """As many gates as the codes have."""
+        return self.k
+
+    def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Tensor]:
+        """One sequence of eliminations per weight, all from the same pass."""
+        equations = NormalEquations(problem)
+        experts = problem.network.experts.shape[0]
+        if self.k > experts:
+            raise InputError(f"solver.k must be at most the number of experts, {experts}, got {self.k}.")
+        for ridge in ridges:
+            codes = equations.solver(ridge, centre)(equations.moment)
+            for stage in range(1, self.stages + 1):
+                keep = experts - (experts - self.k) * stage // self.stages
+                codes = restrict(equations, codes, keep, experts, ridge, centre)
+            yield codes
+
+
+def restrict(equations: NormalEquations, codes: Tensor, keep: int, experts: int, ridge: float, centre: Tensor) -> Tensor:
+    """Codes on their `keep` strongest gates and the biases, solved for anew; the other gates are zero."""
+    norms = equations.gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    gates = (codes * norms)[:, :experts].abs().topk(keep, -1).indices
+    biases = torch.arange(experts, codes.shape[-1], device=codes.device).expand(len(codes), -1)
+    kept = torch.cat([gates, biases], -1)  # (signals, keep + channels)
+    gram = equations.gram.expand(len(codes), -1, -1)
+    rows = gram.gather(1, kept[:, :, None].expand(-1, -1, gram.shape[-1]))
+    gram = rows.gather(2, kept[:, None, :].expand(-1, kept.shape[-1], -1))
+    pull = (ridge * centre.to(codes)).expand_as(codes)
+    floor = FLOOR * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+    factor = torch.linalg.cholesky(gram + (ridge + floor) * torch.eye(kept.shape[-1], device=codes.device).to(codes))
+    solved = torch.cholesky_solve((equations.moment + pull).gather(1, kept)[..., None], factor)[..., 0]
+    return torch.zeros_like(codes).scatter(1, kept, solved)
+
+
+class L1(Solver):
+    """Robust codes, for outliers in unknown places: iteratively reweighted, from a large ridge down to the one asked for.
+
+    Residuals r of a signal have the scale s = `cutoff` x 1.4826 x their median magnitude. `loss` gives their weights:
+    `l1` min(1, s / |r|), least absolute deviations beyond s; `geman_mcclure` 1 / (1 + (r / s)^2)^2, which forgets outliers
+    altogether, but of few equations it may also forget what fits. Weights act on the targets (r is replaced by w r), so
+    that all iterations share one factorisation.
+
+    Raises: InputError for an unknown loss, and for iterations or a cutoff that are not positive.
+    Source: Geman and Yang, Nonlinear Image Recovery with Half-Quadratic Regularization (1995), the additive form; graduated
+            from smooth to detailed as in Blake and Zisserman, Visual Reconstruction (1987).
+    """
+
+    losses = ("geman_mcclure", "l1")
+
+    def __init__(
+        self, loss: str = "geman_mcclure", cutoff: float = 2.0, iterations: int = 10, ridge: float | None = None
+    ) -> None:
+        super().__init__(ridge)
+        if loss not in self.losses:
+            raise InputError(f"solver.loss must be one of {', '.join(self.losses)}, got {loss}.")
+        if iterations < 1 or not cutoff > 0:
+            raise InputError(f"solver.iterations and solver.cutoff must be positive, got {iterations} and {cutoff}.")
+        self.loss, self.cutoff, self.iterations = loss, cutoff, iterations
+
+    def ladder(self, ridge: float) -> list[float]:
+        """All larger weights first."""
+        return [*(larger for larger in RIDGES if larger > ridge), ridge]
+
+    def weights(self, ratio: Tensor) -> Tensor:
+        """The weights of residuals, given as multiples of their scale."""
+        return (1 + ratio.square()) ** -2 if self.loss == "geman_mcclure" else 1 / ratio.abs().clamp_min(1.0)
+
+    def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Tensor]:
+        """`iterations` for each of the weights, starting where the larger one ended."""
+        equations = NormalEquations(problem)
+        moment = equations.moment
+        for ridge in ridges:
+            solve = equations.solver(ridge, centre)
+            for _ in range(self.iterations):
+                moment = equations.moment_of(self.cleaned(problem, solve(moment)))
+            yield solve(moment)
+
+    def scales(self, problem: Problem, codes: Tensor) -> dict[str, Tensor]:
+        """The scale (signals, 1) of each term's residuals."""
+        sizes: dict[str, list[Tensor]] = {}
+        for rows in problem.rows():
+            size = residual(rows, codes).abs()
+            size = size if rows.weights is None else size.masked_fill(rows.weights == 0, torch.nan)
+            sizes.setdefault(rows.term, []).append(size)
+        medians = {term: torch.cat(parts, -1).nanmedian(-1, keepdim=True).values for term, parts in sizes.items()}
+        sums = {term: global_sum(median.nan_to_num()) for term, median in medians.items()}  # not a number: nothing observed
+        return {term: (self.cutoff * MAD * total / ranks()).clamp_min(1e-6) for term, total in sums.items()}
+
+    def cleaned(self, problem: Problem, codes: Tensor) -> Callable[[Rows], Tensor]:
+        """The targets (signals, rows) with residuals of these codes weighted down."""
+        scales = self.scales(problem, codes)
+
+        def targets(rows: Rows) -> Tensor:
+            error = residual(rows, codes)
+            return rows.targets - (1 - self.weights(error / scales[rows.term])) * error
+
+        return targets
+
+
+class Adam(Solver):
+    """No closed form: codes start at the centre, and the optimiser's steps do the rest, with top-k as in training.
+
+    Source: Neural Implicit Dictionary Learning (ICML 2022), section 4.
+    """
+
+    closed_form = False
+
+    def kept(self, top_k: int | None) -> int | None:
+        """As many gates as in training."""
+        return top_k
+
+    def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Tensor]:
+        """The centre."""
+        signals = len(next(iter(problem.batches())).signals.index)
+        for _ in ridges:
+            yield centre.expand(signals, -1)

@@ -1,0 +1,574 @@
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+import datamodules.collection
+import datamodules.draws
+import datamodules.references
+from datamodules.batch import Units
+from datamodules.collection import CollectionData
+from datamodules.corruptions import ColourJitter, Gaussian, Missing, Occlusion
+from datamodules.patches import Patches
+from datamodules.store import Source
+from inr.differences import BORDERS, FILTERS, complete_at, jacobian_at
+from inr.errors import InputError
+
+CPU = torch.device("cpu")
+SHAPE, COUNT = (6, 8), 20
+PICTURES = np.random.default_rng(0).integers(0, 256, (COUNT, *SHAPE, 3), dtype=np.uint8)
+NAMES = [f"{'ab'[place // 12]}/{place:02d}" for place in range(COUNT)]
+CORRUPTIONS = {"square": Occlusion(3, 2), "jitter": ColourJitter(), "missing": Missing(0.3), "noise": Gaussian()}
+
+
+class Pictures(CollectionData):
+    """Random pictures that count how often they are read."""
+
+    own = None
+
+    def scan(self):
+        self.reads = []
+
+        def read(position):
+            self.reads.append(position)
+            return PICTURES[position]
+
+        return Source(NAMES, SHAPE, 3, read, lambda: Units(127.5, 127.5, 255.0, "bytes", "uint8"), self.own)
+
+
+def collection(trains=True, step=0, tuning=0, **options):
+    data = Pictures(corruptions=CORRUPTIONS, tuning=tuning, **options)
+    data.setup()
+    data.trainer = SimpleNamespace(training=trains, global_step=step, accumulate_grad_batches=1)
+    return data
+
+
+def take(data, count):
+    return [data.transfer_batch_to_device(one, CPU, 0) for one in itertools.islice(data.train_dataloader(), count)]
+
+
+def values_of(batches, data):
+    """The values (signals, *shape, channels) of one pass over all samples."""
+    values = torch.cat([batch.parts["data"].targets["value"] for batch in batches], 1)
+    return values.reshape(len(values), *data.shape, -1)
+
+
+def observed(data, image):
+    """What was observed of an evaluated image, in file units."""
+    scored = data.scored(image)
+    return scored.truth.float() if scored.observed is None else scored.observed
+
+
+def originals(positions):
+    """Pictures as they lie in the file."""
+    return torch.from_numpy(PICTURES[list(positions)])
+
+
+def contents(batch):
+    """Everything that a batch holds."""
+    part = batch.parts["data"]
+    return [batch.signals.index, batch.signals.observations, part.coordinates, part.targets, part.weights]
+
+
+def assert_equal_batches(one, other):
+    assert_close(contents(one), contents(other), rtol=0, atol=0)
+
+
+@pytest.fixture
+def ranked(monkeypatch):
+    """Pretend to be one of several processes."""
+
+    def ranked(rank, ranks):
+        for module in (datamodules.collection, datamodules.draws):
+            monkeypatch.setattr(module, "rank", lambda: rank)
+            monkeypatch.setattr(module, "ranks", lambda: ranks)
+
+    return ranked
+
+
+@pytest.fixture
+def listed(tmp_path):
+    (tmp_path / "names.txt").write_text("a/03\nb/17\n\n")
+    (tmp_path / "partition.txt").write_text("\n".join(f"{name} {place % 3}" for place, name in enumerate(NAMES)))
+    return tmp_path
+
+
+# which signals
+
+
+SPLITS = [
+    ({"held_out": 0.1}, {18, 19}),
+    ({"held_out": 0}, set()),
+    ({"held_out": 3}, {17, 18, 19}),
+    ({"held_out": 0.5, "limit": 4}, {10, 15}),
+    ({"held_out": "b"}, set(range(12, 20))),
+    ({"held_out": "{}/names.txt"}, {3, 17}),
+    ({"held_out": "{}/partition.txt"}, {place for place in range(COUNT) if place % 3}),
+    ({"held_out": None}, {0, 7}),
+]
+
+
+@pytest.mark.parametrize("tuning", [0, 0.3, 1])
+@pytest.mark.parametrize(("options", "held_out"), SPLITS)
+def test_training_tuning_and_held_out_signals_are_disjoint_and_together_all(options, held_out, tuning, listed, monkeypatch):
+    monkeypatch.setattr(Pictures, "own", frozenset({NAMES[0], NAMES[7]}))
+    if isinstance(options["held_out"], str):
+        options = options | {"held_out": options["held_out"].format(listed)}
+    data = collection(tuning=tuning, **options)
+    chosen, tuned, trained = (set(data.parts[part]) for part in ("held_out", "tuning", "train"))
+    rest = ({0, 5, 10, 15} if "limit" in options else set(range(COUNT))) - held_out
+    assert chosen == held_out
+    assert data.holds_out == bool(held_out)
+    assert trained | tuned == rest
+    assert not trained & tuned
+    assert len(tuned) == (0 if not held_out else tuning if tuning == 1 else round(tuning * len(rest)))
+    assert max(trained) < min(tuned, default=COUNT)
+    assert data.names == [NAMES[place] for place in sorted(held_out)] or not held_out
+    assert data.train_names == [NAMES[place] for place in sorted(trained)]
+
+
+@pytest.mark.parametrize(("held_out", "tuning", "trained"), [(18, 2, 1), (18, 0.9, 1), (19, 1, 1), (20, 0.5, 0)])
+def test_tuning_leaves_a_signal_to_train_if_there_is_one(held_out, tuning, trained):
+    data = collection(shown="held_out", held_out=held_out, tuning=tuning)
+    assert len(data.parts["train"]) == trained
+    assert len(data.parts["tuning"]) == COUNT - held_out - trained
+
+
+def test_shuffled_splits_depend_on_the_seed_alone():
+    def held_out(**options):
+        return collection(held_out=6, **options).names
+
+    assert held_out(shuffle=True) == held_out(shuffle=True, batch_signals=3) == sorted(held_out(shuffle=True))
+    assert len({tuple(held_out(shuffle=True, seed=seed)) for seed in range(4)} | {tuple(held_out())}) == 5
+    assert not set(held_out(shuffle=True)) & set(collection(held_out=6, shuffle=True).train_names)
+
+
+def test_the_layout_of_the_files_may_hold_out(monkeypatch):
+    monkeypatch.setattr(Pictures, "own", frozenset(NAMES[::4]) | {"elsewhere"})
+    assert collection(held_out=None).names == NAMES[::4]
+
+
+def test_the_held_out_signals_can_be_shown_and_chosen():
+    data = collection(shown="held_out", held_out=5, choose=[3, 0], test_signals=1)
+    assert data.names == data.train_names == [NAMES[18], NAMES[15]]
+    assert data.describe()["signals"] == data.evaluated == 2
+    assert len(data.parts["train"]) == 15
+    assert [draw.signals.tolist() for draw in data.test_dataloader()] == [[0]]
+    assert [draw.signals.tolist() for draw in data.val_dataloader()] == [[0, 1]]
+    assert collection(held_out=5, choose=[3, 0]).train_names == [NAMES[3], NAMES[0]]
+    assert collection(held_out=5, test_signals=2).names == NAMES[15:17]
+    assert collection(held_out=0, test_signals=2).names == NAMES[:2]
+
+
+def test_nothing_is_read_before_it_is_asked_for():
+    data = collection(memory=0)
+    data.describe()
+    assert data.reads == []
+    data.scored(0)
+    assert data.reads == [18]
+
+
+# patches
+
+
+@pytest.mark.parametrize(("whole", "size"), [((6, 8), (3, 2)), ((6, 8), 2), ((6, 8), None), ((12,), 4), ((4, 6, 2), (2, 3, 1))])
+def test_merging_inverts_cutting(whole, size):
+    patches, signals = Patches(whole, size), torch.rand(5, *whole, 3)
+    cut = torch.cat([patches.cut(signal) for signal in signals])
+    assert cut.shape == (5 * patches.count, *patches.shape, 3)
+    assert torch.equal(patches.merge(cut), signals)
+    assert len(set(patches.names("x"))) == patches.count
+
+
+def test_patches_are_named_by_row_and_column():
+    patches = Patches((6, 8), (3, 4))
+    picture = torch.arange(48).reshape(6, 8, 1)
+    assert patches.names("x") == ["x#0,0", "x#0,1", "x#1,0", "x#1,1"]
+    assert torch.equal(patches.cut(picture)[2], picture[3:, :4])
+    assert Patches((6, 8)).names("x") == ["x"]
+
+
+def test_patches_are_signals_of_their_own_and_shown_an_image_at_a_time():
+    data = collection(patch_size=[3, 4], batch_signals=11, held_out=2)
+    assert data.describe() | {"signals": 72, "shape": [3, 4]} == data.describe()
+    assert data.evaluated == 8
+    batch = take(data, 1)[0]
+    assert batch.signals.index.reshape(2, 4).diff(dim=1).unique().tolist() == [1]
+    for signals in (torch.arange(8), torch.tensor([6, 1])):
+        (whole,) = data.observation_batches(signals, CPU)
+        patches = whole.parts["data"].targets["value"].reshape(-1, 3, 4, 3)
+        if len(signals) == 8:
+            assert_close(data.restore(data.merge(patches)), torch.from_numpy(PICTURES[18:]).float())
+        else:
+            assert torch.equal(data.restore(patches)[0], torch.from_numpy(PICTURES[19, 3:, :4]).float())
+    names = {name.partition("#")[0] for name in data.train_names}
+    assert not names & set(data.names)
+
+
+# batches
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("points", [None, 7])
+def test_targets_are_those_of_every_single_signal(points, border, filter):
+    data = collection(points=points, batch_signals=5, filter=filter, border=border)
+    for batch in take(data, 2):
+        part = batch.parts["data"]
+        assert part.coordinates.shape == (1, points or 48, 2)
+        assert part.weights == {}
+        indices = part.coordinates[0].long()
+        for row, signal in enumerate(batch.signals.index.tolist()):
+            fitted = data.normalise(torch.from_numpy(PICTURES[NAMES.index(data.train_names[signal])]))
+            assert_close(part.targets["value"][row], fitted[tuple(indices.T)])
+            assert_close(part.targets["jacobian"][row], jacobian_at(fitted, indices, filter, border), rtol=1e-5, atol=1e-6)
+    assert data.normalise(torch.tensor([0, 255])).tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("shown", ["train", "held_out"])
+@pytest.mark.parametrize("options", [{}, {"patch_size": [3, 4]}, {"corruption": ["square", "missing"], "mask": "known"}])
+def test_reading_for_each_step_gives_what_memory_does(options, shown):
+    options = options | {"shown": shown, "held_out": 6, "batch_signals": 4, "points": 9}
+    kept, read = collection(**options), collection(memory=0, **options)
+    kept.encodes = read.encodes = True
+    for one, other in zip(take(kept, 12), take(read, 12), strict=True):
+        assert_equal_batches(one, other)
+    assert len(kept.reads) == (14 if shown == "train" else 6)
+    assert len(read.reads) >= 12 * (1 if "patch_size" in options else 3)
+
+
+def test_the_signals_of_the_next_step_are_read_ahead():
+    data = collection(memory=0, batch_signals=3)
+    first, second = itertools.islice(data.train_dataloader(), 2)
+    pending = set(data.displayed.pending)
+    assert pending >= {*first.signals.tolist(), *second.signals.tolist()}
+    assert pending >= set(data.signals_at(2).tolist())
+    data.transfer_batch_to_device(first, CPU, 0)
+    assert not set(data.displayed.pending) & set(first.signals.tolist())
+    assert collection(batch_signals=3).displayed.pending == {}
+
+
+def test_only_the_quantities_that_are_trained_on_are_computed():
+    data = collection()
+    data.quantities = ("value",)
+    assert set(take(data, 1)[0].parts["data"].targets) == {"value"}
+
+
+def test_the_batch_of_everything_is_built_once():
+    data = collection(points=None, batch_signals=None)
+    one, other = take(data, 2)
+    assert one is other
+    assert one.signals.index.tolist() == list(range(18))
+
+
+def test_draws_go_on_where_the_step_says():
+    options = {"batch_signals": 5, "points": 7}
+    drawn = take(collection(**options), 9)
+    for one, other in zip(drawn[4:], take(collection(step=4, **options), 5), strict=True):
+        assert_equal_batches(one, other)
+    shown = torch.cat([batch.signals.index for batch in drawn])
+    assert torch.equal(shown[:18].sort().values, torch.arange(18))
+
+
+@pytest.mark.parametrize("points", [None, 9])
+def test_processes_share_the_signals_and_together_show_the_samples_of_one(points, ranked):
+    def show(rank, ranks):
+        ranked(rank, ranks)
+        return take(collection(points=points, batch_signals=5), 3)
+
+    for whole, *slices in zip(show(0, 1), show(0, 2), show(1, 2), strict=True):
+        parts = [part.parts["data"] for part in slices]
+        assert all(torch.equal(part.signals.index, whole.signals.index) for part in slices)
+        assert torch.equal(torch.cat([part.coordinates for part in parts], 1), whole.parts["data"].coordinates)
+        values = torch.cat([part.targets["value"] for part in parts], 1)
+        assert torch.equal(values, whole.parts["data"].targets["value"])
+
+
+@pytest.mark.parametrize("chunk", [10, 48, 100, 10**6])
+@pytest.mark.parametrize(("loader", "count"), [("val_dataloader", 2), ("test_dataloader", 4)])
+def test_evaluation_covers_every_sample_of_every_signal_in_order(loader, count, chunk):
+    data = collection(trains=False, chunk=chunk, held_out=5, validation_signals=2, test_signals=4)
+    sweep = getattr(data, loader)()
+    batches = [data.transfer_batch_to_device(one, CPU, 0) for one in sweep]
+    values = [batch.parts["data"].targets["value"] for batch in batches]
+    assert len(sweep) == len(batches)
+    assert max(value.shape[0] * value.shape[1] for value in values) <= max(chunk, 48)
+    assert set(batches[0].parts["data"].targets) == {"value"}
+    flat = torch.cat([value.flatten(0, 1) for value in values])
+    assert_close(data.restore(flat).reshape(count, *SHAPE, 3), torch.from_numpy(PICTURES[15 : 15 + count]).float())
+
+
+PASSES = {
+    "training": (lambda data: data.training_batches(CPU), range(10), False),
+    "tuning": (lambda data: data.tuning_batches(CPU, corrupted=True), range(10, 15), True),
+    "tuning, as they are": (lambda data: data.tuning_batches(CPU, corrupted=False), range(10, 15), False),
+    "held out": (lambda data: data.observation_batches(torch.arange(5), CPU), range(15, 20), True),
+}
+
+
+@pytest.mark.parametrize("memory", [0, 1])
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_covers_its_signals_in_chunks(name, memory, ranked):
+    batches, positions, corrupted = PASSES[name]
+    data = collection(held_out=5, tuning=5, chunk=10 * len(positions), corruption="noise", memory=memory)
+    parts = [batch.parts["data"] for batch in batches(data)]
+    assert [part.coordinates.shape[1] for part in parts] == [10, 10, 10, 10, 8]
+    whole, truth = values_of(batches(data), data), data.normalise(originals(positions))
+    assert torch.equal(whole, truth) != corrupted
+    shares = []
+    for rank in (0, 1):
+        ranked(rank, 2)
+        shares += batches(data)
+    assert torch.equal(values_of(shares, data), whole)
+
+
+def test_tuning_signals_are_never_shown_in_training():
+    data = collection(held_out=5, tuning=4, batch_signals=3)
+    shown = torch.cat([batch.parts["data"].targets["value"] for batch in take(data, 12)]).reshape(-1, *SHAPE, 3)
+    shown = set(map(bytes, data.restore(shown).round().to(torch.uint8).numpy()))
+    assert shown == set(map(bytes, PICTURES[:11]))
+    tuned = data.restore(values_of(data.tuning_batches(CPU, corrupted=False), data)).round().to(torch.uint8)
+    assert torch.equal(tuned, originals(range(11, 15)))
+
+
+@pytest.mark.parametrize("mask", ["known", "unknown"])
+@pytest.mark.parametrize("patch_size", [None, [3, 4]])
+def test_tuning_signals_are_observed_as_if_they_were_held_out(patch_size, mask):
+    options = {"corruption": ["square", "missing", "jitter"][: 2 if mask == "known" else 3], "mask": mask}
+    options |= {"patch_size": patch_size}
+    tunes = collection(held_out=5, tuning=4, **options)
+    encodes = collection(held_out=9, **options)
+    tunes.encodes = encodes.encodes = True
+    signals = torch.arange(len(tunes.tuned))
+    pairs = zip(tunes.tuning_batches(CPU, corrupted=True), encodes.observation_batches(signals, CPU), strict=True)
+    for one, other in pairs:
+        assert_equal_batches(one, other)
+
+
+@pytest.mark.parametrize("memory", [0, 1])
+def test_training_and_tuning_look_at_few_of_many_images(memory, monkeypatch):
+    monkeypatch.setattr(datamodules.collection, "TUNED", 3)
+    data = collection(held_out=5, tuning=5, patch_size=[3, 4], memory=memory)
+    (trained,), (tuned,) = data.training_batches(CPU), data.tuning_batches(CPU, corrupted=True)
+    assert trained.signals.index.tolist() == list(range(3 * 4))
+    assert tuned.signals.index.tolist() == [0, 4, 8]  # a patch of each image
+    assert memory or data.reads == [0, 1, 2, 10, 11, 12]
+
+
+@pytest.mark.parametrize(("options", "count"), [({"shown": "held_out", "held_out": 5}, 5), ({"held_out": 0}, 4), ({}, 0)])
+def test_constants_are_estimated_from_one_evaluated_signal_at_a_time_if_it_was_shown(options, count):
+    data = collection(test_signals=4, chunk=30, **options)
+    batches = list(data.constant_batches(CPU))
+    assert [batch.signals.index.tolist() for batch in batches] == [[signal] for signal in range(count) for _ in range(2)]
+    positions = [NAMES.index(name) for name in data.names[:count]]
+    for signal, position in enumerate(positions):
+        values = values_of(batches[2 * signal : 2 * signal + 2], data)
+        assert torch.equal(values, data.normalise(originals([position])))
+
+
+# corruption
+
+
+def test_only_held_out_signals_are_corrupted_and_the_truth_stays():
+    data = collection(held_out=4, corruption=["square", "noise"], points=None)
+    batch = take(data, 1)[0]
+    clean = data.normalise(originals(batch.signals.index)).flatten(1, 2)
+    assert torch.equal(batch.parts["data"].targets["value"], clean)
+    for image in range(4):
+        scored = data.scored(image)
+        assert scored.name == NAMES[16 + image]
+        assert torch.equal(scored.truth, torch.from_numpy(PICTURES[16 + image]))
+        assert not torch.equal(scored.observed, scored.truth.float())
+    plain = collection(held_out=4).scored(0)
+    assert plain.observed is None
+    assert plain.masks == {"psnr": None}
+
+
+@pytest.mark.parametrize(
+    ("corruption", "mask"),
+    [(name, mask) for name in ("square", "missing", ["square", "missing"], None) for mask in ("known", "unknown")]
+    + [("noise", "unknown")],
+)
+@pytest.mark.parametrize("patch_size", [None, [3, 4]])
+def test_what_is_scored_is_what_a_batch_observed(corruption, mask, patch_size):
+    data = collection(held_out=4, corruption=corruption, mask=mask, patch_size=patch_size)
+    targets = data.merge(values_of(data.observation_batches(torch.arange(len(data.encoded)), CPU), data))
+    for image in range(4):
+        assert torch.equal(data.normalise(observed(data, image)), targets[image])
+        masks = data.scored(image).masks
+        assert masks.keys() <= data.meanings().keys()
+        if masks.keys() == {"psnr"}:
+            assert corruption in ("noise", None)
+            continue
+        assert torch.equal(masks["psnr_altered"], ~masks["psnr_intact"])
+        intact = masks["psnr_intact"]
+        assert torch.equal(observed(data, image)[intact], data.scored(image).truth[intact].float())
+        assert (observed(data, image) != data.scored(image).truth).any(-1)[~intact].float().mean() > 0.9
+
+
+def test_validations_are_compared_with_the_truth():
+    data = collection(held_out=4, corruption="noise", patch_size=[3, 4], validation_signals=2)
+    values = torch.rand(2 * 48, 3)
+    seen, truth, masks = zip(*data.validated(values), strict=True)
+    assert torch.equal(torch.stack(seen), data.merge(values.reshape(-1, 3, 4, 3)))
+    assert torch.equal(torch.stack(truth), data.normalise(originals([16, 17])))
+    assert masks == (None, None)
+
+
+def test_the_corruption_of_a_signal_depends_on_its_name_and_the_seed_alone():
+    def seen(name, **options):
+        data = collection(corruption=["square", "missing", "jitter"], **options)
+        return observed(data, data.names.index(name))
+
+    expected = seen(NAMES[17], held_out=4)
+    assert torch.equal(expected, seen(NAMES[17], held_out=8, shown="held_out", choose=[7, 5], memory=0))
+    assert torch.equal(expected, seen(NAMES[17], held_out="b", patch_size=2))
+    assert torch.equal(expected, seen(NAMES[17], held_out=COUNT, shown="held_out", tuning=0.5))
+    assert not torch.equal(expected, seen(NAMES[17], held_out=4, seed=1))
+
+
+@pytest.mark.parametrize("patch_size", [None, [3, 4]])
+@pytest.mark.parametrize(("corruption", "mask"), [("missing", "unknown"), (["square"], "known"), (["square"], "unknown")])
+def test_weights_are_zero_exactly_where_something_missing_is_read(corruption, mask, patch_size):
+    data = collection(shown="held_out", held_out=4, corruption=corruption, mask=mask, patch_size=patch_size)
+    data.encodes = True
+    (batch,) = data.observation_batches(torch.arange(data.evaluated), CPU)
+    part = batch.parts["data"]
+    if mask == "unknown" and corruption == ["square"]:
+        assert part.weights == {}
+        return
+    missing = torch.stack([data.scored(image).masks["psnr_altered"] for image in range(4)])
+    assert torch.equal(data.merge(part.weights["value"].reshape(-1, *data.shape, 1))[..., 0] == 0, missing)
+    seen = data.merge(batch.signals.observations)
+    assert (seen[missing] == 0).all()
+    assert_close(data.restore(seen), torch.stack([observed(data, image) for image in range(4)]))
+    known = part.weights["value"].reshape(-1, *data.shape) == 1
+    complete = complete_at(known.movedim(0, -1), part.coordinates[0].long(), "central", "one_sided")
+    assert torch.equal(part.weights["jacobian"] == 1, complete.T)
+
+
+def test_missing_samples_do_not_reach_targets_that_weigh_something():
+    def targets(corruption):
+        data = collection(shown="held_out", held_out=4, corruption=corruption, mask="known")
+        (batch,) = data.observation_batches(torch.arange(4), CPU)
+        return batch.parts["data"]
+
+    clean, broken = targets(None), targets(["missing", "square"])
+    for quantity in ("value", "jacobian"):
+        counts = broken.weights[quantity] == 1
+        assert 0 < counts.sum() < counts.numel()
+        assert_close(broken.targets[quantity][counts], clean.targets[quantity][counts], rtol=1e-5, atol=1e-6)
+
+
+# references
+
+
+def made(data):
+    return {name: make() for name, make in data.references({}).items()}
+
+
+@pytest.mark.parametrize("patch_size", [None, [3, 4]])
+def test_the_mean_is_that_of_training_and_tuning_signals(patch_size):
+    data = collection(held_out=5, tuning=4, patch_size=patch_size)
+    whole = data.normalise(originals(range(15)))
+    cut = torch.cat([data.patches.cut(one) for one in whole])
+    rows = made(data)
+    assert_close(rows["mean"], data.merge(cut.mean(0).expand(len(data.encoded), *cut.shape[1:])))
+    assert rows["mean"].shape == (5, *SHAPE, 3)
+    assert "input" not in rows
+    assert "biharmonic" not in rows
+
+
+@pytest.mark.parametrize("patch_size", [None, [3, 4]])
+def test_all_components_reproduce_what_they_were_taken_of(patch_size):
+    data = collection(held_out=0, components=[2, 7, 10**6], patch_size=patch_size)
+    rows = made(data)
+    most = 19 if patch_size is None else 36  # one less than signals, or as many as numbers
+    assert list(rows) == ["mean", "pca 2", "pca 7", f"pca {most}"]
+    truth = data.normalise(originals(range(COUNT)))
+    assert_close(rows[f"pca {most}"], truth, rtol=0, atol=1e-4)
+    errors = [(rows[name] - truth).square().mean() for name in rows]
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("corruption", [["square"], ["missing"], ["noise"]])
+def test_corrupted_signals_are_a_row_of_their_own(corruption):
+    data = collection(held_out=4, corruption=corruption, test_signals=3)
+    rows = made(data)
+    assert_close(data.restore(rows["input"]), torch.stack([observed(data, image) for image in range(3)]))
+    assert ("biharmonic" in rows) == (corruption == ["missing"])
+
+
+@pytest.mark.parametrize("patch_size", [None, 2])
+def test_inpainting_fills_only_what_is_missing(patch_size):
+    data = collection(held_out=4, corruption=["square"], mask="known", patch_size=patch_size)
+    rows = made(data)
+    missing = torch.stack([data.scored(image).masks["psnr_altered"] for image in range(4)])
+    truth = data.normalise(originals(range(16, 20)))
+    assert_close(rows["biharmonic"][~missing], truth[~missing])
+    assert (rows["biharmonic"] != rows["input"])[missing].any(-1).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(("patch_size", "most"), [(None, 7), (None, 100), ([3, 4], 7), ([3, 4], 10), ([3, 4], 2)])
+def test_references_read_no_more_training_signals_than_they_may(patch_size, most, monkeypatch):
+    numbers = 144 if patch_size is None else 36
+    monkeypatch.setattr(datamodules.references, "LARGEST", most * numbers + numbers - 1)
+    data = collection(held_out=4, tuning=3, memory=0, patch_size=patch_size, test_signals=2)
+    data.references({})
+    trained = sorted(place for place in data.reads if place < 16)
+    patches = data.patches.count
+    assert len(trained) == len(set(trained)) == min(max(1, most // patches), 16)
+    assert set(data.reads) - set(trained) == {16, 17}
+    assert len(trained) == 1 or max(trained) - min(trained) >= 8  # of all of them
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"shown": "test"}, ["data.shown must be one of train, held_out", "got test"]),
+        ({"mask": "maybe"}, ["data.mask must be one of unknown, known", "got maybe"]),
+        ({"points": 0}, ["data.points must be at least 1", "got 0"]),
+        ({"chunk": 0}, ["data.chunk must be at least 1"]),
+        ({"memory": -1}, ["data.memory must not be negative", "got -1"]),
+        ({"filter": "prewitt"}, ["one of central, sobel"]),
+        ({"corruption": "rain"}, ["among square, jitter, missing, noise", "got rain"]),
+        ({"held_out": -0.1}, ["a fraction below 1, or a count of at most 20", "got -0.1"]),
+        ({"held_out": 1.5}, ["a count", "got 1.5"]),
+        ({"held_out": 21}, ["at most 20", "got 21"]),
+        ({"held_out": 20}, ["data.shown=train needs signals", "hold out fewer"]),
+        ({"held_out": 0, "shown": "held_out"}, ["data.shown=held_out needs signals", "hold out more"]),
+        ({"held_out": None}, ["data.held_out=null", "have none", "a fraction"]),
+        ({"held_out": "nowhere"}, ["data.held_out must be an existing file", "got nowhere"]),
+        ({"held_out": "{}/typo.txt"}, ["names of the collection, such as a/00", "has c/00"]),
+        ({"held_out": "{}/bytes.txt"}, ["must be a text file of names", "bytes.txt"]),
+        ({"choose": [16]}, ["different positions in 0 .. 15", "got [16]"]),
+        ({"tuning": -0.1}, ["data.tuning must not be negative", "got -0.1"]),
+        ({"tuning": 1.5}, ["data.tuning must be a fraction below 1, or a count of at most 18", "got 1.5"]),
+        ({"tuning": 19}, ["data.tuning", "at most 18", "got 19"]),
+        ({"choose": [1, 1]}, ["different positions", "got [1, 1]"]),
+        ({"choose": []}, ["different positions", "got []"]),
+        ({"patch_size": 4}, ["does not divide 6", "3 and 6"]),
+        ({"patch_size": [3, 5]}, ["does not divide 8", "4 and 8"]),
+        ({"patch_size": [2]}, ["one positive number per axis, 2 in all", "got [2]"]),
+        ({"patch_size": [1, 2]}, ["two samples or more", "[1, 2]"]),
+    ],
+)
+def test_wrong_options_end_in_one_sentence(options, words, tmp_path):
+    (tmp_path / "typo.txt").write_text("a/00\nc/00\n")
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\xfa")
+    options = {name: value.format(tmp_path) if isinstance(value, str) else value for name, value in options.items()}
+    with pytest.raises(InputError) as error:
+        Pictures(corruptions=CORRUPTIONS, **options).describe()
+    assert all(word in str(error.value) for word in words), str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_signals_of_which_nothing_is_known_are_refused():
+    with pytest.raises(InputError, match=r"of b/18 none is left; use data\.mask=unknown"):
+        collection(corruption="jitter", mask="known").scored(0)

@@ -1,0 +1,72 @@
+"""Benchmarks run at toy size and print the tables that they promise."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from running import STEPS, run, small
+
+import train
+
+FOLDER = Path(train.__file__).parent / "benchmarks"
+SIZE = ["--signals", "3", "--points", "16", "--hidden", "8", "--rounds", "1"]
+TOY = [*SIZE, "--experts", "4", "8", "--naive-experts", "8", "--top-k", "2"]
+
+
+@pytest.fixture
+def dictionary(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    yield importlib.import_module("dictionary")
+    for name in ("dictionary", "step"):
+        sys.modules.pop(name)
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all rows of tables, headers left out."""
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    rules = {place for place, row in enumerate(cells) if row[0].startswith("---")}
+    return [row for place, row in enumerate(cells) if not {place, place + 1} & rules]
+
+
+def test_steps_of_all_forms_are_compared(dictionary, capsys):
+    dictionary.main([*TOY, "--skip-memory"])
+    *experts, forms = capsys.readouterr().out.partition("losses of all forms agree")
+    assert [row[0] for row in rows(experts[0])] == ["4", "8"]
+    assert len(rows(forms)) == 2 * len(dictionary.FORMS)
+
+
+@pytest.mark.parametrize("top_k", [2, None])
+def test_all_forms_have_the_same_values_and_gradients(dictionary, top_k, float64):
+    size = dictionary.Size(3, 16, 8, "cpu")
+    points, found = 2 * torch.rand(1, 16, 2) - 1, []
+    for form in dictionary.FORMS.values():
+        network = size.dictionary(8, top_k)
+        values = form(network, points)
+        values.square().sum().backward()
+        found.append([values, *(parameter.grad for parameter in network.parameters())])
+    for others in found[:-1]:
+        torch.testing.assert_close(others, found[-1])
+
+
+def test_memory_of_a_step_is_measured(dictionary, capsys):
+    dictionary.main([*TOY, "--memory-of", f"{next(iter(dictionary.FORMS))} | top 2"])
+    assert float(capsys.readouterr().out) >= 0
+
+
+def test_held_out_faces_are_encoded_refined_and_fitted_from_scratch(dictionary, tmp_path, capsys):
+    ramp = np.linspace(0, 1, 64)
+    faces = [np.outer(np.sin(3 * ramp + place), np.cos(ramp * place / 9)) for place in range(60)]
+    columns = np.stack([(127.5 + 120 * face).astype(np.uint8).flatten(order="F") for face in faces], 1)
+    scipy.io.savemat(tmp_path / "olivettifaces.mat", {"faces": columns})
+    data = ["data=olivetti", f"data.path={tmp_path / 'olivettifaces.mat'}", "supervision=val"]
+    learned = run(tmp_path / "run", "task=image", *small("nid_moe"), *data, *STEPS, "regime=dictionary")
+    capsys.readouterr()
+    words = ["--only", "faces", "--faces", str(tmp_path / "olivettifaces.mat"), "--count", "1", "--steps", "2"]
+    dictionary.main([*words, "--dictionary", str(learned), "--plot", str(tmp_path / "curves.png")])
+    table = rows(capsys.readouterr().out)
+    assert [row[1] for row in table] == ["50", "1", "1", "1", "1", "1"]
+    assert (tmp_path / "curves.png").is_file()
