@@ -16,7 +16,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from lightning_utilities.core.imports import RequirementCache
 from PIL import Image
-from running import QUICK, checkpoint, run, tiny_image
+from running import QUICK, STEPS, checkpoint, run, tiny_image
 
 import train
 from conf.cli import ASKED, FULL
@@ -120,6 +120,32 @@ OPTIONS = {
     "used folder": ("hydra.run.dir={run}", "must not hold another run", "{run} has metrics.json", "choose another folder"),
 }
 
+COLLECTION = "model=nid_moe regime=dictionary data=images data.root={bad}/images "
+REGIMES = {  # words of the command without those that make a single network small
+    "no folder": ("data=images", "data.root must be an existing folder", "got null"),
+    "folder of nothing": ("data=images data.root={bad}/nobody", "data.root must be an existing folder", "nobody"),
+    "sizes that differ": (COLLECTION + "data.size=null", "size", "data.size"),
+    "everything held out": (COLLECTION + "data.held_out=3", "needs signals to show", "hold out fewer"),
+    "too many held out": (COLLECTION + "data.held_out=30", "a count of at most 3", "got 30"),
+    "held out by nothing": (COLLECTION + "data.held_out=list.txt", "data.held_out must be an existing file", "list.txt"),
+    "patches that do not fit": (COLLECTION + "data.size=12 data.patch_size=5", "does not divide 12", "4 and 6"),
+    "unknown corruption": (COLLECTION + "data.corruption=rain", "among occlusion, colour", "got rain"),
+    "occluder too large": (COLLECTION + "data.size=12 data.held_out=1 data.corruption=occlusion", "must fit", "got 24"),
+    "model without codes": ("regime=dictionary", "need a model with codes, got MLP", "model=nid_moe"),
+    "one signal": ("regime=dictionary model=nid_moe", "need a collection of signals", "data=images"),
+    "fit without a dictionary": (
+        "regime=fit model=nid_moe data=images data.root={bad}/images data.held_out=1",
+        "dictionary=RUN",
+    ),
+    "dictionary without one": ("regime=fit dictionary={run}", "must be a run of regime=dictionary", "MLP"),
+    "dictionary missing": ("regime=fit dictionary={bad}/nothing", "a folder with checkpoints/last.ckpt", "nothing"),
+    "dictionary for nothing": ("dictionary={run}", "regime=fit", "add regime=fit"),
+    "unknown solver": (COLLECTION + "solver=lasso", "solver must be one of adam, l1, ridge, topk; got lasso"),
+    "more gates than experts": (COLLECTION + "model.top_k=600", "top_k must be in 1 .. experts = 512", "got top_k=600"),
+    "negative ridge": (COLLECTION + "solver.ridge=-1", "finite and not negative", "got -1"),
+    "unknown coder": (COLLECTION + "model/coder=vit", "codebook, conv, resnet", "vit"),
+}
+
 CHECKPOINTS = {
     "missing": (RESUME + "nothing.ckpt", "a folder with checkpoints/last.ckpt, or a .ckpt file", "nothing.ckpt"),
     "folder without checkpoint": ("ckpt_path={bad}", "a folder with checkpoints/last.ckpt", "got {bad}"),
@@ -146,6 +172,9 @@ CHECKPOINTS = {
 
 def write_files(bad: Path) -> None:
     """Good files to break, and broken ones."""
+    (bad / "images").mkdir()
+    for side in (12, 13, 14):
+        Image.fromarray(np.full((side, side, 3), 10 * side, np.uint8)).save(bad / "images" / f"{side}.png")
     tiny_image(bad).rename(bad / "good.png")
     (bad / "empty.png").touch()
     for name in ("text.png", "text.tif", "text.npy", "text.wav", "text.ckpt"):
@@ -245,6 +274,12 @@ def check(lines: list[str], *phrases: str) -> None:
 def test_bad_files_and_options(case, refusal, places):
     words, *phrases = (text.format(**places) for text in (FILES | OPTIONS)[case])
     check(refusal(*SMALL, *words.split()), *phrases)
+
+
+@pytest.mark.parametrize("case", REGIMES)
+def test_bad_dictionaries_and_collections(case, refusal, places):
+    words, *phrases = (text.format(**places) for text in REGIMES[case])
+    check(refusal(*STEPS, *words.split()), *phrases)
 
 
 @pytest.mark.parametrize("case", CHECKPOINTS)

@@ -1,13 +1,14 @@
 """Dictionaries through the command line's own path: what is learned, what is frozen, what is resumed."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running import STEPS, checkpoint, collection, metrics, run, small
+from running import STEPS, checkpoint, collection, command, metrics, run, small
 
 import inr
 from inr.errors import InputError
@@ -172,3 +173,20 @@ def test_a_run_without_a_dictionary_is_no_dictionary(tmp_path):
         fit(tmp_path, single)
     with pytest.raises(InputError, match="dictionary=RUN"):
         run(tmp_path / "none", *collection("image", tmp_path), *small("nid_moe"), *STEPS, "regime=fit")
+
+
+def test_two_processes_learn_and_fit_what_one_does(tmp_path):
+    learned = learn(tmp_path, "data.points=33", *GATED, "trainer.max_steps=4")
+    fitted = fit(tmp_path, learned, "data.corruption=missing", "data.points=33")
+    shared = [*collection_without_writing(tmp_path), *(word for word in STEPS if word != "trainer=cpu")]
+    shared += ["data.points=33", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+    again = [f"regime=fit dictionary={learned} data.corruption=missing", "regime=dictionary trainer.max_steps=4"]
+    for place, words in enumerate(again):
+        own = [*small("nid_moe"), *GATED] if "regime=dictionary" in words else []
+        every = [*shared, *own, *words.split(), f"hydra.run.dir={tmp_path / str(place)}"]
+        subprocess.run(command(*every), check=True, cwd=tmp_path, capture_output=True, timeout=300)
+    for one, two in ((fitted, tmp_path / "0"), (learned, tmp_path / "1")):
+        first, second = checkpoint(one)["state_dict"], checkpoint(two)["state_dict"]
+        for name in first:
+            torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5, msg=name)
+        assert metrics(one)["psnr"] == pytest.approx(metrics(two)["psnr"], abs=1e-3)
