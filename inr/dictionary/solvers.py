@@ -159,7 +159,7 @@ class L1(Solver):
     losses = ("geman_mcclure", "l1")
 
     def __init__(
-        self, loss: str = "geman_mcclure", cutoff: float = 2.0, iterations: int = 10, ridge: float | None = None
+        self, loss: str = "geman_mcclure", cutoff: float = 1.5, iterations: int = 10, ridge: float | None = None
     ) -> None:
         super().__init__(ridge)
         if loss not in self.losses:

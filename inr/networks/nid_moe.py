@@ -103,7 +103,7 @@ class NeuralDictionary(nn.Module):
         """The fields of these codes, all gates as they are; with an index also what the signals have of their own."""
         gates, bias = codes.split([len(self.experts), self.experts.shape[1]], -1)
         with torch.autocast(codes.device.type, enabled=False):
-            heads = torch.einsum("se,ecf->scf", gates, self.experts)
+            heads = (gates @ self.experts.flatten(1)).unflatten(1, self.experts.shape[1:])
         if self.own is not None and index is not None:
             heads = heads + self.own.heads[index]
             return Field(Mixture(self, heads, bias, self.own.weights_of(index)))

@@ -70,7 +70,7 @@ def solve(solver, term, coordinates=1):
         (lambda: TopK(4, stages=0), "must be at least 1, got k=4, stages=0"),
         (lambda: solve(TopK(9), VALUE), "at most the number of experts, 8, got 9"),
         (lambda: L1("l2"), "one of geman_mcclure, l1, got l2"),
-        (lambda: L1(iterations=0), "must be positive, got 0 and 2.0"),
+        (lambda: L1(iterations=0), "must be positive, got 0 and 1.5"),
         (lambda: L1(cutoff=0.0), "must be positive, got 10 and 0.0"),
         (lambda: L1(cutoff=math.nan), "must be positive, got 10 and nan"),
         (lambda: solve(Ridge(), VALUE, coordinates=3), "coordinates that all signals share, got 3"),
