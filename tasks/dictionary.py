@@ -175,7 +175,8 @@ class Learn(Encode):
             pl_module.snapshots["encoder alone"] = pl_module.reconstruct()
         self.show(pl_module, pl_module.data.test_signals)
         super().on_test_start(trainer, pl_module)
-        pl_module.extra |= self.training_figure(pl_module)
+        if pl_module.data.holds_out:
+            pl_module.extra |= self.training_figure(pl_module)
         network: Any = pl_module.evaluated
         if not network.coder.encodes:
             pl_module.drawings["atoms"] = lambda: draw_atoms(network, pl_module)
