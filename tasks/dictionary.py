@@ -13,8 +13,9 @@ from torch import Tensor
 from datamodules.batch import Batch
 from inr.dictionary.linear import Problem
 from inr.dictionary.solvers import FALLBACK, Solver
+from inr.distributed import global_sum
 from inr.errors import InputError
-from inr.metrics import Metric
+from inr.metrics import Metric, decibels
 from inr.networks.nid_moe import NeuralDictionary
 from inr.runs import build, load_weights, read_checkpoint
 from inr.supervision import Supervision
@@ -45,9 +46,13 @@ class Encode(Callback):
         self.figures = {name: Metric(*figure) for name, figure in state_dict.items()}
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add how codes were found to the figures."""
+        """Add how codes were found to the figures, and what they use of the dictionary to the pictures."""
         assert isinstance(pl_module, INRTask)
         pl_module.extra |= self.figures
+        network: Any = pl_module.evaluated
+        if not network.coder.encodes:
+            pl_module.drawings["atoms"] = lambda: draw_atoms(network, pl_module)
+            pl_module.drawings["usage"] = lambda: draw_usage(network)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what has no codes; name the codes after the signals; let encoders see observations."""
@@ -70,9 +75,9 @@ class Encode(Callback):
         """The codes (signals, unknowns) of the first evaluated signals, from one pass over what was observed of them."""
         ridge, chosen = self.weight(task)
         begin = time.perf_counter()
-        group = self.group(task)
-        groups = [partial(task.data.observation_batches, some, task.device) for some in torch.arange(signals).split(group)]
-        codes = torch.cat([self.solve(task, group, ridge) for group in groups])
+        groups = torch.arange(signals).split(self.group(task))
+        passes = [partial(task.data.observation_batches, group, task.device) for group in groups]
+        codes = torch.cat([self.solve(task, batches, ridge) for batches in passes])
         if codes.is_cuda:
             torch.cuda.synchronize()
         coder: Any = self.encoder or task.network.coder
@@ -125,8 +130,8 @@ class Encode(Callback):
             error = part.targets["value"] - field(task.within("data", part).locate(part.coordinates).points)
             weights = part.weights.get("value", torch.ones_like(error[..., 0]))[..., None]
             total, mass = total + (weights * error).sum(1), mass + weights.sum(1)
-        experts = network.experts.shape[0]
-        return torch.cat([codes[:, :experts], codes[:, experts:] + total / mass.clamp_min(1.0)], -1)
+        constant = global_sum(total) / global_sum(mass).clamp_min(1.0)
+        return codes + torch.nn.functional.pad(constant, (network.experts.shape[0], 0))
 
     def weight(self, task: INRTask) -> tuple[float, str]:
         """The ridge weight and in words where it comes from: given, chosen on the tuning signals, or a fallback."""
@@ -158,6 +163,15 @@ class Learn(Encode):
             raise InputError(f"regime.callbacks.dictionary.warmup counts steps and must not be negative, got {warmup}.")
         self.warmup, self.seed = warmup, seed
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Also refuse a solver that would leave held-out signals at the mean code."""
+        super().setup(trainer, pl_module, stage)
+        if self.encoder is None and not self.solver.closed_form:
+            raise InputError(
+                "regime=dictionary encodes held-out signals in closed form, got solver=adam; choose ridge, topk or l1, or an"
+                " encoder (model/coder=conv)."
+            )
+
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Tell the network how far the training is."""
         network: Any = pl_module.network
@@ -177,10 +191,6 @@ class Learn(Encode):
         super().on_test_start(trainer, pl_module)
         if pl_module.data.holds_out:
             pl_module.extra |= self.training_figure(pl_module)
-        network: Any = pl_module.evaluated
-        if not network.coder.encodes:
-            pl_module.drawings["atoms"] = lambda: draw_atoms(network, pl_module)
-            pl_module.drawings["usage"] = lambda: draw_usage(network)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Back to the signals that are trained on."""
@@ -200,10 +210,11 @@ class Learn(Encode):
         for batch in task.data.training_batches(task.device):
             part = batch.parts["data"]
             value = task.network.field(batch.signals)(task.within("data", part).locate(part.coordinates).points)
-            errors.append((value - part.targets["value"]).square().mean(-1))
-        decibels = -10 * (torch.cat(errors, -1).mean(-1).clamp_min(1e-12) / 4).log10()
-        text = f"PSNR of {len(decibels)} training signals with their own codes, all channels, peak 2 of fitted numbers; mean"
-        return {"psnr_train": Metric(decibels.mean().item(), "dB", text)}
+            error = task.brightness(value.float()) - task.brightness(part.targets["value"])
+            errors.append(error.square().reshape(*value.shape[:2], -1).mean(-1))
+        figures = [decibels(1.0, error) for error in torch.cat(errors, -1).mean(-1).tolist()]
+        text = f"PSNR of {len(figures)} training signals with their own codes, peak 1 as of psnr; mean"
+        return {"psnr_train": Metric(sum(figures) / len(figures), "dB", text)}
 
 
 class Fit(Encode):

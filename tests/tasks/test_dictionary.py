@@ -180,12 +180,14 @@ def test_two_processes_learn_and_fit_what_one_does(tmp_path):
     fitted = fit(tmp_path, learned, "data.corruption=missing", "data.points=33")
     shared = [*collection_without_writing(tmp_path), *(word for word in STEPS if word != "trainer=cpu")]
     shared += ["data.points=33", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+    constant = fit(tmp_path, learned, "supervision=der", "data.points=33", name="constant")
     again = [f"regime=fit dictionary={learned} data.corruption=missing", "regime=dictionary trainer.max_steps=4"]
+    again += [f"regime=fit dictionary={learned} supervision=der"]
     for place, words in enumerate(again):
         own = [*small("nid_moe"), *GATED] if "regime=dictionary" in words else []
         every = [*shared, *own, *words.split(), f"hydra.run.dir={tmp_path / str(place)}"]
         subprocess.run(command(*every), check=True, cwd=tmp_path, capture_output=True, timeout=300)
-    for one, two in ((fitted, tmp_path / "0"), (learned, tmp_path / "1")):
+    for one, two in ((fitted, tmp_path / "0"), (learned, tmp_path / "1"), (constant, tmp_path / "2")):
         first, second = checkpoint(one)["state_dict"], checkpoint(two)["state_dict"]
         for name in first:
             torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5, msg=name)
