@@ -39,8 +39,7 @@ class CollectionData(L.LightningDataModule):
     known, and then weigh nothing. `filter`, `border` and `aspect` are those of `GridData`. A step shows `points` samples,
     over all processes, of `batch_signals` signals; `validation_signals` and `test_signals` bound what is evaluated, `chunk`
     samples at a time; null: all. `memory` is how many MiB of the shown signals, and of the evaluated ones, may be kept
-    decoded; larger ones are read for each step. `components` are the numbers of principal components that reference rows
-    show beside all there are.
+    decoded; larger ones are read for each step. `components` are the numbers of principal components in reference rows.
     """
 
     root, factor = Path(), 1  # no samples are left out between those shown
@@ -235,14 +234,17 @@ class CollectionData(L.LightningDataModule):
         return min(len(self.tuned), TUNED)
 
     def training_batches(self, device: torch.device) -> Iterator[Batch]:
-        """The same of the first training signals, at most those of 64 images, as they are."""
-        return self.whole_pass(self.trained, torch.arange(len(self.trained))[: TUNED * self.patches.count], device)
+        """All of the first training signals, at most those of 64 images, as they are."""
+        return self.whole_pass(
+            self.trained, torch.arange(len(self.trained))[: TUNED * self.patches.count], device, shared=False
+        )
 
-    def whole_pass(self, stack: Stack, signals: Tensor, device: torch.device) -> Iterator[Batch]:
-        """All samples of some signals, at most `chunk` of all of them together at a time."""
+    def whole_pass(self, stack: Stack, signals: Tensor, device: torch.device, shared: bool = True) -> Iterator[Batch]:
+        """All samples of some signals, `shared` by the processes or not, at most `chunk` of all of them at a time."""
         rows = stack.rows(signals.cpu(), device)
-        for samples in self.own_samples().split(max(1, self.chunk // max(1, len(signals)))):
-            yield self.targets.batch(rows, signals, samples, self.quantities, self.encodes)
+        samples = self.own_samples() if shared else torch.arange(self.size)
+        for some in samples.split(max(1, self.chunk // max(1, len(signals)))):
+            yield self.targets.batch(rows, signals, some, self.quantities, self.encodes)
 
     def own_samples(self) -> Tensor:
         """All samples of a signal, this process's slice of them."""
@@ -295,6 +297,6 @@ class CollectionData(L.LightningDataModule):
         return Sweep(self.swept(self.test_signals), self.size, self.chunk)
 
     def constant_batches(self, device: torch.device) -> Iterator[Batch]:
-        """The evaluated signals, one at a time, where they are among those that are shown; else nothing."""
+        """All of the evaluated signals, one at a time, where they are among those that are shown; else nothing."""
         for signal in range(len(self.encoded) if self.shown == "held_out" or not self.holds_out else 0):
-            yield from self.whole_pass(self.encoded, torch.tensor([signal]), device)
+            yield from self.whole_pass(self.encoded, torch.tensor([signal]), device, shared=False)

@@ -237,8 +237,8 @@ def test_l1_is_not_led_astray_by_outliers():
         return (codes @ designs(model).T - values).norm() / values.norm()
 
     assert error(Ridge()) > 0.3
-    assert error(L1(iterations=20)) < 1e-4
-    codes = solve(L1(iterations=20), problem(model, part), centre, 1e-10)
+    assert error(L1(cutoff=2.0, iterations=20)) < 1e-4
+    codes = solve(L1(cutoff=2.0, iterations=20), problem(model, part), centre, 1e-10)
     assert_close(codes, exact, rtol=1e-3, atol=1e-3)
 
 
