@@ -12,13 +12,12 @@ from torch import Tensor
 
 from datamodules.batch import Batch, Scored, Units
 from datamodules.corruptions import Corruption, Damage, corruptions_of
-from datamodules.draws import Draw, Schedule, Stream, Sweep, Targets
+from datamodules.draws import Draw, Schedule, Stream, Sweep, Targets, own_share
 from datamodules.patches import Patches
 from datamodules.references import references
 from datamodules.split import Split
 from datamodules.store import Source, Stack
 from inr.differences import check
-from inr.distributed import rank, ranks
 from inr.errors import InputError
 
 MASKS, TUNED, CPU = ("unknown", "known"), 64, torch.device("cpu")
@@ -242,13 +241,9 @@ class CollectionData(L.LightningDataModule):
     def whole_pass(self, stack: Stack, signals: Tensor, device: torch.device, shared: bool = True) -> Iterator[Batch]:
         """All samples of some signals, `shared` by the processes or not, at most `chunk` of all of them at a time."""
         rows = stack.rows(signals.cpu(), device)
-        samples = self.own_samples() if shared else torch.arange(self.size)
+        samples = own_share(self.size) if shared else torch.arange(self.size)
         for some in samples.split(max(1, self.chunk // max(1, len(signals)))):
             yield self.targets.batch(rows, signals, some, self.quantities, self.encodes)
-
-    def own_samples(self) -> Tensor:
-        """All samples of a signal, this process's slice of them."""
-        return torch.arange(self.size * rank() // ranks(), self.size * (rank() + 1) // ranks())
 
     def transfer_batch_to_device(self, batch: Draw, device: torch.device, dataloader_idx: int) -> Batch:
         """Turn a draw into a batch on the device: of the shown signals while training, else of the evaluated ones."""
@@ -265,7 +260,7 @@ class CollectionData(L.LightningDataModule):
         everything = drawn.samples is None and len(drawn.signals) == len(self.displayed)
         if everything and self.whole_batch is not None and self.whole_batch[0] == device:
             return self.whole_batch[1]
-        samples = self.own_samples() if drawn.samples is None else drawn.samples
+        samples = own_share(self.size) if drawn.samples is None else drawn.samples
         rows = self.displayed.rows(drawn.signals, device)
         batch = self.targets.batch(rows, drawn.signals, samples, self.quantities, self.encodes)
         self.whole_batch = (device, batch) if everything else None

@@ -39,6 +39,11 @@ class Chunks:
         return iter(self.parts)
 
 
+def own_share(size: int) -> Tensor:
+    """The slice of so many samples that falls to this process."""
+    return torch.arange(size * rank() // ranks(), size * (rank() + 1) // ranks())
+
+
 class Draw(NamedTuple):
     """Which signals (signals,) a batch looks at, and at which flat samples (points,); None: at all of them."""
 
