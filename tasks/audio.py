@@ -66,7 +66,7 @@ class AudioTask(GridTask):
         places = range(len(self.images(self.reconstruction)))
         for place in places:
             scored = self.data.scored(place)
-            name = f"/{Path(scored.name).with_suffix('')}" if len(places) > 1 else ""
+            name = f"/{scored.name.removesuffix('.wav')}" if len(places) > 1 else ""
             rate = max(round(self.data.rate * scale), 1)
             self.save(folder / f"reconstruction{name}.wav", torch.cat(list(self.rendered(place, scale))), rate)
             if scored.observed is not None:

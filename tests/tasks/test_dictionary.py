@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
-from running import STEPS, checkpoint, collection, command, metrics, run, small
+from running import STEPS, checkpoint, collection, command, metrics, run, small, tiny_sound
 
 import inr
 from inr.errors import InputError
@@ -149,6 +150,14 @@ def test_patches_are_merged_for_figures_and_exports(tmp_path):
     fitted = fit(tmp_path, learned, "data.patch_size=4")
     assert np.asarray(Image.open(fitted / "export" / "reconstruction" / "4.png")).shape == (12, 12, 3)
     assert len(checkpoint(fitted)["state_dict"]["network.coder.codes"]) == 2 * 9
+
+
+def test_excerpts_of_one_sound_are_exported_one_by_one(tmp_path):
+    words = ["task=audio", "data=sounds", f"data.root={tiny_sound(tmp_path)}", "data.patch_size=50", "data.held_out=3", *STEPS]
+    learned = run(tmp_path / "dictionary", *words, *small("nid_moe"), "regime=dictionary")
+    files = sorted((learned / "export" / "reconstruction").iterdir())
+    assert [file.name for file in files] == ["tiny.wav#5.wav", "tiny.wav#6.wav", "tiny.wav#7.wav"]
+    assert all(soundfile.info(file).frames == 50 for file in files)
 
 
 @pytest.mark.parametrize(
