@@ -12,6 +12,7 @@ from inr.errors import InputError
 
 RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7)
 FALLBACK = 1e-4
+GATHERED = 2**26  # numbers of the equations that are cut out of a gram at a time
 MAD = 1.4826  # standard deviation of a normal distribution / its median absolute deviation
 
 
@@ -129,18 +130,27 @@ class TopK(Solver):
 
 def restrict(equations: NormalEquations, codes: Tensor, keep: int, experts: int, ridge: float, centre: Tensor) -> Tensor:
     """Codes on their `keep` strongest gates and the biases, solved for anew; the other gates are zero."""
+    signals, unknowns = codes.shape
     norms = equations.gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
     gates = (codes * norms)[:, :experts].abs().topk(keep, -1).indices
-    biases = torch.arange(experts, codes.shape[-1], device=codes.device).expand(len(codes), -1)
+    biases = torch.arange(experts, unknowns, device=codes.device).expand(signals, -1)
     kept = torch.cat([gates, biases], -1)  # (signals, keep + channels)
-    gram = equations.gram.expand(len(codes), -1, -1)
+    moment = (equations.moment + ridge * centre.to(codes)).gather(1, kept)
+    gram = equations.gram.expand(signals, -1, -1)
+    few = max(1, GATHERED // unknowns**2)  # signals whose equations are cut out at a time
+    parts = zip(gram.split(few), moment.split(few), kept.split(few), strict=True)
+    solved = torch.cat([solve_on(*part, ridge) for part in parts])
+    return torch.zeros_like(codes).scatter(1, kept, solved)
+
+
+def solve_on(gram: Tensor, moment: Tensor, kept: Tensor, ridge: float) -> Tensor:
+    """Unknowns (signals, kept) from those rows and columns of grams (signals, unknowns, unknowns), and their moments."""
     rows = gram.gather(1, kept[:, :, None].expand(-1, -1, gram.shape[-1]))
     gram = rows.gather(2, kept[:, None, :].expand(-1, kept.shape[-1], -1))
-    pull = (ridge * centre.to(codes)).expand_as(codes)
     floor = FLOOR * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    factor = torch.linalg.cholesky(gram + (ridge + floor) * torch.eye(kept.shape[-1], device=codes.device).to(codes))
-    solved = torch.cholesky_solve((equations.moment + pull).gather(1, kept)[..., None], factor)[..., 0]
-    return torch.zeros_like(codes).scatter(1, kept, solved)
+    identity = torch.eye(kept.shape[-1], dtype=gram.dtype, device=gram.device)
+    factor = torch.linalg.cholesky(gram + (ridge + floor) * identity)
+    return torch.cholesky_solve(moment[..., None], factor)[..., 0]
 
 
 class L1(Solver):
