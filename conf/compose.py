@@ -100,9 +100,9 @@ def adopt(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
     Raises: InputError for a run without a dictionary, another regime than fit, and model options that are not that run's.
     """
-    if cfg.regime.shown != "held_out" or "fit" not in cfg.regime.callbacks:
+    if not any("dictionary" in callback for callback in cfg.regime.callbacks.values()):
         raise InputError(
-            f"dictionary=RUN is what regime=fit encodes signals in, got it with {cfg.regime.callbacks}; add regime=fit."
+            f"dictionary=RUN is what regime=fit encodes signals in, got dictionary={cfg.dictionary}; add regime=fit."
         )
     checkpoint = read_checkpoint(cfg.dictionary)
     model = checkpoint["config"]["model"]

@@ -17,6 +17,13 @@ from datamodules.split import read_names
 from datamodules.store import Source, existing_folder
 from inr.errors import InputError
 
+UNREADABLE = (  # what scipy raises over files that are broken, of another kind, or of MATLAB's newer one (NotImplementedError)
+    OSError,
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    scipy.io.matlab.MatReadError,
+)
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm")
 COLOURS = {"rgb": "RGB", "grey": "L"}
 CROPS = ("centre", "none")
@@ -181,7 +188,7 @@ class Olivetti(CollectionData):
         """The published matrix: a column per picture, itself column by column."""
         try:
             faces = scipy.io.loadmat(str(self.path), variable_names=["faces"]).get("faces", np.empty(0))
-        except (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
+        except UNREADABLE as error:
             raise InputError(
                 f"data.path must be a matrix file of MATLAB, {self.path} is not: {error}; copy it anew."
             ) from error

@@ -18,11 +18,16 @@ TOY = [*SIZE, "--experts", "4", "8", "--naive-experts", "8", "--top-k", "2"]
 
 
 @pytest.fixture
-def dictionary(monkeypatch):
+def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
-    yield importlib.import_module("dictionary")
-    for name in ("dictionary", "step"):
-        sys.modules.pop(name)
+    yield importlib.import_module
+    for name in ("faces", "dictionary", "step"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def dictionary(benchmarks):
+    return benchmarks("dictionary")
 
 
 def rows(text: str) -> list[list[str]]:
@@ -57,7 +62,7 @@ def test_memory_of_a_step_is_measured(dictionary, capsys):
     assert float(capsys.readouterr().out) >= 0
 
 
-def test_held_out_faces_are_encoded_refined_and_fitted_from_scratch(dictionary, tmp_path, capsys):
+def test_held_out_faces_are_encoded_refined_and_fitted_from_scratch(benchmarks, tmp_path, capsys):
     ramp = np.linspace(0, 1, 64)
     faces = [np.outer(np.sin(3 * ramp + place), np.cos(ramp * place / 9)) for place in range(60)]
     columns = np.stack([(127.5 + 120 * face).astype(np.uint8).flatten(order="F") for face in faces], 1)
@@ -65,8 +70,8 @@ def test_held_out_faces_are_encoded_refined_and_fitted_from_scratch(dictionary, 
     data = ["data=olivetti", f"data.path={tmp_path / 'olivettifaces.mat'}", "supervision=val"]
     learned = run(tmp_path / "run", "task=image", *small("nid_moe"), *data, *STEPS, "regime=dictionary")
     capsys.readouterr()
-    words = ["--only", "faces", "--faces", str(tmp_path / "olivettifaces.mat"), "--count", "1", "--steps", "2"]
-    dictionary.main([*words, "--dictionary", str(learned), "--plot", str(tmp_path / "curves.png")])
+    words = [str(tmp_path / "olivettifaces.mat"), "--count", "1", "--steps", "2"]
+    benchmarks("faces").main([*words, "--dictionary", str(learned), "--plot", str(tmp_path / "curves.png")])
     table = rows(capsys.readouterr().out)
     assert [row[1] for row in table] == ["50", "1", "1", "1", "1", "1"]
     assert (tmp_path / "curves.png").is_file()
