@@ -41,7 +41,7 @@ class CollectionData(L.LightningDataModule):
     decoded; larger ones are read for each step. `components` are the numbers of principal components in reference rows.
     """
 
-    root, factor = Path(), 1  # no samples are left out between those shown
+    root, factor, encodable = Path(), 1, True  # no samples are left out between those shown
 
     def __init__(
         self,

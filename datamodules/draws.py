@@ -1,7 +1,7 @@
 """Draws of signals and samples, and the batches that they become."""
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,6 +37,19 @@ class Chunks:
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.parts)
+
+
+class Given:
+    """An iterable over draws that are known beforehand; a plain list would mean several loaders."""
+
+    def __init__(self, draws: Iterable[Any]) -> None:
+        self.draws = list(draws)
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.draws)
 
 
 def own_share(size: int) -> Tensor:

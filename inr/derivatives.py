@@ -72,6 +72,7 @@ def observe_at(
 
     Shapes: as in `value_and_jacobian`. The jacobian is computed only if it is asked for.
     """
+    measurement, field = measurement.prepare(field, coordinates)
     if "jacobian" in quantities:
         value, jacobian = value_and_jacobian(measurement, field, coordinates)
         return {"value": value, "jacobian": jacobian}

@@ -76,23 +76,28 @@ def cells(
 
 
 def jacobian_at(
-    grid: Tensor, indices: Int[Tensor, "points axes"], filter: str = "central", border: str = "one_sided"
+    grid: Tensor,
+    indices: Int[Tensor, "points axes"],
+    filter: str = "central",
+    border: str = "one_sided",
+    among: Int[Tensor, " points"] | None = None,
 ) -> Float[Tensor, "points channels axes"]:
-    """The jacobian of a sampled grid at some of its samples.
+    """The jacobian of a sampled grid at some of its samples; of several grids with `among`, which says in which each lies.
 
     `central` is (-1, 0, 1)/2 along each axis; `sobel` also smooths by (1, 2, 1)/4 across it. With border=replicate they
     equal kornia's normalised `diff` and `sobel`.
 
-    Shapes: grid (*shape, channels) of any number type, indices (points, axes) -> (points, channels, axes).
+    Shapes: grid ([grids,] *shape, channels) of any number type, indices (points, axes) -> (points, channels, axes).
     Units:  grid value per grid step.
     Source: Yuan et al., Sobolev Training for Implicit Neural Representations with Approximated Image Derivatives
             (ECCV 2022), section 3.
     """
     check(filter, border)
     jacobian = torch.zeros(len(indices), grid.shape[-1], indices.shape[1], device=grid.device)
+    which = () if among is None else (among,)
     for axis in range(indices.shape[1]):
-        for reads, weight in cells(indices, grid.shape[:-1], axis, filter, border):
-            jacobian[..., axis] += weight[:, None] * grid[reads]
+        for reads, weight in cells(indices, grid.shape[len(which) : -1], axis, filter, border):
+            jacobian[..., axis] += weight[:, None] * grid[which + reads]
     return jacobian
 
 

@@ -1,5 +1,7 @@
 """Fields: what a network represents. Points go in, values come out."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,11 +27,16 @@ class Field:
 
     Shapes: points (1|signals, *points, dims) in [-1, 1]^dims -> values (signals, *points, channels). The signal axis is
             always there; of size 1 in the points it means that all signals share them.
+    `proposal` is a cheaper field of the same scene that says where this one is worth sampling.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], penalties: dict[str, Tensor] | None = None) -> None:
-        self.function = function
-        self.penalties = penalties or {}
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        penalties: dict[str, Tensor] | None = None,
+        proposal: Field | None = None,
+    ) -> None:
+        self.function, self.penalties, self.proposal = function, penalties or {}, proposal
 
     def __call__(self, points: Float[Tensor, "shared *points dims"]) -> Float[Tensor, "signals *points channels"]:
         """Values of the field at the points."""

@@ -2,9 +2,10 @@
 
 import hashlib
 import math
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -63,3 +64,23 @@ def draw(step: int, points: int, size: int, seed: int, rank: int = 0, ranks: int
         for epoch in epochs.unique_consecutive().tolist()
     ]
     return torch.cat([positions[:0], *pieces])
+
+
+class Rows(NamedTuple):
+    """Random numbers for the points of a step: rows `first` .. `last` - 1 of what one process would draw for all of them."""
+
+    seed: int
+    step: int
+    first: int
+    last: int
+    points: int
+
+    def uniform(self, stream: str, columns: int, device: torch.device) -> Float[Tensor, "rows columns"]:
+        """Numbers in [0, 1)."""
+        drawn = torch.rand(self.points, columns, generator=generator(self.seed, self.step, stream, device), device=device)
+        return drawn[self.first : self.last]
+
+    def normal(self, stream: str, columns: int, device: torch.device) -> Float[Tensor, "rows columns"]:
+        """Numbers of the standard normal distribution."""
+        drawn = torch.randn(self.points, columns, generator=generator(self.seed, self.step, stream, device), device=device)
+        return drawn[self.first : self.last]

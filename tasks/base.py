@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from datamodules.batch import Batch, Units
 from inr.derivatives import observe_at
+from inr.errors import InputError
 from inr.fitted import FittedField
 from inr.measurements.measurement import Measurement
 from inr.metrics import Metric
@@ -42,6 +43,11 @@ class INRTask(L.LightningModule):
         signals: int = 1,
     ) -> None:
         super().__init__()
+        for measurement in measurements.values():
+            if measurement.directions != getattr(network, "directions", False):
+                raise InputError(
+                    "model=radiance and data.directions=true (task=nerf) go together, got one without the other; use both."
+                )
         self.network, self.measurements, self.supervision = network, nn.ModuleDict(dict(measurements)), supervision
         self.make_optimizer, self.schedule = optimizer, schedule
         self.register_buffer("constant", torch.zeros(signals, channels))
@@ -51,9 +57,11 @@ class INRTask(L.LightningModule):
         self.drawings: dict[str, Callable[[], np.ndarray]] = {}  # pictures of the regime
         self.config, self.given = {}, {}  # options as plain containers: resolved, and as given
         self.steps, self.observed = 0, list[Tensor]()
+        self.owners, self.collected = list[tuple[Tensor, int]](), list[tuple[Tensor, int]]()  # signals and points of each chunk
         self.metrics: dict[str, Metric] = {}
         if compile:
-            network.forward, network.pushforward = torch.compile(network.forward), torch.compile(network.pushforward)  # type: ignore
+            for part in [network] if hasattr(network, "pushforward") else network.children():
+                part.forward, part.pushforward = torch.compile(part.forward), torch.compile(part.pushforward)  # type: ignore
 
     def setup(self, stage: str) -> None:
         """Tell the data which targets the supervision reads, so that no others are computed."""
@@ -88,9 +96,18 @@ class INRTask(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Observe a chunk of what is to be reconstructed; `on_*_epoch_end` scores all of them together."""
-        self.observed.append(self.observe(batch).cpu().flatten(0, 1))
+        self.keep(batch, self.observe(batch))
 
     test_step = validation_step
+
+    def keep(self, batch: Batch, values: Tensor) -> None:
+        """Remember values (signals, points, channels) of an evaluation batch, their constants added."""
+        self.observed.append(self.with_constant(batch, values).cpu().flatten(0, 1))
+        self.owners.append((batch.signals.index.cpu(), values.shape[1]))
+
+    def with_constant(self, batch: Batch, values: Tensor) -> Tensor:
+        """Values (signals, points, channels) with the constants of their signals added."""
+        return values if self.encoded is not None else values + self.constant[batch.signals.index][:, None]
 
     @property
     def evaluated(self) -> nn.Module:
@@ -122,20 +139,17 @@ class INRTask(L.LightningModule):
     on_test_start = estimate_constant
 
     def collect(self) -> Tensor:
-        """All chunks observed since the last call, with the constants added (samples, channels)."""
-        values, self.observed = torch.cat(self.observed), []
-        return self.with_constant(values, 1.0)
+        """All chunks observed since the last call (samples, channels)."""
+        values, self.collected = torch.cat(self.observed), self.owners
+        self.observed, self.owners = [], []
+        return values
 
     def without_constant(self, values: Tensor) -> Tensor:
-        """Values (samples, channels) of all signals without their constants."""
-        return self.with_constant(values.clone(), -1.0)
-
-    def with_constant(self, values: Tensor, sign: float) -> Tensor:
-        """Values (samples, channels) of all signals, the constants added in place."""
-        if self.constant.any() and self.encoded is None:
-            per_signal = values.unflatten(0, (-1, self.data.size)) if len(self.constant) > 1 else values[None]
-            per_signal += sign * self.constant[: len(per_signal), None].cpu()
-        return values
+        """Values (samples, channels) as they were collected, without the constants of their signals."""
+        if self.encoded is not None:
+            return values
+        constants = [self.constant[index].cpu()[:, None].expand(-1, points, -1) for index, points in self.collected]
+        return values - torch.cat([constant.flatten(0, 1) for constant in constants])
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures that a validation affords."""
@@ -152,8 +166,8 @@ class INRTask(L.LightningModule):
     def reconstruct(self) -> Tensor:
         """What the test would see now: all samples of all signals, as pictures are made of (images, *shape, channels)."""
         batches = (self.data.evaluation_batch(draw, self.device) for draw in self.data.test_dataloader())
-        values = torch.cat([self.observe(batch).cpu().flatten(0, 1) for batch in batches])
-        return self.images(self.with_constant(values, 1.0))
+        values = torch.cat([self.with_constant(batch, self.observe(batch)).cpu().flatten(0, 1) for batch in batches])
+        return self.images(values)
 
     def images(self, values: Tensor) -> Tensor:
         """Reconstructions (images, *shape, channels) from values (samples, channels) of all samples in order."""
@@ -174,6 +188,10 @@ class INRTask(L.LightningModule):
     def export(self, folder: Path, scale: float) -> None:
         """Write the result in the file format of its kind, `scale` times as fine as the data."""
         raise NotImplementedError(f"{type(self).__name__} must define export(folder, scale).")
+
+    def exporters(self) -> dict[str, Callable[[Path, float], None]]:
+        """What can be exported, by name; each is called with a folder and a scale."""
+        return {"result": self.export}
 
     def fitted(self, signal: int = 0) -> FittedField:
         """The result for a signal as a function of sensor coordinates, in file units."""

@@ -184,12 +184,24 @@ class Stopwatch(Callback):
 
 
 class Results(Callback):
-    """After the test: table, `metrics.json`, `pictures/`, `export/`, and the same pictures to the loggers."""
+    """After the test: table, `metrics.json`, `pictures/`, `export/`, and the same pictures to the loggers.
 
-    def __init__(self, folder: str, scale: float = 1.0, pictures: bool = True, export: bool = True) -> None:
+    `only` names the one thing to export; None: all that the task has to offer.
+    """
+
+    def __init__(
+        self, folder: str, scale: float = 1.0, pictures: bool = True, export: bool = True, only: str | None = None
+    ) -> None:
         if not 0 < scale <= 64:
             raise InputError(f"export.scale is how much finer than the data to export, above 0 and at most 64, got {scale}.")
-        self.folder, self.scale, self.pictures, self.export = Path(folder), scale, pictures, export
+        self.folder, self.scale, self.pictures, self.export, self.only = Path(folder), scale, pictures, export, only
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse what the task cannot export."""
+        assert isinstance(pl_module, INRTask)
+        choices = pl_module.exporters()
+        if self.only is not None and self.only not in choices:
+            raise InputError(f"export must be one of all, {', '.join(choices)} for this task, got export={self.only}.")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write everything, from one process."""
@@ -203,7 +215,9 @@ class Results(Callback):
         if self.export:
             folder = self.folder / "export"
             folder.mkdir(parents=True, exist_ok=True)
-            pl_module.export(folder, self.scale)
+            for name, export in pl_module.exporters().items():
+                if self.only in (None, name):
+                    export(folder, self.scale)
             inr.runs.save(folder, self.checkpoint(pl_module))
         self.print_table(metrics)
 

@@ -16,11 +16,11 @@ from inr.dictionary.solvers import FALLBACK, Solver
 from inr.distributed import global_sum
 from inr.errors import InputError
 from inr.metrics import Metric, decibels
-from inr.networks.nid_moe import NeuralDictionary
 from inr.runs import build, load_weights, read_checkpoint
 from inr.supervision import Supervision
 from tasks.atoms import draw_atoms, draw_usage
 from tasks.base import INRTask
+from tasks.fitness import refuse_unfit
 
 GROUP = 256  # signals that are solved for at a time
 GRAMS = 2**27  # numbers in the equations of signals that do not share them
@@ -50,7 +50,7 @@ class Encode(Callback):
         assert isinstance(pl_module, INRTask)
         pl_module.extra |= self.figures
         network: Any = pl_module.evaluated
-        if not network.coder.encodes:
+        if not network.coder.encodes and all(measurement.linear for measurement in pl_module.measurements.values()):
             pl_module.drawings["atoms"] = lambda: draw_atoms(network, pl_module)
             pl_module.drawings["usage"] = lambda: draw_usage(network)
 
@@ -58,13 +58,7 @@ class Encode(Callback):
         """Refuse what has no codes; name the codes after the signals; let encoders see observations."""
         assert isinstance(pl_module, INRTask)
         network: Any = pl_module.network
-        if not isinstance(network, NeuralDictionary):
-            raise InputError(
-                f"The regimes dictionary and fit need a model with codes, got {type(network).__name__}; choose model=nid_moe,"
-                " or regime=single."
-            )
-        if not hasattr(pl_module.data, "train_names"):
-            raise InputError("The regimes dictionary and fit need a collection of signals; choose data=images or data=sounds.")
+        refuse_unfit(pl_module, self.solver)
         if network.coder.encodes:
             self.encoder = network.coder
         else:
@@ -101,7 +95,9 @@ class Encode(Callback):
         """The codes of one group of signals."""
         problem = self.problem(task, batches)
         codes = self.solver(problem, self.centre(task, batches), ridge)
-        return codes if task.supervision.fixes_constant() else self.with_constant(task, batches, codes)
+        if task.supervision.fixes_constant() or not task.measurements["data"].linear:
+            return codes
+        return self.with_constant(task, batches, codes)
 
     def problem(self, task: INRTask, batches: Callable[[], Iterable[Batch]]) -> Problem:
         """The equations of some signals."""
@@ -166,7 +162,7 @@ class Learn(Encode):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Also refuse a solver that would leave held-out signals at the mean code."""
         super().setup(trainer, pl_module, stage)
-        if self.encoder is None and not self.solver.closed_form:
+        if self.encoder is None and not self.solver.closed_form and pl_module.data.holds_out:  # type: ignore[union-attr]
             raise InputError(
                 "regime=dictionary encodes held-out signals in closed form, got solver=adam; choose ridge, topk or l1, or an"
                 " encoder (model/coder=conv)."

@@ -47,10 +47,15 @@ def tiny_sound(folder: Path, samples: int = 400, channels: int = 1) -> Path:
     return path
 
 
+NARROW = {
+    "nid_moe": ["model.trunk.hidden_features=16", "model.experts=8"],
+    "radiance": ["model.trunk.hidden_features=16", "model.hidden_features=16", "data.directions=true"],
+}
+
+
 def small(model: str) -> list[str]:
     """Options that choose a model and make it narrow; of a dictionary the trunk, and few experts."""
-    narrow = "model.hidden_features=16"
-    return [f"model={model}", *(["model.trunk.hidden_features=16", "model.experts=8"] if model == "nid_moe" else [narrow])]
+    return [f"model={model}", *NARROW.get(model, ["model.hidden_features=16"])]
 
 
 def tiny_images(folder: Path, count: int = 6, side: int = 12) -> list[str]:
@@ -94,22 +99,40 @@ def tiny_celeba(folder: Path) -> list[str]:
     return [f"data.root={folder}", "data.tuning=1"]
 
 
-COLLECTIONS = {"image": tiny_images, "audio": tiny_sounds}
+RAYS = [
+    "data.size=12",
+    "data.points=576",
+    "task.measurements.data.samples=16",
+    "optimizer.lr=1e-3",
+    "task.frames=2",
+    "task.cloud=60",
+]
+
+
+def tiny_scenes(folder: Path) -> list[str]:
+    """Generated scenes, of which the last two are held out."""
+    return ["data=scenes", "data.scenes=5", "data.views=8", *RAYS]
+
+
+COLLECTIONS = {"image": tiny_images, "audio": tiny_sounds, "nerf": tiny_scenes}
 
 
 def collection(task: str, folder: Path) -> list[str]:
-    """Options that give a task a tiny collection, one signal of which is tuned on."""
-    return [f"task={task}", *COLLECTIONS[task](folder), "data.held_out=2", "data.tuning=1", "data.points=32"]
+    """Options that give a task a tiny collection, one signal of which is tuned on if its solver has a weight to choose."""
+    tuned = [] if task == "nerf" else ["data.tuning=1"]
+    return [f"task={task}", *COLLECTIONS[task](folder), "data.held_out=2", *tuned, "data.points=32"]
 
 
-TINY = {"image": tiny_image, "audio": tiny_sound}
+TINY = {
+    "image": lambda folder: [f"data.path={tiny_image(folder)}", "data.factor=2", "data.points=null"],
+    "audio": lambda folder: [f"data.path={tiny_sound(folder)}", "data.factor=2", "data.points=null"],
+    "nerf": lambda folder: ["data=spheres", "data.views=6", "data.hold_every=3", *RAYS],
+}
 
 
 def tiny(task: str, folder: Path) -> list[str]:
-    """Options that give a task a tiny signal with every second sample shown; tasks without one run their own default."""
-    if task not in TINY:
-        return [f"task={task}"]
-    return [f"task={task}", f"data.path={TINY[task](folder)}", "data.factor=2", "data.points=null"]
+    """Options that give a task a tiny signal with only some of its samples shown; tasks without run their own default."""
+    return [f"task={task}", *TINY.get(task, lambda folder: [])(folder)]
 
 
 def composed(folder: Path, *options: str) -> DictConfig:

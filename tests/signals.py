@@ -14,7 +14,7 @@ from inr.field import Signals
 
 CONF = Path(conf.__file__).parent
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-TRUNKS = [model for model in MODELS if model != "nid_moe"]
+TRUNKS = [model for model in MODELS if model not in ("nid_moe", "radiance")]
 CODERS = sorted(path.stem for path in (CONF / "model" / "coder").glob("*.yaml"))
 SUPERVISIONS = sorted(path.stem for path in (CONF / "supervision").glob("*.yaml"))
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))

@@ -21,7 +21,7 @@ TOY = [*SIZE, "--experts", "4", "8", "--naive-experts", "8", "--top-k", "2"]
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     yield importlib.import_module
-    for name in ("faces", "dictionary", "step"):
+    for name in ("nerf", "faces", "dictionary", "step"):
         sys.modules.pop(name, None)
 
 
@@ -75,3 +75,40 @@ def test_held_out_faces_are_encoded_refined_and_fitted_from_scratch(benchmarks, 
     table = rows(capsys.readouterr().out)
     assert [row[1] for row in table] == ["50", "1", "1", "1", "1", "1"]
     assert (tmp_path / "curves.png").is_file()
+
+
+RAYS = ["--rays", "3", "--samples", "4", "--hidden", "8", "--rounds", "1", "--view", "6", "8"]
+
+
+def test_steps_of_a_radiance_field_agree_and_are_compared(benchmarks, capsys):
+    nerf = benchmarks("nerf")
+    eager = [way for way, (*_, compiled) in nerf.WAYS.items() if not compiled]
+    nerf.main([*RAYS, "--skip-memory", "--ways", *eager])
+    words = capsys.readouterr().out
+    assert "the same jacobian" in words
+    assert [row[0] for row in rows(words)] == eager
+    assert all(float(row[3]) > 0 for row in rows(words))
+
+
+def test_a_way_that_is_wrong_is_not_timed(benchmarks, monkeypatch):
+    nerf = benchmarks("nerf")
+    right = nerf.predict_jvp
+    monkeypatch.setattr(nerf, "predict_jvp", lambda *given: (right(*given)[0], 1.01 * right(*given)[1]))
+    with pytest.raises(AssertionError, match="not close"):
+        nerf.main([*RAYS, "--skip-memory"])
+
+
+def test_memory_of_steps_and_renderings_is_measured(benchmarks, capsys):
+    nerf = benchmarks("nerf")
+    for way in ("double backward", "render"):
+        nerf.main([*RAYS, "--memory-of", way])
+        assert float(capsys.readouterr().out) >= 0
+
+
+def test_a_view_is_rendered_in_proportion(benchmarks, monkeypatch, capsys):
+    nerf = benchmarks("nerf")
+    monkeypatch.setattr(nerf, "CHUNK", 10)
+    nerf.main([*RAYS, "--render", "--chunks", "2", "--skip-memory", "--ways", "render", "render, bf16"])
+    words = capsys.readouterr().out
+    assert "2 of 5 chunks of 10 rays" in words
+    assert [row[0] for row in rows(words)] == ["render", "render, bf16"]

@@ -1,12 +1,17 @@
 """What every sensor model has in common."""
 
+from __future__ import annotations
+
 import copy
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from inr.derivatives import linearise
+
+if TYPE_CHECKING:
+    from inr.field import Field
 
 
 class Samples(NamedTuple):
@@ -28,14 +33,20 @@ class Measurement(nn.Module):
     """
 
     context: dict[str, Any] = {}
+    linear = True  # in the values of the field
+    directions = False  # whether points come with a direction of view
 
-    def within(self, **context: Any) -> "Measurement":
+    def within(self, **context: Any) -> Measurement:
         """The measurement bound to a batch's context (poses, views, jitter, noise), read back from `self.context`."""
         if not context:
             return self
         bound = copy.copy(self)
         bound.context = context
         return bound
+
+    def prepare(self, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> tuple[Measurement, Field]:
+        """What observes in its place where that depends on the field itself, without gradient, and the field it looks at."""
+        return self, field
 
     def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> Samples:
         """Points of the field that an observation at these coordinates depends on."""

@@ -61,6 +61,8 @@ class Activation(nn.Module):
     Phases are computed in float32 under autocast; results come back in the precision of z.
     """
 
+    paired = False  # whether features are laid out as [real | imaginary]
+
     def value_and_slope(self, z: Float[Tensor, "*batch features"]) -> tuple[Tensor, Tensor]:
         """The value and the derivative, sharing what they have in common; by forward mode unless written out."""
         value, slope = torch.func.jvp(self.forward, (z,), (torch.ones_like(z),))  # type: ignore[misc]
@@ -89,15 +91,15 @@ class Activation(nn.Module):
 class Sine(Activation):
     """sin(omega z).
 
-    Initialisation: first layer U(+-1/in), the others U(+-sqrt(6/in)/omega), the last too.
+    Initialisation: first layer U(+-1/in), the others U(+-sqrt(6/in)/omega), the last too; with `siren=False` torch's default.
     Raises: InputError unless omega is positive.
     Source: Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions (2020), section 3.2.
     """
 
-    def __init__(self, omega: float = 30.0) -> None:
+    def __init__(self, omega: float = 30.0, siren: bool = True) -> None:
         super().__init__()
         positive(omega=omega)
-        self.omega = omega
+        self.omega, self.siren = omega, siren
 
     def forward(self, z: Tensor) -> Tensor:
         """sin(omega z)."""
@@ -114,6 +116,8 @@ class Sine(Activation):
 
     def initialise(self, linear: Linear, position: str) -> None:
         """Keep the distribution of phases the same from layer to layer."""
+        if not self.siren:
+            return
         first = position == "first"
         bound = 1 / linear.in_features if first else math.sqrt(6 / linear.in_features) / self.omega
         linear.weight.uniform_(-bound, bound)
@@ -220,6 +224,8 @@ class Gabor(Activation):
     Raises: InputError unless omega and sigma are positive.
     Source: Saragadam et al., WIRE: Wavelet Implicit Neural Representations (CVPR 2023), equation 2.
     """
+
+    paired = True
 
     def __init__(self, omega: float = 10.0, sigma: float = 10.0) -> None:
         super().__init__()

@@ -93,3 +93,22 @@ class Chain(nn.Sequential):
         for module in self:
             x, dx = pushforward(module, x, dx)
         return x, dx
+
+
+class Again(nn.Module):
+    """A chain after which its input enters once more: (x) -> (x, chain(x)); a skip connection."""
+
+    def __init__(self, chain: Chain) -> None:
+        super().__init__()
+        self.chain = chain
+
+    def forward(self, x: Float[Tensor, "*batch features"]) -> Tensor:
+        """The input beside what the chain makes of it."""
+        y = self.chain(x)
+        return torch.cat([x.to(y.dtype), y], -1)
+
+    def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of value and tangents."""
+        y, dy = self.chain.pushforward(x, dx)
+        dx = dx.expand(*dy.shape[:-1], dx.shape[-1])
+        return torch.cat([x.to(y.dtype), y], -1), torch.cat([dx.to(dy.dtype), dy], -1)

@@ -6,17 +6,17 @@ from torch import Tensor, nn
 from inr.errors import InputError
 from inr.field import Field, Signals
 from inr.networks.activations import Activation
-from inr.networks.linear import Chain
+from inr.networks.linear import Again, Chain
 
 
 class MLP(nn.Module):
     """encoding -> hidden_layers x (linear, activation) -> linear: a field for one signal.
 
-    `input_scale` stretches the points before anything else sees them. `out_features=None` leaves the last layer out, for
-    a trunk whose features others combine.
+    `input_scale` stretches the points before anything else sees them. After `skip` hidden layers the encoded points enter
+    once more. `out_features=None` leaves the last layer out, for a trunk whose features others combine.
 
     Shapes: points (..., in_features) in [-1, 1] -> values (..., out_features).
-    Raises: InputError for a width or depth below 1, and for more than one signal.
+    Raises: InputError for a width or depth below 1, a skip that is not between two hidden layers, and more than one signal.
     """
 
     def __init__(
@@ -28,17 +28,25 @@ class MLP(nn.Module):
         hidden_features: int = 256,
         hidden_layers: int = 4,
         input_scale: float = 1.0,
+        skip: int | None = None,
     ) -> None:
         super().__init__()
         if hidden_features < 1 or hidden_layers < 1:
             raise InputError(f"A network needs hidden_features and hidden_layers >= 1, got {hidden_features}, {hidden_layers}.")
+        if skip is not None and not 1 <= skip < hidden_layers:
+            raise InputError(f"skip must be in 1 .. hidden_layers - 1 = {hidden_layers - 1}, or null, got skip={skip}.")
+        if skip is not None and activation.paired:
+            raise InputError(f"The points cannot enter again among complex features, got skip={skip}; use skip=null.")
         self.input_scale, self.hidden_features = input_scale, hidden_features
         features: int = in_features if encoding is None else encoding.out_features  # type: ignore[assignment]
-        modules = [] if encoding is None else [encoding]
+        modules, encoded = list[nn.Module](), features
         for index in range(hidden_layers):
+            if index == skip:
+                modules, features = [Again(Chain(*modules))], hidden_features + encoded
             position = "hidden" if index else "first"
             modules += [activation.layer(features, hidden_features, position), activation]
             features = hidden_features
+        modules = modules if encoding is None else [encoding, *modules]
         head = [] if out_features is None else [activation.layer(features, out_features, "last")]
         self.layers = Chain(*modules, *head)
 

@@ -19,26 +19,33 @@ def nyquist_bands(training_shape: Sequence[int]) -> int:
 
 
 class PositionalEncoding(nn.Module):
-    """The coordinates, followed by sin(2^i pi x) and cos(2^i pi x) for i = 0 .. bands - 1.
+    """The coordinates, followed by sin(2^i lowest x) and cos(2^i lowest x) for i = 0 .. bands - 1.
 
     `bands=None` follows from the training grid by `nyquist_bands`.
 
     Shapes: (..., in_features) -> (..., in_features (1 + 2 bands)).
-    Raises: InputError if neither bands nor the training grid's shape is given, or bands < 1.
-    Source: Mildenhall et al., NeRF (ECCV 2020), equation 4.
+    Units:  lowest, the frequency of the first octave, in radians per unit of [-1, 1].
+    Raises: InputError if neither bands nor the training grid's shape is given, bands < 1, or lowest is not positive.
+    Source: Mildenhall et al., NeRF (ECCV 2020), equation 4; its code has lowest = 1 in place of pi.
     """
 
     frequencies: Tensor
 
-    def __init__(self, in_features: int, bands: int | None = None, training_shape: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        bands: int | None = None,
+        training_shape: Sequence[int] | None = None,
+        lowest: float = math.pi,
+    ) -> None:
         super().__init__()
         if bands is None:
             if training_shape is None:
                 raise InputError("A positional encoding needs bands, or the training_shape to derive them from; got neither.")
             bands = nyquist_bands(training_shape)
-        if bands < 1:
-            raise InputError(f"A positional encoding needs at least one octave, got bands={bands}.")
-        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(bands), persistent=False)
+        if bands < 1 or not lowest > 0:
+            raise InputError(f"A positional encoding needs bands >= 1 and lowest > 0, got bands={bands}, lowest={lowest}.")
+        self.register_buffer("frequencies", lowest * 2.0 ** torch.arange(bands), persistent=False)
         self.out_features = in_features * (1 + 2 * bands)
 
     def forward(self, x: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch features"]:

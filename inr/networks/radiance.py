@@ -1,0 +1,94 @@
+"""Networks of radiance fields: colours that depend on the direction of view, and a coarse network beside a fine one."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from inr.derivatives import pushforward
+from inr.errors import InputError
+from inr.field import Field, Signals
+from inr.networks.activations import Activation
+from inr.networks.linear import Chain, Linear
+from inr.networks.mlp import MLP
+
+SPACE = 3  # axes of position, and of direction
+
+
+class RadianceField(nn.Module):
+    """Density from the position, colour from the position's features and the encoded direction of view.
+
+    position -> trunk -> density; (linear(trunk), encoding(direction)) -> linear -> activation -> linear -> colour.
+
+    Shapes: points (..., 6) = position in [-1, 1]^3 and unit direction -> values (..., 4) = raw colour and density.
+    Raises: InputError for a trunk with a head, other than three axes, and more than one signal.
+    Source: Mildenhall et al., NeRF (ECCV 2020), appendix A: a trunk of 8 x 256 with a skip after 5, `hidden_features` 128.
+    """
+
+    directions = True
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        trunk: MLP,
+        activation: Activation,
+        encoding: nn.Module,
+        hidden_features: int = 128,
+    ) -> None:
+        super().__init__()
+        if in_features != SPACE:
+            raise InputError(f"model=radiance is for scenes (task=nerf), with {SPACE} axes, got {in_features}; choose another.")
+        last = trunk.layers[-1]
+        if not isinstance(last, Activation) or activation.paired:
+            raise InputError(
+                "The trunk of a radiance field must end in its activation (out_features: null), and the colours' activation be"
+                f" real, got {type(last).__name__} and {type(activation).__name__}."
+            )
+        width = trunk.hidden_features * (2 if last.paired else 1)
+        self.trunk, self.encoding = trunk, encoding
+        self.density = Linear(width, 1, exact=True)
+        self.features = Linear(width, trunk.hidden_features)
+        joined: int = trunk.hidden_features + encoding.out_features  # type: ignore[assignment,operator]
+        first = activation.layer(joined, hidden_features, "hidden")
+        self.colour = Chain(first, activation, activation.layer(hidden_features, out_features - 1, "last"))
+
+    def forward(self, points: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch channels"]:
+        """Raw colour and density at the points."""
+        position, direction = points.split(SPACE, -1)
+        features = self.trunk(position)
+        joined = torch.cat([self.features(features), self.encoding(direction)], -1)
+        return torch.cat([self.colour(joined), self.density(features)], -1)
+
+    def pushforward(self, points: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, with derivatives along the tangents (axes, ..., 6)."""
+        (position, direction), (moves, turns) = points.split(SPACE, -1), tangents.split(SPACE, -1)
+        features, slopes = self.trunk.pushforward(position, moves)
+        mixed, mixed_slopes = self.features.pushforward(features, slopes)
+        seen, seen_slopes = pushforward(self.encoding, direction, turns)
+        joined = torch.cat([mixed, seen], -1)
+        colour, colour_slopes = self.colour.pushforward(joined, torch.cat([mixed_slopes, seen_slopes], -1))
+        density, density_slopes = self.density.pushforward(features, slopes)
+        return torch.cat([colour, density], -1), torch.cat([colour_slopes, density_slopes], -1)
+
+    def field(self, signals: Signals) -> Field:
+        """The field of the one scene."""
+        if len(signals.index) != 1:
+            raise InputError(f"This network represents one scene, got {len(signals.index)}; use model=nid_moe for many.")
+        return Field(self)
+
+
+class Cascade(nn.Module):
+    """Two networks of one scene: the field is that of `fine`, and `coarse` proposes where it is worth sampling.
+
+    Source: Mildenhall et al., NeRF (ECCV 2020), section 5.2.
+    """
+
+    def __init__(self, coarse: nn.Module, fine: nn.Module) -> None:
+        super().__init__()
+        self.coarse, self.fine, self.directions = coarse, fine, getattr(fine, "directions", False)
+
+    def field(self, signals: Signals) -> Field:
+        """The fine field, with the coarse one as its proposal."""
+        fine: Field = self.fine.field(signals)  # type: ignore[operator]
+        fine.proposal = self.coarse.field(signals)  # type: ignore[operator]
+        return fine
