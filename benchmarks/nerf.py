@@ -38,7 +38,6 @@ from inr.networks.positional import PositionalEncoding
 from inr.randomness import Rows
 
 SPACE, RAW, COLOURS, AXES, OCTAVES, LAYERS = 3, 4, 3, 2, 10, 8
-FOCAL = 0.8  # length, in widths of the view
 CHUNK = 4096  # rays rendered at a time
 Predict = Callable[[MLP, Measurement, Tensor], tuple[Tensor, Tensor | None]]
 
@@ -65,7 +64,7 @@ class Size:
     def camera(self, training: bool) -> Measurement:
         """A camera at the origin that looks along -z, a little to the side; rays are jittered while training."""
         rows, columns = self.view
-        focal = FOCAL * columns
+        focal = 0.8 * columns
         turned = torch.linalg.qr(torch.eye(SPACE) + 0.1 * torch.tensor([[0.0, 1, 2], [-1, 0, 1], [-2, -1, 0]])).Q
         pose = torch.cat([turned * turned.diagonal().sign(), torch.zeros(SPACE, 1)], -1).to(self.device)
         intrinsics = torch.tensor([focal, focal, (rows - 1) / 2, (columns - 1) / 2], device=self.device)
@@ -200,7 +199,8 @@ def measure_memory(work: Callable[[], None], device: str) -> float:
         held = torch.cuda.memory_allocated() / 2**20
     for _ in range(2):
         work()
-    return (resident("VmHWM") if device == "cpu" else torch.cuda.max_memory_allocated() / 2**20) - held
+    peak = resident("VmHWM") if device == "cpu" else torch.cuda.max_memory_allocated() / 2**20
+    return max(0.0, peak - held)  # the system counts in batches of pages
 
 
 def peak_memory(way: str, words: list[str]) -> float:

@@ -80,6 +80,7 @@ class Photographs:
     factor: int = 1
 
     def __call__(self, view: int) -> np.ndarray:
+        """The photograph of a view."""
         file = self.files[view]
         try:
             with Image.open(file) as image:
@@ -208,13 +209,9 @@ def check_poses(names: Sequence[str], poses: np.ndarray) -> None:
     singular = (skew > ORTHONORMAL) | (np.linalg.det(turns) <= 0)
     if singular.any():
         name = names[int(singular.argmax())]
-        raise InputError(
-            f"A pose must be a right-handed rotation and a position, {name} has a singular pose; remove that view."
-        )
+        raise InputError(f"A pose must be a rotation and a position, {name} has a singular pose; remove that view.")
     if len(poses) > 1 and not np.ptp(poses[:, :, 3], axis=0).any():
-        raise InputError(
-            f"Cameras must stand apart, all {len(poses)} stand at one point; a scene's depth is not seen from one."
-        )
+        raise InputError(f"Cameras must stand apart, all {len(poses)} stand at one point; a scene has no depth from there.")
 
 
 def check_positive(**options: float | None) -> None:

@@ -29,7 +29,7 @@ from datamodules.read_image import read_array
 from inr.errors import InputError
 
 LAYOUT = "a folder with poses_bounds.npy and the photographs in images or images_8"
-WIDTH = 17
+WIDTH, CROPPED = 17, 0.01
 BEFORE, BEYOND = 0.9, 0.75  # a margin before the nearest depth; how far a film looks, from near 0 to far 1
 
 
@@ -114,6 +114,17 @@ def check_count(files: tuple[Path, ...], poses: int) -> None:
         raise InputError(f"A capture needs at least 3 photographs, 2 to train on and 1 to test, got {poses}; add some.")
 
 
+def check_proportions(table: np.ndarray, size: tuple[int, int], files: tuple[Path, ...]) -> None:
+    """Refuse photographs that cannot be those of the cameras, being turned or cropped, but for what reducing cuts off."""
+    heights, widths = table[:, 4], table[:, 9]
+    off = np.abs(size[0] - size[1] * heights / widths) > np.maximum(1, heights / widths) + CROPPED * size[0]
+    if off.any():
+        row = int(off.argmax())
+        rule = "Photographs must have the proportions of their cameras"
+        found = f"{files[row]} has {size[0]} x {size[1]} pixels for {heights[row]:g} x {widths[row]:g}"
+        raise InputError(f"{rule}, {found} in poses_bounds.npy; turn or resize all of them.")
+
+
 def cameras(table: np.ndarray, size: tuple[int, int], pixel_centre: float) -> tuple[np.ndarray, np.ndarray]:
     """Poses in the world and intrinsics, for photographs of a size.
 
@@ -192,6 +203,7 @@ def read_llff(
     check_count(files, len(table))
     photographs, names = Photographs(files), tuple(file.stem for file in files)
     size = photographs.size()
+    check_proportions(table, size, files)
     poses, intrinsics = cameras(table, size, pixel_centre)
     check_poses(names, poses)
     nearest, furthest = table[:, -2].min(), table[:, -1].max()

@@ -18,8 +18,9 @@ PAINTS = np.array(
     [[0.90, 0.26, 0.21], [0.98, 0.74, 0.18], [0.16, 0.55, 0.86], [0.20, 0.66, 0.42], [0.56, 0.33, 0.72], [0.94, 0.50, 0.62]]
 )
 LIGHT = np.array([0.45, -0.35, 0.82]) / np.linalg.norm([0.45, -0.35, 0.82])  # whence it comes
-AMBIENT, CLEAR = 0.38, 1e-6
-DISTANCE, HALF_ANGLE, TARGET = 3.2, np.deg2rad(18.0), (0.0, 0.0, -0.2)
+AMBIENT, CLEAR, TINY = 0.45, 1e-6, 1e-30
+DISTANCE, HALF_ANGLE, TARGET = 3.2, np.deg2rad(18.0), (0.0, 0.0, -0.3)
+AXIAL = (DISTANCE**2 - TARGET[2] ** 2) ** 0.5  # the origin's depth at least: cameras look a bit past it
 LOWEST, HIGHEST, GOLDEN = np.deg2rad(15.0), np.deg2rad(70.0), np.pi * (3 - 5**0.5)
 CORNER, RAYS = 3**0.5, 3  # the half diagonal of the box; rays of a pixel along each side
 
@@ -57,7 +58,7 @@ def meet_spheres(spheres: Spheres, origins: np.ndarray, directions: np.ndarray) 
     """
     away = origins[..., None, :] - spheres.centres
     length = np.square(directions).sum(-1, keepdims=True)
-    half = directions @ spheres.centres.T * -1 + (origins * directions).sum(-1, keepdims=True)
+    half = (origins * directions).sum(-1, keepdims=True) - directions @ spheres.centres.T
     inside = np.square(half) - length * (np.square(away).sum(-1) - np.square(spheres.radii))
     entry = (-half - np.sqrt(np.maximum(inside, 0))) / length
     return np.where((inside > 0) & (entry > CLEAR), entry, np.inf)
@@ -71,9 +72,9 @@ def meet_floor(origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray,
     down, out = directions[..., 2], directions[..., :2]
     with np.errstate(divide="ignore", invalid="ignore"):
         faces = np.sort(np.stack([(TOP - origins[..., 2]) / down, (BOTTOM - origins[..., 2]) / down]), 0)
-        length, half = np.square(out).sum(-1), (origins[..., :2] * out).sum(-1)
+        length, half = np.maximum(np.square(out).sum(-1), TINY), (origins[..., :2] * out).sum(-1)
         root = np.sqrt(np.square(half) - length * (np.square(origins[..., :2]).sum(-1) - RIM**2))
-        sides = np.stack([-half - root, -half + root]) / length  # nan beside the disc; +-inf straight above or below it
+        sides = np.stack([-half - root, -half + root]) / length  # nan beside the disc
     entry, leave = np.maximum(faces[0], sides[0]), np.minimum(faces[1], sides[1])
     return np.where((entry < leave) & (entry > CLEAR), entry, np.inf), faces[0] >= sides[0]
 
@@ -193,7 +194,7 @@ def read_spheres(
         intrinsics=intrinsics,
         train=train,
         test=test,
-        near=DISTANCE - CORNER,
+        near=AXIAL - CORNER,
         far=DISTANCE + CORNER,
         ndc=None,
         box=True,

@@ -16,6 +16,7 @@ CONF = Path(conf.__file__).parent
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 TRUNKS = [model for model in MODELS if model not in ("nid_moe", "radiance")]
 CODERS = sorted(path.stem for path in (CONF / "model" / "coder").glob("*.yaml"))
+ANYWHERE = [model for model in MODELS if model != "radiance"]  # points without a direction of view
 SUPERVISIONS = sorted(path.stem for path in (CONF / "supervision").glob("*.yaml"))
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 SIGNALS, EXPERTS = 3, 8

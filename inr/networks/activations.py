@@ -1,5 +1,6 @@
 """Nonlinearities: value, slope, and the initialisation published with each."""
 
+import functools
 import math
 from typing import Any
 
@@ -34,24 +35,28 @@ class Elementwise(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, "Activation"], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Keep inputs and outputs."""
+        """Keep inputs and outputs, of a piecewise linear function the slope alone."""
         z, dz, ctx.activation = inputs
-        ctx.save_for_backward(z, dz, *output[:2])
+        value, slope, _ = output
+        ctx.save_for_backward(slope, *([z, dz, value] if ctx.activation.bends else []))
         ctx.set_materialize_grads(False)
+        ctx.tangents = dz.shape
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
         """g_z = f' g_value + f'' (sum over axes of dz g_tangent + g_slope), g_dz = f' g_tangent."""
-        z, dz, value, slope = ctx.saved_tensors
+        slope, *rest = ctx.saved_tensors
         by_value, by_slope, by_tangent = gradients
         gradient = None if by_value is None else slope * by_value
-        bend = None if by_tangent is None else (dz * by_tangent).sum(0)
-        if by_slope is not None:
-            bend = by_slope if bend is None else bend + by_slope
-        curvature = None if bend is None else ctx.activation.curvature(z, value, slope)
-        if curvature is not None and bend is not None:
-            gradient = curvature * bend if gradient is None else torch.addcmul(gradient, curvature, bend)
-        return gradient, None if by_tangent is None else (slope * by_tangent).sum_to_size(dz.shape), None
+        to_tangents = None if by_tangent is None else (slope * by_tangent).sum_to_size(ctx.tangents)
+        if not rest or (by_slope is None and by_tangent is None):
+            return gradient, to_tangents, None
+        z, dz, value = rest
+        bends = [by_slope] if by_tangent is None else [(dz * by_tangent).sum(0), by_slope]
+        bend = functools.reduce(torch.add, [part for part in bends if part is not None])
+        curvature = ctx.activation.curvature(z, value, slope)
+        gradient = curvature * bend if gradient is None else torch.addcmul(gradient, curvature, bend)
+        return gradient, to_tangents, None
 
 
 class Activation(nn.Module):
@@ -62,14 +67,15 @@ class Activation(nn.Module):
     """
 
     paired = False  # whether features are laid out as [real | imaginary]
+    bends = True  # whether the second derivative is anywhere other than zero
 
     def value_and_slope(self, z: Float[Tensor, "*batch features"]) -> tuple[Tensor, Tensor]:
         """The value and the derivative, sharing what they have in common; by forward mode unless written out."""
         value, slope = torch.func.jvp(self.forward, (z,), (torch.ones_like(z),))  # type: ignore[misc]
         return value, slope
 
-    def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor | None:
-        """The second derivative, from the argument and what `value_and_slope` gave; None where it is zero."""
+    def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        """The second derivative, from the argument and what `value_and_slope` gave."""
         return torch.func.jvp(lambda x: self.value_and_slope(x)[1], (z,), (torch.ones_like(z),))[1]
 
     def pushforward(self, z: Tensor, dz: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,6 +173,8 @@ class ReLU(Activation):
     Source: the ReLU baselines of Sitzmann et al. (2020) and of Sobolev training for INRs (ECCV 2022).
     """
 
+    bends = False
+
     def __init__(self, normal: bool = True) -> None:
         super().__init__()
         self.normal = normal
@@ -176,11 +184,8 @@ class ReLU(Activation):
         return z.relu()
 
     def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """max(z, 0) and the unit step."""
-        return z.relu(), (z > 0).to(z.dtype)
-
-    def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> None:
-        """Zero wherever it is defined."""
+        """max(z, 0) and the unit step, made without booleans, which compiled code stores slowly."""
+        return z.relu(), z.sign().clamp_min(0)
 
     def initialise(self, linear: Linear, position: str) -> None:
         """Kaiming-normal weights."""

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from signals import MODELS, every_signal, network
+from signals import ANYWHERE, every_signal, network
 from torch.testing import assert_close
 
 from inr.derivatives import linearise, observe_at, value_and_jacobian
@@ -42,7 +42,7 @@ def loss(value, jacobian):
     return (value - 0.3).square().mean() + (jacobian - 0.1).square().sum((-1, -2)).mean()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ANYWHERE)
 def test_forward_equals_reverse_equals_central_differences(model):
     model = network(model)
     field, beam, at, signals = field_of(model), Pointwise(SHAPE), coordinates(), len(every_signal(model).index)
@@ -59,7 +59,7 @@ def test_forward_equals_reverse_equals_central_differences(model):
         assert_close((ahead - behind) / (2 * step), jacobian[..., axis], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ANYWHERE)
 def test_every_layer_pushes_tangents_as_jacrev_does(model):
     model, x = network(model), torch.rand(1, 5, 2)
     tangents = torch.eye(2)[:, None, None].expand(2, 1, 5, 2)
@@ -72,7 +72,7 @@ def test_every_layer_pushes_tangents_as_jacrev_does(model):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ANYWHERE)
 def test_parameter_gradients_of_a_jacobian_loss_equal_those_of_double_backward(model, dtype, tolerance):
     model, at = network(model).to(dtype), coordinates().to(dtype)
     gradients = []
@@ -85,7 +85,7 @@ def test_parameter_gradients_of_a_jacobian_loss_equal_those_of_double_backward(m
         assert (forward - reverse).norm() <= tolerance * reverse.norm()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ANYWHERE)
 def test_the_pushforward_can_be_differentiated_twice(model):
     model = network(model)
     for activation in {module for module in layers(model) if hasattr(module, "layer")}:
@@ -119,7 +119,7 @@ def test_the_analytic_rule_equals_the_default_rule():
         assert_close(ours, default)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ANYWHERE)
 def test_each_row_depends_on_its_own_coordinate(model):
     field, at = field_of(network(model)), coordinates()
     moved = at.clone()
@@ -137,7 +137,7 @@ def test_derivatives_do_not_need_grad_mode(context):
         assert_close(value_and_jacobian(Pointwise(SHAPE), field, at)[1], expected)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ANYWHERE)
 def test_bf16_keeps_values_and_derivatives_within_its_precision(model):
     torch.manual_seed(1)
     model, at = network(model, hidden_features=64).float(), coordinates(64).float()
@@ -162,7 +162,7 @@ def test_shared_points_equal_the_same_points_repeated():
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch hides it, but not where warnings are errors
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ANYWHERE)
 def test_compiled_functions_equal_eager_ones(model):
     model, at = network(model, hidden_layers=2), coordinates()
     expected = value_and_jacobian(Pointwise(SHAPE), field_of(model), at)

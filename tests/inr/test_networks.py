@@ -223,7 +223,7 @@ def test_wire_of_the_default_width_has_the_parameters_of_a_real_network():
         (lambda: Gauss(0.0), "sigma must be positive, got sigma=0.0"),
         (lambda: Gabor(omega=-2.0), "omega must be positive, got omega=-2.0"),
         (lambda: Gabor(sigma=0.0), "sigma must be positive, got sigma=0.0"),
-        (lambda: PositionalEncoding(2, bands=0), "at least one octave, got bands=0"),
+        (lambda: PositionalEncoding(2, bands=0), "bands >= 1 and lowest > 0, got bands=0"),
         (lambda: PositionalEncoding(2), "or the training_shape"),
         (lambda: FourierFeatures(2, frequencies=0), "frequencies >= 1 and scale > 0, got 0"),
         (lambda: FourierFeatures(2, scale=0.0), "frequencies >= 1 and scale > 0, got 256 and 0.0"),

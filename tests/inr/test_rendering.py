@@ -3,7 +3,7 @@ from itertools import product
 
 import pytest
 import torch
-from signals import MODELS, every_signal, network
+from signals import ANYWHERE, every_signal, network
 from torch.testing import assert_close
 
 from inr.derivatives import observe_at, value_and_jacobian
@@ -149,8 +149,7 @@ def bound(name: str, field: Field, at: torch.Tensor) -> VolumeRendering:
     return lens.prepare(field, at)[0]
 
 
-PLAIN = [model for model in MODELS if model != "radiance"]
-CASES = [*product(LENSES, ["sine", "relu"]), *product(["box"], PLAIN), ("directions", "radiance")]
+CASES = [*product(LENSES, ["sine", "relu"]), *product(["box"], ANYWHERE), ("directions", "radiance")]
 
 
 @pytest.mark.parametrize(("name", "model"), [case for case in CASES if (case[0] == "directions") == (case[1] == "radiance")])
