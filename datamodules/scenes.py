@@ -44,10 +44,14 @@ class ReadScene(SceneData):
 
 
 class Scene(ReadScene):
-    """The scene in the folder `path`, its layout found out and read with its defaults; None: the generated one."""
+    """The scene in the folder `path`, its layout found out and read with its defaults; None: the generated one.
 
-    def __init__(self, path: str | None = None, **scene: Any) -> None:
-        super().__init__(**scene)
+    `points=None` means 1,024 rays per step, of the generated scene 128.
+    """
+
+    def __init__(self, path: str | None = None, points: int | None = None, **scene: Any) -> None:
+        default = 128 if path is None else 1024
+        super().__init__(points=default if points is None else points, **scene)
         self.reader = read_spheres if path is None else partial(read_scene, existing_folder("data.path", path))
 
 

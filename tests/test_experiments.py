@@ -1,21 +1,52 @@
 """Every experiment file composes; the published protocols say what was published."""
 
 import pytest
+import torch
+from captures import write_blender, write_llff
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from running import composed, tiny_celeba, tiny_images, tiny_olivetti
 from signals import CONF
 
 from conf.compose import instantiate_data
+from datamodules.spheres import read_spheres
+from inr.networks.radiance import Cascade
 
 EXPERIMENTS = sorted(
     str(path.relative_to(CONF / "experiment").with_suffix("")) for path in (CONF / "experiment").rglob("*.yaml")
 )
+
+
+def llff(folder):
+    """A capture in the layout of LLFF, large enough to be reduced twice."""
+    return [f"data.root={write_llff(folder / 'llff', read_spheres(size=48, views=9))}"]
+
+
+def blender(folder):
+    """A capture in the layout of NeRF's synthetic scenes."""
+    return [f"data.root={write_blender(folder / 'blender', read_spheres(size=12, views=6))}"]
+
+
+def channels(network):
+    """How many numbers a network gives at a point; of two networks, both."""
+    if isinstance(network, Cascade):
+        assert channels(network.coarse) == channels(network.fine)
+        return channels(network.fine)
+    if hasattr(network, "experts"):
+        return network.experts.shape[1]
+    if getattr(network, "directions", False):
+        return network(torch.zeros(1, 6)).shape[-1]
+    return network.layers[-1].out_features
+
+
 OWN_DATA = {  # of experiments that come without
     "nid/olivetti": tiny_olivetti,
     "nid/inpainting": tiny_olivetti,
     "nid/celeba": tiny_celeba,
     "nid/faces": lambda folder: [*tiny_images(folder), "data.size=64", "data.held_out=2"],
+    "nerf/blender": blender,
+    "sobolev/llff": llff,
+    "sobolev/llff_sine": llff,
 }
 
 
@@ -27,8 +58,7 @@ def test_experiment_composes_and_its_network_fits_its_data(experiment, tmp_path)
     data.setup()
     OmegaConf.to_container(cfg, resolve=True)
     network = instantiate(cfg.model)
-    channels = network.experts.shape[1] if hasattr(network, "experts") else network.layers[-1].out_features
-    assert channels == cfg.data.out_features
+    assert channels(network) == cfg.data.out_features
 
 
 def test_dictionary_protocol(tmp_path):
@@ -60,3 +90,58 @@ def test_the_third_arm_reads_what_the_stencils_read(tmp_path):
     cfg = composed(tmp_path, "experiment=sobolev/set5_stencil")
     assert (cfg.data.train_pixels, cfg.data.filter, cfg.data.factor, cfg.optimizer.lr) == ("stencil", "sobel", 4, 1e-4)
     assert list(cfg.supervision.terms) == ["value"]
+
+
+def test_inverse_rendering_protocol(tmp_path):
+    cfg = composed(tmp_path / "run", "experiment=sobolev/llff", *llff(tmp_path))
+    data = instantiate_data(cfg)
+    assert (cfg.data.factor, cfg.data.downscale, cfg.data.points, cfg.data.pixel_centre) == (4, 4, 1024, 0)
+    assert (cfg.data.filter, cfg.data.border, cfg.data.ndc, cfg.data.hold_every) == ("sobel", "replicate", True, 8)
+    assert data.captures[0].size == (12, 12)
+    camera = cfg.task.measurements.data
+    assert (camera.samples, camera.importance, camera.density, camera.scale) == (128, 0, "relu", 1)
+    assert (camera.noise, camera.open_end, camera.near, camera.far) == (1, True, 0, 1)
+    assert (cfg.optimizer._target_, cfg.optimizer.lr) == ("torch.optim.Adam", 5e-4)
+    assert (cfg.scheduler.decay, cfg.scheduler.decay_steps, cfg.trainer.max_steps) == (0.1, 250000, 400000)
+    assert (cfg.model.hidden_features, cfg.model.hidden_layers) == (256, 8)
+    assert (cfg.model.encoding.bands, cfg.model.encoding.lowest) == (10, 1)
+    network = instantiate(cfg.model)
+    widths = [layer.out_features for layer in network.layers if hasattr(layer, "out_features")]
+    assert widths == [3 * (1 + 2 * 10), *[256] * 8, 4]
+
+
+def test_inverse_rendering_with_sines_differs_in_its_activation_alone(tmp_path):
+    files = llff(tmp_path)
+    relu, sine = (composed(tmp_path / name, f"experiment=sobolev/{name}", *files) for name in ("llff", "llff_sine"))
+    assert (sine.model.activation.omega, sine.model.activation.siren) == (1, False)
+    assert sine.model.activation._target_ == "inr.networks.activations.Sine"
+    for group in ("task", "data", "supervision", "optimizer", "scheduler", "trainer"):
+        assert OmegaConf.to_container(relu[group], resolve=False) == OmegaConf.to_container(sine[group], resolve=False)
+    for option in ("encoding", "hidden_features", "hidden_layers"):
+        assert relu.model[option] == sine.model[option]
+    instantiate_data(sine)
+    assert channels(instantiate(sine.model)) == 4
+
+
+def test_radiance_field_protocol(tmp_path):
+    cfg = composed(tmp_path / "run", "experiment=nerf/blender", *blender(tmp_path))
+    instantiate_data(cfg)
+    assert (cfg.data.bound, cfg.data.pixel_centre, cfg.data.points) == (None, 0, 1024)
+    assert (cfg.data.near, cfg.data.far, cfg.data.background, cfg.data.directions) == (2, 6, "white", True)
+    assert not cfg.task.measurements.data.box
+    cameras = cfg.task.measurements
+    assert (cameras.data.samples, cameras.data.importance, cameras.coarse.samples) == (64, 128, 64)
+    assert (cameras.data.density, cameras.data.scale, cameras.data.open_end) == ("relu", 1, True)
+    assert cameras.coarse.proposal
+    assert not cameras.data.get("proposal", False)
+    assert {name: (term.part, term.quantity, term.weight) for name, term in cfg.supervision.terms.items()} == {
+        "value": ("data", "value", 1),
+        "coarse": ("coarse", "value", 1),
+    }
+    assert list(cfg.data.parts) == ["data", "coarse"]
+    assert (cfg.optimizer.lr, cfg.trainer.max_steps) == (5e-4, 200000)
+    assert isinstance(instantiate(cfg.model), Cascade)
+    for network in (cfg.model.coarse, cfg.model.fine):
+        assert (network.hidden_features, network.trunk.hidden_features, network.trunk.hidden_layers) == (128, 256, 8)
+        assert (network.trunk.encoding.bands, network.encoding.bands) == (10, 4)
+        assert network.trunk.skip == 5

@@ -180,12 +180,13 @@ class ReLU(Activation):
         self.normal = normal
 
     def forward(self, z: Tensor) -> Tensor:
-        """max(z, 0)."""
-        return z.relu()
+        """max(z, 0); compiled code would keep booleans for the backward pass, which it stores slowly."""
+        return z * z.detach().sign().clamp_min(0) if torch.compiler.is_compiling() else z.relu()
 
     def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """max(z, 0) and the unit step, made without booleans, which compiled code stores slowly."""
-        return z.relu(), z.sign().clamp_min(0)
+        """max(z, 0) and the unit step, made without booleans."""
+        value = z.relu()
+        return value, value.sign()
 
     def initialise(self, linear: Linear, position: str) -> None:
         """Kaiming-normal weights."""

@@ -1,0 +1,297 @@
+"""Radiance fields: what a run leaves, and what its figures mean."""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from captures import write_blender
+from PIL import Image
+from running import RAYS, STEPS, checkpoint, curve, metrics, run, tiny
+from torch.testing import assert_close
+
+import inr
+import train
+from datamodules.read_blender import read_blender
+from datamodules.read_video import ffmpeg, read_video
+from datamodules.scene import SceneData
+from datamodules.scenes import Spheres
+from datamodules.spheres import read_spheres
+from inr.errors import InputError
+from inr.losses import SquaredError
+from inr.measurements.rendering import VolumeRendering
+from inr.metrics import psnr
+from inr.networks.activations import Sine
+from inr.networks.mlp import MLP
+from inr.supervision import Supervision
+from tasks.nerf import NerfTask
+
+QUICK = ("model=positional", "model.hidden_features=16", *STEPS)
+PICTURES = "callbacks.results.pictures=true"
+FILM = "mp4" if ffmpeg() else "gif"
+SIZE, FRAMES = 12, 2
+BARE = ("supervision=val", "export=views", "scheduler=constant")
+NOISY = (  # all that is random within a step
+    "task.measurements.data.importance=8",
+    "task.measurements.data.density=relu",
+    "task.measurements.data.noise=1",
+    "task.measurements.data.open_end=true",
+)
+
+
+def written(folder):
+    """Files of a folder, by path."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A short run of a scene in the layout of NeRF's, in a world twice as large, with everything it can write."""
+    folder = tmp_path_factory.mktemp("nerf")
+    scene = dataclasses.replace(read_spheres(SIZE, views=6, hold_every=3), world=np.diag([2.0, 2.0, 2.0, 1.0]))
+    data = [f"data.root={write_blender(folder / 'scene', scene)}", "data.near=2", "data.far=10", "data.bound=2"]
+    rays = [option for option in RAYS if not option.startswith("data.size")]
+    return run(folder / "run", "task=nerf", "data=blender", *data, *rays, *QUICK, PICTURES, "trainer.max_steps=20")
+
+
+@pytest.fixture
+def scene(fitted):
+    return read_blender(fitted.parent / "scene", near=2.0, far=10.0, bound=2.0)
+
+
+# what a run leaves
+
+
+def test_figures_are_there_for_the_network_and_the_references(fitted):
+    found = metrics(fitted)
+    names = {"psnr", "ssim"} | {f"{row}/{name}" for row in ("mean colour", "nearest view") for name in ("psnr", "ssim")}
+    assert all(np.isfinite(found[name]) for name in names)
+    assert found["steps"] == 20
+    assert "psnr_uncorrected" not in found
+
+
+def test_pictures_and_exports_are_written(fitted, scene):
+    views = [scene.names[view].replace("/", "_") for view in scene.test]
+    assert written(fitted / "pictures") == ["views.png"]
+    there = written(fitted / "export")
+    assert [name for name in there if name.startswith("views/")] == [f"views/{view}.png" for view in views]
+    assert {f"video.{FILM}", f"video_depth.{FILM}", "pointcloud.ply"} <= set(there)
+    assert {f"depth/{view}{ending}" for view in views for ending in (".npy", "_opacity.npy", ".png")} <= set(there)
+    assert pixels(fitted / "pictures" / "views.png").shape[-1] == 3
+
+
+def test_views_score_as_the_figures_say(fitted, scene):
+    found = []
+    for view in scene.test:
+        picture = pixels(fitted / "export" / "views" / f"{scene.names[view].replace('/', '_')}.png")
+        assert picture.shape == (SIZE, SIZE, 3)
+        found.append(psnr(torch.from_numpy(picture) / 255, torch.from_numpy(scene.read(view)) / 255, 1.0))
+    assert sum(found) / len(found) == pytest.approx(metrics(fitted)["psnr"], abs=0.05)  # up to rounding to bytes
+
+
+def test_depths_are_in_the_units_of_the_file(fitted, scene):
+    assert (scene.near, scene.far) == (1.0, 5.0)
+    for view in scene.test:
+        file = fitted / "export" / "depth" / f"{scene.names[view].replace('/', '_')}.npy"
+        depth, opacity = np.load(file), np.load(file.with_name(f"{file.stem}_opacity.npy"))
+        assert depth.shape == opacity.shape == (SIZE, SIZE)
+        assert ((opacity >= 0) & (opacity <= 1 + 1e-5)).all()
+        assert ((depth >= 2 - 1e-3) & (depth <= 10 + 1e-3)).all()
+        assert np.median(depth) > 4  # cameras stand 6.4 away from a cube of half side 2
+        assert pixels(file.with_suffix(".png")).shape == (SIZE, SIZE, 3)
+
+
+def test_films_have_the_frames_that_were_asked_for(fitted):
+    for name in ("video", "video_depth"):
+        film, rate = read_video(fitted / "export" / f"{name}.{FILM}")
+        assert film.shape == (FRAMES, SIZE, SIZE, 3)
+        assert rate == 20
+
+
+def test_the_point_cloud_lies_in_the_world_of_the_file(fitted):
+    cloud = trimesh.load(fitted / "export" / "pointcloud.ply")
+    points = np.asarray(cloud.vertices)
+    assert isinstance(cloud, trimesh.PointCloud)
+    assert 0 < len(points) <= 200
+    assert cloud.colors.shape[0] == len(points)
+    assert np.abs(points).max() <= 2 + 1e-2  # the cube of half side 2
+    assert np.abs(points).max() > 1  # of which a scene unit covers but half
+
+
+# evaluation
+
+
+def test_an_evaluation_writes_what_it_is_asked_for_as_the_run_did(fitted, tmp_path):
+    again = run(tmp_path / "again", "train=false", f"ckpt_path={fitted}", "export=views", "trainer=cpu")
+    assert {name.split("/")[0] for name in written(again / "export")} == {"views", "field.json", "field.safetensors"}
+    for name in written(fitted / "export" / "views"):
+        assert np.array_equal(pixels(again / "export" / "views" / name), pixels(fitted / "export" / "views" / name))
+    for name in ("psnr", "ssim", "mean colour/psnr"):
+        assert metrics(again)[name] == metrics(fitted)[name]
+
+
+@pytest.mark.parametrize("only", ["depth", "pointcloud", "video"])
+def test_one_export_is_the_same_alone(only, fitted, tmp_path):
+    again = run(tmp_path / "again", "train=false", f"ckpt_path={fitted}", f"export={only}", "trainer=cpu")
+    there = [name for name in written(again / "export") if name.startswith(only)]
+    assert there == [name for name in written(fitted / "export") if name.startswith(only)]
+    assert not (again / "export" / "views").exists()
+    for name in there:
+        assert (again / "export" / name).read_bytes() == (fitted / "export" / name).read_bytes()
+
+
+def test_a_finer_export_is_larger_and_shows_the_same(fitted, scene, tmp_path):
+    again = run(tmp_path / "again", "train=false", f"ckpt_path={fitted}", "export=views", "export.scale=2", "trainer=cpu")
+    for name in written(fitted / "export" / "views"):
+        fine, coarse = pixels(again / "export" / "views" / name), pixels(fitted / "export" / "views" / name)
+        assert fine.shape == (2 * SIZE, 2 * SIZE, 3)
+        means = fine.reshape(SIZE, 2, SIZE, 2, 3).mean((1, 3))
+        assert np.abs(means - coarse).mean() < 4
+        assert np.abs(means - coarse).mean() < np.abs(means - coarse.mean((0, 1))).mean()
+
+
+def test_exports_that_a_task_has_not_are_refused_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"^export must be one of all, result for this task, got export=video\.$"):
+        run(tmp_path / "image", *tiny("image", tmp_path), "model.hidden_features=16", *STEPS, "export=video")
+
+
+def test_exports_that_there_are_not_are_refused_in_one_line(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["train.py", "task=nerf", "export=nonsense"])
+    with pytest.raises(SystemExit):
+        train.main()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "must be one of all, depth, pointcloud, video, views" in line
+    assert "got nonsense" in line
+
+
+def test_a_film_without_frames_is_refused():
+    for option in ("frames", "rate", "film_scale", "cloud"):
+        with pytest.raises(InputError, match=rf"^task\.{option} must be positive, got 0\.$"):
+            task_of(lonely(), **{option: 0})
+
+
+# training
+
+
+@pytest.mark.parametrize("options", [(), NOISY], ids=["plain", "noisy"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(options, tmp_path):
+    words = (*tiny("nerf", tmp_path), *QUICK, *BARE, *options, "data.points=64")
+    whole = run(tmp_path / "whole", *words, "trainer.max_steps=4")
+    half = run(tmp_path / "half", *words, "trainer.max_steps=2")
+    more = run(tmp_path / "more", f"ckpt_path={half}", "trainer.max_steps=4")
+    ended, resumed = checkpoint(whole)["state_dict"], checkpoint(more)["state_dict"]
+    assert all(torch.equal(ended[name], resumed[name]) for name in ended)
+    assert not all(torch.equal(ended[name], checkpoint(half)["state_dict"][name]) for name in ended)
+    assert metrics(more)["psnr"] == metrics(whole)["psnr"]
+
+
+def test_figures_do_not_depend_on_how_many_rays_are_rendered_at_a_time(tmp_path):
+    words = (*tiny("nerf", tmp_path), *QUICK, "supervision=val", "export=views", "data.points=64")
+    all_at_once, few = (metrics(run(tmp_path / f"{chunk}", *words, f"data.chunk={chunk}")) for chunk in (4096, 37))
+    for name in ("psnr", "ssim", "mean colour/psnr"):
+        assert few[name] == pytest.approx(all_at_once[name], abs=1e-5)
+
+
+def test_derivatives_alone_leave_the_constant_to_be_estimated(tmp_path):
+    folder = run(tmp_path / "run", *tiny("nerf", tmp_path), *QUICK, "supervision=der", "export=views", "data.points=64")
+    constant = checkpoint(folder)["state_dict"]["constant"]
+    found = metrics(folder)
+    assert constant.shape == (1, 3)
+    assert (constant != 0).all()
+    assert found["psnr"] > found["psnr_uncorrected"]
+    assert "estimated" in (folder / "metrics.json").read_text()
+
+
+def test_a_field_that_was_saved_sees_from_any_camera(fitted, scene):
+    field = inr.load(fitted)
+    view = scene.test[0]
+    poses, intrinsics = (torch.from_numpy(array[view])[None, None].float() for array in (scene.poses, scene.intrinsics))
+    field.measurement = field.measurement.within(poses=poses, intrinsics=intrinsics)
+    grid = torch.stack(torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij"), -1)
+    picture = pixels(fitted / "export" / "views" / f"{scene.names[view].replace('/', '_')}.png")
+    assert_close(field(grid).clamp(0, 255), torch.from_numpy(picture).float(), rtol=0, atol=0.51)
+
+
+def test_without_a_camera_a_saved_field_says_what_it_needs(fitted):
+    with pytest.raises(InputError, match=r"needs a camera: bind it with within\(poses="):
+        inr.load(fitted)(torch.zeros(1, 2))
+
+
+def test_a_coarse_and_a_fine_network_learn_from_a_term_each(tmp_path):
+    root = write_blender(tmp_path / "scene", read_spheres(SIZE, views=6, hold_every=3))
+    narrow = [f"model.{net}.{part}hidden_features=16" for net in ("coarse", "fine") for part in ("trunk.", "")]
+    samples = ["task.measurements.data.samples=8", "task.measurements.data.importance=8", "task.frames=2", "task.cloud=60"]
+    words = ["experiment=nerf/blender", f"data.root={root}", *narrow, *samples, "data.points=64", *STEPS]
+    folder = run(tmp_path / "run", *words, "callbacks.checkpoints.every=1", "trainer.max_steps=1")
+    more = run(tmp_path / "more", f"ckpt_path={folder}", "trainer.max_steps=2")
+    for row in [row for row in curve(folder) + curve(more) if row.get("train/loss")]:
+        assert float(row["train/loss"]) == pytest.approx(float(row["train/value"]) + float(row["train/coarse"]), rel=1e-5)
+    before, after = (checkpoint(path)["state_dict"] for path in (folder, more))
+    for network in ("network.coarse", "network.fine"):
+        names = [name for name in before if name.startswith(network) and name.endswith("weight")]
+        assert names
+        assert any(not torch.equal(before[name], after[name]) for name in names)
+
+
+# figures
+
+
+def lonely(**options):
+    data = Spheres(size=SIZE, views=6, hold_every=3, **options)
+    data.setup()
+    return data
+
+
+class Known(NerfTask):
+    """A task on data without a trainer."""
+
+    photographs: SceneData
+
+    @property
+    def data(self):
+        return self.photographs
+
+
+def task_of(data, **options):
+    network, camera = MLP(3, 4, Sine(), hidden_features=4, hidden_layers=1), VolumeRendering(1.0, 5.0, box=True)
+    parts = network, {"data": camera}, Supervision({"value": SquaredError()}), torch.optim.Adam
+    task = Known(*parts, channels=3, **options)
+    task.photographs = data
+    return task
+
+
+def test_psnr_is_the_mean_over_views():
+    data = lonely()
+    task = task_of(data)
+    truth = torch.stack([data.normalise(data.scored(place).truth) for place in range(len(data.tested))])
+    off = torch.tensor([0.1, 0.001])[:, None, None, None] * torch.where(truth > 0.5, -1.0, 1.0)
+    figures = task.score((truth + off).flatten(0, 2))
+    assert figures["psnr"].value == pytest.approx((20 + 60) / 2, abs=1e-2)
+    assert "mean over 2" in figures["psnr"].definition
+    alone = [task.figure_set(image, data.scored(place))["ssim"].value for place, image in enumerate(truth + off)]
+    assert figures["ssim"].value == pytest.approx(np.mean(alone))
+    assert task.score(truth.flatten(0, 2))["ssim"].value == pytest.approx(1)
+
+
+def test_colours_beyond_white_and_black_are_clipped():
+    data = lonely(background="black")
+    task = task_of(data)
+    truth = torch.stack([data.normalise(data.scored(place).truth) for place in range(len(data.tested))])
+    extreme = torch.where(truth == 0, -5.0, truth)
+    assert task.score(extreme.flatten(0, 2))["psnr"].value > 100
+
+
+def test_reference_figures_are_those_of_the_reference_pictures():
+    data = lonely()
+    figures = task_of(data).score(torch.zeros(len(data.tested) * data.size, 3))
+    truths = [data.normalise(data.scored(place).truth) for place in range(len(data.tested))]
+    for row, pictures in data.references({}).items():
+        expected = [psnr(picture, truth, 1.0) for picture, truth in zip(pictures(), truths, strict=True)]
+        assert figures[f"{row}/psnr"].value == pytest.approx(np.mean(expected))
