@@ -52,7 +52,7 @@ class SceneData(L.LightningDataModule):
         validation_points: int | None = 4096,
         test_views: int | None = None,
         test_factor: int = 1,
-        chunk: int = 4096,
+        chunk: int = 2048,
         pixel_centre: float = 0.5,
         seed: int = 0,
     ) -> None:
@@ -88,6 +88,11 @@ class SceneData(L.LightningDataModule):
         """Plain numbers that the rest of the configuration follows from."""
         first, size = self.captures[0], list(self.captures[0].size)
         coarse = [-(-side // self.factor) for side in size]
+        if min(size) < self.test_factor:
+            raise InputError(
+                f"A tested view needs a pixel or more, but test_factor={self.test_factor} leaves none of {size}; use a smaller"
+                " data.test_factor."
+            )
         if min(coarse) < 2:
             raise InputError(
                 f"Photographs need two training pixels or more along each side, but factor={self.factor} leaves {coarse} of"
@@ -98,7 +103,7 @@ class SceneData(L.LightningDataModule):
             "in_features": 3,
             "out_features": 4,
             "shape": [side // self.test_factor for side in size],
-            "training_shape": size,
+            "training_shape": coarse,
             "signals": len(self.captures),
             "input_scale": 1.0,
             "camera": camera | {"ndc": None if first.ndc is None else list(first.ndc)},

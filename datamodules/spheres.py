@@ -12,7 +12,7 @@ from datamodules.capture import Capture, backdrop, every, pinhole, rays
 from inr.errors import InputError
 
 TOP, BOTTOM, RIM = -0.5, -0.58, 0.95  # of the floor, a disc
-TILE = 0.19
+TILE = 0.3
 TILES = np.array([[0.93, 0.89, 0.80], [0.37, 0.43, 0.52]])
 PAINTS = np.array(
     [[0.90, 0.26, 0.21], [0.98, 0.74, 0.18], [0.16, 0.55, 0.86], [0.20, 0.66, 0.42], [0.56, 0.33, 0.72], [0.94, 0.50, 0.62]]

@@ -28,11 +28,12 @@ def read_names(path: Path) -> set[str]:
 
 
 def named(held_out: str, names: Sequence[str], root: Path) -> set[str]:
-    """The held-out names that a subfolder holds or a file lists.
+    """The held-out names: those in a subfolder, or which a file lists; or the one that is meant.
 
     Raises: InputError if there is neither, or if a listed name is not in the collection.
     """
-    inside = {name for name in names if name.startswith(f"{held_out.strip('/')}/")}
+    folder = held_out.strip("/")
+    inside = {name for name in names if name == folder or name.startswith(f"{folder}/")}
     if inside:
         return inside
     in_root = root / held_out

@@ -1,5 +1,6 @@
 """A fitted signal as a plain function of sensor coordinates, in the units of its file."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -41,6 +42,12 @@ class FittedField:
         self.network, self.measurement, self.axes = network, measurement, axes
         self.scale, self.offset, self.unit, self.constant = scale, offset, unit, constant
         self.signal, self.chunk, self.config = signal, chunk, config or {}
+
+    def within(self, **context: Any) -> "FittedField":
+        """The same field seen by a sensor in a context: the pose and the intrinsics of a camera (`VolumeRendering`)."""
+        bound = copy.copy(self)
+        bound.measurement = self.measurement.within(**context)
+        return bound
 
     def observe(self, coordinates: Coordinates, quantity: str, finish: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
         """Chunks of a quantity at flat coordinates (points, axes)."""

@@ -128,7 +128,7 @@ def describe(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, T
     description = {
         "model": config["model"],
         "measurement": config["task"]["measurements"]["data"],
-        "units": {"axes": config["data"]["in_features"], **{name: units[name] for name in ("scale", "offset", "unit")}},
+        "units": {"axes": len(config["data"]["shape"]), **{name: units[name] for name in ("scale", "offset", "unit")}},
         "shape": config["data"]["shape"],
     }
     state = checkpoint["state_dict"]

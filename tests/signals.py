@@ -14,9 +14,10 @@ from inr.field import Signals
 
 CONF = Path(conf.__file__).parent
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-TRUNKS = [model for model in MODELS if model not in ("nid_moe", "radiance")]
+TRUNKS = [model for model in MODELS if model not in ("nid_moe", "radiance", "cascade")]
 CODERS = sorted(path.stem for path in (CONF / "model" / "coder").glob("*.yaml"))
-ANYWHERE = [model for model in MODELS if model != "radiance"]  # points without a direction of view
+OF_SCENES = ("radiance", "cascade")  # models for task=nerf alone
+ANYWHERE = [model for model in MODELS if model not in OF_SCENES]
 SUPERVISIONS = sorted(path.stem for path in (CONF / "supervision").glob("*.yaml"))
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 SIGNALS, EXPERTS = 3, 8

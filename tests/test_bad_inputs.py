@@ -72,7 +72,7 @@ FILES = {  # words of the command, then what the line must say
 
 OPTIONS = {
     "model": ("model=sin", "must be one of", "finer, fourier", "got sin", "Did you mean sine?"),
-    "experiment": ("experiment=sobolev/set4", "must be one of", "audio, set5", "got set4", "Did you mean set5?"),
+    "experiment": ("experiment=sobolev/set4", "must be one of", "audio, llff", "got set4", "Did you mean set5?"),
     "nested experiment": ("experiment=sobolv", "must be one of", "sobolev/set5", "got sobolv"),
     "group": ("modle=sine", "There is no option modle", "Did you mean model?", "supervision"),
     "option": ("model.activation.omga=30", "There is no option model.activation.omga", "Did you mean model.activation.omega?"),

@@ -14,8 +14,17 @@ from inr.measurements.measurement import Measurement, Samples
 from inr.measurements.rays import Rays, camera_rays, check_range, in_cube, ndc_depth, propose, spaced, strata, to_ndc
 from inr.randomness import Rows
 
-DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {"softplus": F.softplus, "relu": F.relu}
+THIN = 2.0  # taken off before softplus, so that a fresh field is thin whatever its scale
+
 ENDLESS = 1e10  # length of an open interval, as published
+
+
+def softplus(raw: Tensor) -> Tensor:
+    """log(1 + exp(raw - 2))."""
+    return F.softplus(raw - THIN)
+
+
+DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {"softplus": softplus, "relu": F.relu}
 
 
 class Rendering(NamedTuple):
@@ -38,9 +47,9 @@ class VolumeRendering(Measurement):
     each at random in its stratum while training. A sample stands for the cell that reaches half-way to its neighbours, the
     first from near, the last to far. With `importance` so many further samples are drawn where the first pass (of the
     field's `proposal`, else of the field itself) finds weight; they are constants of the ray. `proposal` observes that
-    field. Density is `scale` x softplus or relu of the raw number, to which gaussian `noise` is added while training; colour
-    is its sigmoid. What is not absorbed sees the `background`. `ndc` sends rays through normalised device coordinates (near 0,
-    far 1), `box` samples them inside [-1, 1]^3 alone. `directions` appends the unit direction of view to the points.
+    field. Density is `scale` x softplus of the raw number less 2, or its relu; gaussian `noise` is added to it while
+    training. Colour is a sigmoid; what is not absorbed sees the `background`. `ndc` sends rays through normalised device
+    coordinates (near 0, far 1), `box` samples them inside [-1, 1]^3 alone. `directions` appends the unit direction of view.
     `open_end` is the published quadrature: a sample stands for the interval to the next one, the last has no end.
 
     Context: poses (1|signals, points|1, 3, 4), intrinsics (1|signals, points|1, 4) as `camera_rays` takes them; while
