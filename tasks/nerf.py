@@ -1,6 +1,7 @@
 """Radiance fields: fit photographs of a scene, score views from where no camera stood."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ class NerfTask(GridTask):
         """Score the views."""
         self.depth, self.opacity = torch.cat(self.maps).reshape(-1, *self.data.shape, 2).unbind(-1)
         self.maps = []
+        self.__dict__.pop("depth_range", None)
         super().on_test_epoch_end()
 
     def draw(self) -> dict[str, np.ndarray]:
@@ -110,31 +112,32 @@ class NerfTask(GridTask):
 
     def depth_colours(self, depth: Tensor, opacity: Tensor) -> np.ndarray:
         """A depth map (rows, columns) as colours (rows, columns, 3) in 0..1, even in disparity; dark where rays pass."""
-        low, high = (1 / float(end) for end in (self.depth_range[1], self.depth_range[0]))
+        high, low = (1 / end for end in self.depth_range)
         level = ((1 / depth.clamp(min=1e-6) - low) / max(high - low, 1e-12)).clamp(0, 1)
         return colormaps["turbo"](level.numpy())[..., :3] * opacity.clamp(0, 1)[..., None].numpy()
 
-    @property
+    @cached_property
     def depth_range(self) -> tuple[float, float]:
         """Near and far for the colours of depth maps: where nearly all that the test views see lies."""
         solid = self.depth[self.opacity > OPAQUE]
         solid = solid if len(solid) else self.depth.flatten()
         few = solid[:: max(len(solid) // 100000, 1)]
-        return float(few.quantile(0.01)), float(few.quantile(0.99))
+        return max(float(few.quantile(0.01)), 1e-6), max(float(few.quantile(0.99)), 1e-6)
 
     def exporters(self) -> dict[str, Callable[[Path, float], None]]:
         """What can be exported, by name."""
         return {"views": self.write_views, "video": self.write_video, "depth": self.write_depth, "pointcloud": self.write_cloud}
 
     @torch.no_grad()
-    def look(self, scene: int, pose: np.ndarray, rows: Tensor, columns: Tensor) -> Rendering:
+    def look(self, scene: int, pose: np.ndarray, lens: np.ndarray, rows: Tensor, columns: Tensor) -> Rendering:
         """What a camera of a scene would see at the crossings of rows and columns, in chunks: (rows, columns, ...) each.
 
-        Shapes: pose (3, 4) in scene units; rows (rows,), columns (columns,) in pixels of the photographs.
+        Shapes: pose (3, 4) in scene units, lens (4,) its intrinsics; rows (rows,), columns (columns,) in pixels of the
+                photographs.
         """
         camera = {
             "poses": torch.from_numpy(pose)[None, None].to(self.device, torch.float32),
-            "intrinsics": torch.from_numpy(self.data.captures[scene].intrinsics[:1])[None].to(self.device, torch.float32),
+            "intrinsics": torch.from_numpy(lens)[None, None].to(self.device, torch.float32),
         }
         signals, parts = Signals(torch.tensor([scene], device=self.device)), []
         pixels = torch.cartesian_prod(rows.float(), columns.float()).to(self.device)
@@ -142,7 +145,7 @@ class NerfTask(GridTask):
             for some in pixels.split(self.data.chunk):
                 batch = Batch(signals, {"data": Part(some[None], {}, context=camera)})
                 seen = self.render(batch)
-                parts.append(torch.cat([seen.colour, seen.depth, seen.opacity], -1)[0].cpu())
+                parts.append(torch.cat([self.with_constant(batch, seen.colour), seen.depth, seen.opacity], -1)[0].cpu())
         colour, depth, opacity = torch.cat(parts).unflatten(0, (len(rows), len(columns))).split([3, 1, 1], -1)
         return Rendering(colour.clamp(0, 1), depth[..., 0], opacity[..., 0], opacity)
 
@@ -164,10 +167,11 @@ class NerfTask(GridTask):
         images = self.images(self.reconstruction)
         for place, (scene, view) in enumerate(self.each(self.data.tested, "views")):
             name = self.data.names[place].replace("/", "_") if len(self.data.captures) == 1 else self.data.names[place]
+            capture = self.data.captures[scene]
             if scale == 1:
                 seen = Rendering(self.brightness(images[place]), self.depth[place], self.opacity[place], self.opacity[place])
             else:
-                seen = self.look(scene, self.data.captures[scene].poses[view], *self.grid(scale))
+                seen = self.look(scene, capture.poses[view], capture.intrinsics[view], *self.grid(scale))
             yield name, scene, seen
 
     def write_views(self, folder: Path, scale: float) -> None:
@@ -196,7 +200,7 @@ class NerfTask(GridTask):
             name = f"/{self.data.scene_names[scene]}" if len(self.data.captures) > 1 else ""
             grid, frames = self.grid(scale * self.film_scale), list[tuple[np.ndarray, np.ndarray]]()
             for pose in self.each(capture.path(self.frames), "film"):
-                seen = self.look(scene, pose, *grid)
+                seen = self.look(scene, pose, capture.intrinsics[0], *grid)
                 frames.append((as_bytes(seen.colour), as_bytes(self.depth_colours(seen.depth, seen.opacity))))
             write_film(folder / f"video{name}", (colour for colour, _ in frames), self.rate)
             write_film(folder / f"video_depth{name}", (depth for _, depth in frames), self.rate)
@@ -218,7 +222,7 @@ class NerfTask(GridTask):
     def surface(self, scene: int, view: int, grid: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
         """Points (points, 3) in world coordinates that a view sees, and their colours in bytes."""
         capture = self.data.captures[scene]
-        seen = self.look(scene, capture.poses[view], *grid)
+        seen = self.look(scene, capture.poses[view], capture.intrinsics[view], *grid)
         pose, intrinsics = (torch.from_numpy(array[view])[None, None] for array in (capture.poses, capture.intrinsics))
         rays = camera_rays(torch.cartesian_prod(*grid)[None], pose, intrinsics)
         points = rays.at(seen.depth.double().reshape(1, -1, 1))[0, :, 0].numpy()
