@@ -37,6 +37,7 @@ check: install  ## lint and type check
 bench: install  ## measure; results go to benchmarks/README.md by hand
 	$(BIN)/python benchmarks/step.py $(ARGS)
 	$(BIN)/python benchmarks/dictionary.py
+	$(BIN)/python benchmarks/nerf.py
 
 clean:          ## remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

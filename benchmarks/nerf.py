@@ -136,15 +136,18 @@ RENDERINGS: dict[str, tuple[bool, bool]] = {  # in bf16?, compiled?
 
 
 def check_agreement(size: Size) -> None:
-    """Raise AssertionError unless all ways of differentiating give the same colours and jacobian, which is not zero."""
-    network, camera, at = size.network(), size.camera(training=True), size.coordinates()
+    """Raise AssertionError unless all ways of differentiating give the same colours and jacobian, which is not zero.
+
+    In float64: in float32 a ray's sample may fall on either side of a ReLU's kink.
+    """
+    network, camera, at = size.network().double(), size.camera(training=True), size.coordinates().double()
     value, jacobian = predict_double(network, camera, at)
     scale = jacobian.square().mean().sqrt().item()
     assert scale > 1e-4, f"The jacobian must not vanish, its entries are about {scale:.1e}."
     for predict in (predict_analytic, predict_jvp):
         others = predict(network, camera, at)
         torch.testing.assert_close(others[0], value)
-        torch.testing.assert_close(others[1], jacobian, rtol=1e-4, atol=1e-3 * scale)
+        torch.testing.assert_close(others[1], jacobian, rtol=1e-8, atol=1e-8 * scale)
 
 
 def stepper(way: str, size: Size) -> Callable[[], None]:
