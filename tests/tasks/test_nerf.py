@@ -112,7 +112,7 @@ def test_films_have_the_frames_that_were_asked_for(fitted):
     for name in ("video", "video_depth"):
         film, rate = read_video(fitted / "export" / f"{name}.{FILM}")
         assert film.shape == (FRAMES, SIZE, SIZE, 3)
-        assert rate == 20
+        assert rate == 15
 
 
 def test_the_point_cloud_lies_in_the_world_of_the_file(fitted):
