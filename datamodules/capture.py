@@ -65,7 +65,7 @@ class Capture:
 
 
 @dataclass(frozen=True)
-class Photographs:
+class PhotographFiles:
     """Files by their views: calling it reads one as bytes, without transparency, reduced by a whole factor.
 
     Pixels come as they are stored: a tag that says how to turn a photograph is not followed, as it is not by the programs
@@ -134,17 +134,6 @@ def stored_size(file: Path) -> tuple[int, int]:
             return image.height, image.width
     except DAMAGE as error:
         raise refusal(file, error) from error
-
-
-def existing_folder(root: str | Path) -> Path:
-    """The folder of a capture.
-
-    Raises: InputError if it is not there.
-    """
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"A capture is read from an existing folder, got {root}, which is none; correct it.")
-    return folder
 
 
 def photographs_in(folder: Path) -> tuple[Path, ...]:

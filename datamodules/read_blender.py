@@ -12,17 +12,17 @@ from datamodules.camera_paths import orbit
 from datamodules.capture import (
     ENDINGS,
     Capture,
-    Photographs,
+    PhotographFiles,
     backdrop,
     check_options,
     check_poses,
     check_positive,
-    existing_folder,
     into_scene,
     pinhole,
     similarity,
 )
 from datamodules.files import listing
+from datamodules.store import existing_folder
 from inr.errors import InputError
 
 ELEVATION = np.pi / 6  # of the film
@@ -157,11 +157,11 @@ def read_blender(
     check_positive(near=near, far=far, bound=bound)
     if not isinstance(skip, int) or skip < 1:
         raise InputError(f"skip must be a whole number of views, at least 1, got {skip}; 1 tests all.")
-    folder, colour = existing_folder(root), backdrop(background)
+    folder, colour = existing_folder("root", str(root)), backdrop(background)
     train, train_poses, train_angle = read_split(folder, train_split, 1)
     test, test_poses, test_angle = read_split(folder, test_split, skip)
     frames = train + test
-    photographs = Photographs(tuple(photograph_of(folder, frame) for frame in frames), colour, downscale)
+    photographs = PhotographFiles(tuple(photograph_of(folder, frame) for frame in frames), colour, downscale)
     sides, world = photographs.stored_size(), similarity(bound or 1.0)
     poses = into_scene(np.concatenate([train_poses, test_poses]), world)
     focal = np.repeat([focal_of(angle, sides[1]) for angle in (train_angle, test_angle)], [len(train), len(test)])

@@ -12,12 +12,11 @@ from PIL import Image
 from datamodules.camera_paths import PARALLEL, average_pose, facing, meeting_point, orbit, spiral
 from datamodules.capture import (
     Capture,
-    Photographs,
+    PhotographFiles,
     check_options,
     check_poses,
     check_positive,
     every,
-    existing_folder,
     into_scene,
     photographs_in,
     pinhole,
@@ -26,6 +25,7 @@ from datamodules.capture import (
 )
 from datamodules.files import listing
 from datamodules.read_image import read_array
+from datamodules.store import existing_folder
 from inr.errors import InputError
 
 LAYOUT = "a folder with poses_bounds.npy and the photographs in images or images_8"
@@ -87,7 +87,7 @@ def make_reduced(whole: Path, target: Path, factor: int) -> Path:
 
     Raises: InputError if one cannot be read, or if the folder cannot be written.
     """
-    photographs = Photographs(photographs_in(whole), factor=factor)
+    photographs = PhotographFiles(photographs_in(whole), factor=factor)
     photographs.size()
     try:
         with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
@@ -197,11 +197,11 @@ def read_llff(
     """
     check_options(downscale, pixel_centre)
     check_positive(bound_factor=bound_factor)
-    folder = existing_folder(root)
+    folder = existing_folder("root", str(root))
     table = read_table(folder)
     files = photographs_in(image_folder(folder, downscale, len(table)))
     check_count(files, len(table))
-    photographs, names = Photographs(files), tuple(file.stem for file in files)
+    photographs, names = PhotographFiles(files), tuple(file.stem for file in files)
     size = photographs.size()
     check_proportions(table, size, files)
     poses, intrinsics = cameras(table, size, pixel_centre)

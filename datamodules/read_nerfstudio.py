@@ -10,18 +10,18 @@ import numpy as np
 from datamodules.camera_paths import meeting_point, orbit
 from datamodules.capture import (
     Capture,
-    Photographs,
+    PhotographFiles,
     backdrop,
     check_options,
     check_positive,
     every,
-    existing_folder,
     into_scene,
     pinhole,
     scale_of,
     similarity,
 )
 from datamodules.read_blender import angle_of, focal_of, name_of, number, photograph_of, poses_of, read_transforms
+from datamodules.store import existing_folder
 from inr.errors import InputError
 
 MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")
@@ -134,12 +134,12 @@ def read_nerfstudio(
     """
     check_options(downscale, pixel_centre)
     check_positive(bound=bound, near=near, far=far)
-    folder, colour = existing_folder(root), backdrop(background)
+    folder, colour = existing_folder("root", str(root)), backdrop(background)
     file = folder / "transforms.json"
     transforms = read_transforms(file)
     frames = sorted(transforms["frames"], key=lambda frame: frame["file_path"])
     world_poses = poses_of(frames, file)
-    photographs = Photographs(tuple(photograph_of(folder, frame) for frame in frames), colour, downscale)
+    photographs = PhotographFiles(tuple(photograph_of(folder, frame) for frame in frames), colour, downscale)
     sides = photographs.stored_size()
     views = [transforms | frame for frame in frames]
     for view in views:

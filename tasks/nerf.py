@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datamodules.batch import Batch, Part, Scored
+from datamodules.capture import scale_of
 from inr.errors import InputError
 from inr.field import Signals
 from inr.lpips import load_lpips
@@ -186,13 +187,9 @@ class NerfTask(GridTask):
         for name, scene, seen in self.test_views(scale):
             file = folder / "depth" / f"{name}.npy"
             file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, self.unit(scene) * seen.depth.numpy())
+            np.save(file, scale_of(self.data.captures[scene].world) * seen.depth.numpy())
             np.save(file.with_name(f"{file.stem}_opacity.npy"), seen.opacity.numpy())
             Image.fromarray(as_bytes(self.depth_colours(seen.depth, seen.opacity))).save(file.with_suffix(".png"))
-
-    def unit(self, scene: int) -> float:
-        """How long a scene unit is in the file's units."""
-        return float(np.cbrt(np.linalg.det(self.data.captures[scene].world[:3, :3])))
 
     def write_video(self, folder: Path, scale: float) -> None:
         """`video.mp4` and `video_depth.mp4` of a camera that moves around; of several scenes, one of each."""

@@ -217,7 +217,7 @@ def test_nerfstudio(spoil, options, words, tmp_path):
 
 @pytest.mark.parametrize("read", [read_llff, read_blender, read_nerfstudio])
 def test_a_folder_that_is_not_there(read, tmp_path):
-    check(read, tmp_path / "none", {}, "existing folder, got ROOT, which is none")
+    check(read, tmp_path / "none", {}, "root must be an existing folder, got ROOT; name one")
 
 
 @pytest.mark.parametrize("options", [{"size": 1}, {"views": 2}, {"variant": -1}, {"size": 9.5}])
