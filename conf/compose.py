@@ -13,7 +13,7 @@ from conf.check import check_node, shown
 from inr.errors import InputError
 from inr.runs import checkpoint_of, read_checkpoint
 
-DESCRIBED = ("in_features", "out_features", "shape", "training_shape", "signals", "input_scale", "camera")
+DESCRIBED = ("in_features", "out_features", "shape", "training_shape", "signals", "input_scale", "camera", "scanner", "result")
 FIXED = ("task", "model", "data")
 DICTIONARY, CODEBOOK = "inr.networks.nid_moe.NeuralDictionary", "inr.dictionary.coders.Codebook"
 RULE = "ckpt_path goes on with the task, model and data of its run"

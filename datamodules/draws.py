@@ -58,10 +58,11 @@ def own_share(size: int) -> Tensor:
 
 
 class Draw(NamedTuple):
-    """Which signals (signals,) a batch looks at, and at which flat samples (points,); None: at all of them."""
+    """Which signals (signals,) a batch looks at, and at which flat samples (points,), None: at all of them; in which step."""
 
     signals: Tensor
     samples: Tensor | None
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Schedule:
         while True:
             following = self.signals(step + 1)
             prefetch(following)
-            yield Draw(signals, self.samples(step))
+            yield Draw(signals, self.samples(step), step)
             step, signals = step + 1, following
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,35 +46,46 @@ def pushforward(
 
 
 def value_and_jacobian(
-    measurement: Measurement, field: Field, coordinates: Float[Tensor, "shared points axes"]
+    measurement: Measurement,
+    field: Field,
+    coordinates: Float[Tensor, "shared points axes"],
+    along: Sequence[int] | None = None,
 ) -> tuple[Float[Tensor, "signals points channels"], Float[Tensor, "signals points channels axes"]]:
     """What the sensor observes at the coordinates, and its derivative by them.
 
     Tangents of the coordinates go through `locate`, through the field's own pushforward, through `integrate`; so the
     result is exact, needs no backward pass, works under `no_grad`, and can be differentiated by the parameters once more.
+    With `along` only these axes are followed, and the columns of the others are zero.
 
     Shapes: coordinates (1|signals, points, axes) -> value (signals, points, channels), jacobian (..., channels, axes).
     Units:  observation per step of the sensor index (pixel, sample, bin, view).
     """
     axes = coordinates.shape[-1]
-    basis = torch.eye(axes, dtype=coordinates.dtype, device=coordinates.device).reshape(axes, 1, 1, axes)
+    basis = torch.eye(axes, dtype=coordinates.dtype, device=coordinates.device)
+    basis = (basis if along is None else basis[list(along)]).reshape(-1, 1, 1, axes)
     samples, steps = measurement.locate_along(coordinates, basis)
     values, slopes = field.pushforward(samples.points, steps.points)
-    slopes = slopes.expand(axes, *values.shape)
+    slopes = slopes.expand(len(basis), *values.shape)
     value, jacobian = linearise(measurement.integrate, (values, samples.quadrature), (slopes, steps.quadrature))
+    if len(basis) < axes:
+        jacobian = torch.tensordot(basis[:, 0, 0].to(jacobian).T, jacobian, 1)
     return value, jacobian.movedim(0, -1)
 
 
 def observe_at(
-    measurement: Measurement, field: Field, coordinates: Float[Tensor, "shared points axes"], quantities: Collection[str]
+    measurement: Measurement,
+    field: Field,
+    coordinates: Float[Tensor, "shared points axes"],
+    quantities: Collection[str],
+    along: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
     """Predictions of the quantities asked for: `value`, `jacobian` or both.
 
-    Shapes: as in `value_and_jacobian`. The jacobian is computed only if it is asked for.
+    Shapes: as in `value_and_jacobian`. The jacobian is computed only if it is asked for, and only `along` these axes.
     """
     measurement, field = measurement.prepare(field, coordinates)
     if "jacobian" in quantities:
-        value, jacobian = value_and_jacobian(measurement, field, coordinates)
+        value, jacobian = value_and_jacobian(measurement, field, coordinates, along)
         return {"value": value, "jacobian": jacobian}
     samples = measurement.locate(coordinates)
     return {"value": measurement.integrate(field(samples.points), samples.quadrature)}

@@ -9,6 +9,7 @@ from inr.distributed import global_sum, ranks
 from inr.errors import InputError
 
 CHANNEL_AXES = {"value": 1, "jacobian": 2}
+SMOOTH = 1e-4  # gradients below it count by their square, which has a derivative at zero
 
 
 def weighted_mean(error: Tensor, weights: Tensor | None) -> Tensor:
@@ -85,3 +86,28 @@ class AbsoluteError(Term):
     def error(self, difference: Tensor) -> Tensor:
         """The absolute difference."""
         return difference.abs()
+
+
+class TotalVariation(Term):
+    """The length of each channel's gradient: the mean of the total variation of the field over the points.
+
+    Source: Rudin, Osher & Fatemi, Nonlinear total variation based noise removal algorithms (1992).
+    """
+
+    def __init__(self, part: str = "data", weight: float = 1.0, axes: Sequence[int] | None = None) -> None:
+        super().__init__(part, "jacobian", weight, "mean", axes, target=None)
+
+    def error(self, difference: Tensor) -> Tensor:
+        """The length over the axes, for each of them, since they are averaged; smooth below `SMOOTH`."""
+        return (difference.square().sum(-1, keepdim=True) + SMOOTH**2).sqrt().expand_as(difference)
+
+
+class Negativity(Term):
+    """The square of what lies below zero."""
+
+    def __init__(self, part: str = "data", weight: float = 1.0) -> None:
+        super().__init__(part, "value", weight, target=None)
+
+    def error(self, difference: Tensor) -> Tensor:
+        """The squared negative part."""
+        return difference.clamp(max=0).square()

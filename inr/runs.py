@@ -125,9 +125,10 @@ def assemble(
 def describe(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What a field needs of a checkpoint: plain description and tensors."""
     config, units = checkpoint["config"], checkpoint["units"]
+    measurements = config["task"]["measurements"]
     description = {
         "model": config["model"],
-        "measurement": config["task"]["measurements"]["data"],
+        "measurement": measurements.get("result", measurements["data"]),
         "units": {"axes": len(config["data"]["shape"]), **{name: units[name] for name in ("scale", "offset", "unit")}},
         "shape": config["data"]["shape"],
     }

@@ -1,6 +1,7 @@
 """Which quantities of which part are compared with the data."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -35,6 +36,19 @@ class Supervision:
         """Whether the terms determine the signal, or only up to a constant per channel."""
         terms = [term for term in self.terms.values() if term.part == part and term.weight > 0 and term.target]
         return any(term.quantity == "value" for term in terms)
+
+    def axes(self, part: str) -> list[int] | None:
+        """Along which axes the jacobian of a part is read; None: along all."""
+        named = [term.axes for term in self.terms.values() if term.part == part and term.quantity == "jacobian"]
+        return None if None in named else sorted({axis for axes in named for axis in axes or ()})
+
+    def along(self, part: str, axes: Sequence[int]) -> "Supervision":
+        """The same terms; those on the jacobian of a part that do not name their axes look at these alone."""
+        terms = {name: copy.copy(term) for name, term in self.terms.items()}
+        for term in terms.values():
+            if term.part == part and term.quantity == "jacobian" and term.axes is None:
+                term.axes = list(axes)
+        return Supervision(terms)
 
     def __call__(self, predictions: Mapping[str, dict[str, Tensor]], parts: Mapping[str, Part]) -> dict[str, Tensor]:
         """The weighted terms by name, each a scalar."""

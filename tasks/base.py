@@ -76,13 +76,17 @@ class INRTask(L.LightningModule):
         """Field, observations of each part, terms and penalties, sum."""
         field = self.network.field(batch.signals)  # type: ignore[operator]
         predictions = {
-            name: observe_at(self.within(name, part), field, part.coordinates, self.supervision.quantities(name))
+            name: observe_at(self.within(name, part), field, part.coordinates, *self.supervised(name))
             for name, part in batch.parts.items()
         }
         losses = self.supervision(predictions, batch.parts) | field.penalties
         loss = torch.stack(list(losses.values())).sum()
         self.report(losses, loss)
         return {name: value.detach() for name, value in losses.items()} | {"loss": loss}
+
+    def supervised(self, part: str) -> tuple[frozenset[str], list[int] | None]:
+        """The quantities of a part that the supervision reads, and the axes of its jacobian."""
+        return self.supervision.quantities(part), self.supervision.axes(part)
 
     def within(self, name: str, part: Any) -> Measurement:
         """The measurement of a part, bound to the part's context."""
@@ -106,8 +110,17 @@ class INRTask(L.LightningModule):
         self.owners.append((batch.signals.index.cpu(), values.shape[1]))
 
     def with_constant(self, batch: Batch, values: Tensor) -> Tensor:
-        """Values (signals, points, channels) with the constants of their signals added."""
-        return values if self.encoded is not None else values + self.constant[batch.signals.index][:, None]
+        """Values (signals, points, channels) with what is observed of the constants of their signals added."""
+        if self.encoded is not None:
+            return values
+        ((name, part),) = batch.parts.items()
+        response = self.within(name, part).of_constant(part.coordinates)
+        return values + response * self.constant[batch.signals.index][:, None]
+
+    @property
+    def result_part(self) -> str:
+        """The part that the result is observed by: `result` where the data see something else."""
+        return "result" if "result" in self.measurements else "data"
 
     @property
     def evaluated(self) -> nn.Module:
@@ -130,8 +143,9 @@ class INRTask(L.LightningModule):
                 part, signal = batch.parts["data"], int(batch.signals.index[0])
                 error = part.targets["value"][0] - self.observe(batch)[0]
                 weights = part.weights.get("value", torch.ones_like(error[None, :, 0]))[0, :, None]
+                response = self.within("data", part).of_constant(part.coordinates)[0]
                 total, mass = sums.get(signal, (error.new_zeros(()), error.new_zeros(())))
-                sums[signal] = total + (weights * error).sum(0), mass + weights.sum()
+                sums[signal] = total + (weights * error).sum(0), mass + (weights * response).sum()
             for signal, (total, mass) in sums.items():
                 self.constant[signal] = total / mass
 
@@ -145,7 +159,7 @@ class INRTask(L.LightningModule):
         return values
 
     def without_constant(self, values: Tensor) -> Tensor:
-        """Values (samples, channels) as they were collected, without the constants of their signals."""
+        """Values (samples, channels) as they were collected, of the field itself, without the constants of their signals."""
         if self.encoded is not None:
             return values
         constants = [self.constant[index].cpu()[:, None].expand(-1, points, -1) for index, points in self.collected]
@@ -196,7 +210,7 @@ class INRTask(L.LightningModule):
     def fitted(self, signal: int = 0) -> FittedField:
         """The result for a signal as a function of sensor coordinates, in file units."""
         units: Units = self.data.units
-        measurement: Any = self.measurements["data"]
+        measurement: Any = self.measurements[self.result_part]
         constant = None if self.encoded is not None else self.constant[signal]
         scale, offset, axes, chunk = units.scale, units.offset, len(self.data.shape), self.data.chunk
         return FittedField(self.evaluated, measurement, axes, scale, offset, units.unit, constant, signal, chunk)

@@ -11,10 +11,12 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from datamodules.batch import Batch
+from inr.derivatives import observe_at
 from inr.dictionary.linear import Problem
 from inr.dictionary.solvers import FALLBACK, Solver
 from inr.distributed import global_sum
 from inr.errors import InputError
+from inr.losses import SquaredError
 from inr.metrics import Metric, decibels
 from inr.runs import build, load_weights, read_checkpoint
 from inr.supervision import Supervision
@@ -123,9 +125,11 @@ class Encode(Callback):
         field, total, mass = network.field_of(codes), torch.zeros(()), torch.zeros(())
         for batch in batches():
             part = batch.parts["data"]
-            error = part.targets["value"] - field(task.within("data", part).locate(part.coordinates).points)
+            sensor = task.within("data", part)
+            error = part.targets["value"] - observe_at(sensor, field, part.coordinates, {"value"})["value"]
             weights = part.weights.get("value", torch.ones_like(error[..., 0]))[..., None]
-            total, mass = total + (weights * error).sum(1), mass + weights.sum(1)
+            response = sensor.of_constant(part.coordinates)
+            total, mass = total + (weights * error).sum(1), mass + (weights * response).sum(1)
         constant = global_sum(total) / global_sum(mass).clamp_min(1.0)
         return codes + torch.nn.functional.pad(constant, (network.experts.shape[0], 0))
 
@@ -143,11 +147,17 @@ class Encode(Callback):
         def clean() -> Iterable[Batch]:
             return task.data.tuning_batches(task.device, corrupted=False)
 
-        values = {name: term for name, term in task.supervision.terms.items() if term.quantity == "value" and term.target}
-        compared = Supervision(values or task.supervision.terms)
-        truth = Problem(task.network, task.measurements, compared, clean)  # type: ignore[arg-type]
+        truth = Problem(task.network, task.measurements, self.judged(task, clean), clean)  # type: ignore[arg-type]
         ridge = self.solver.choose(self.problem(task, observed), truth, self.centre(task, observed))
         return ridge, f"ridge {ridge:g}, chosen on {tuning} tuning signals"
+
+    @staticmethod
+    def judged(task: INRTask, clean: Callable[[], Iterable[Batch]]) -> Supervision:
+        """What reconstructions of the tuning signals are compared by: values, of the slice where rays are observed."""
+        (part, *_) = next(iter(clean())).parts
+        terms = {name: term for name, term in task.supervision.terms.items() if term.target and term.part == part}
+        values = {name: term for name, term in terms.items() if term.quantity == "value"}
+        return Supervision(values or terms or {"value": SquaredError(part)})
 
 
 class Learn(Encode):
@@ -204,8 +214,9 @@ class Learn(Encode):
         """PSNR of some training signals with the codes that they were trained with."""
         errors = []
         for batch in task.data.training_batches(task.device):
-            part = batch.parts["data"]
-            value = task.network.field(batch.signals)(task.within("data", part).locate(part.coordinates).points)
+            ((name, part),) = batch.parts.items()
+            field = task.network.field(batch.signals)
+            value = observe_at(task.within(name, part), field, part.coordinates, {"value"})["value"]
             error = task.brightness(value.float()) - task.brightness(part.targets["value"])
             errors.append(error.square().reshape(*value.shape[:2], -1).mean(-1))
         figures = [decibels(1.0, error) for error in torch.cat(errors, -1).mean(-1).tolist()]

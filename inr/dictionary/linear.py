@@ -1,7 +1,7 @@
 """The code of a new signal is a linear problem: with the trunk frozen, what a sensor observes is linear in the code.
 
 An expert is the field of a unit code, so observing all unit codes gives the design matrix, for values, jacobians and any
-measurement that is linear in the field.
+measurement that is linear in the field. All of them are linear in the features of the trunk, so these alone are observed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -70,7 +70,6 @@ class Problem:
     def observe(self) -> Iterator[Rows]:
         """One pass over the observations."""
         network = self.network
-        units = torch.eye(network.unknowns, device=network.experts.device, dtype=network.experts.dtype)
         if not any(term.weight > 0 and term.target for term in self.supervision.terms.values()):
             raise InputError("A code is solved for from terms that compare with data, got none of positive weight.")
         for batch in self.batches():
@@ -83,11 +82,13 @@ class Problem:
                     )
                 measurement = self.measurements[part_name].within(**part.context)
                 quantities = self.supervision.quantities(part_name)
-                with torch.autocast(units.device.type, enabled=False):
-                    atoms = observe_at(measurement, network.field_of(units), part.coordinates, quantities)
+                with torch.autocast(part.coordinates.device.type, enabled=False):
+                    seen = observe_at(measurement, network.features(), part.coordinates, quantities)
                 for name, term in self.terms(part_name):
                     target, weights = part.targets[term.quantity], part.weights.get(term.quantity)
-                    yield flatten(name, term, atoms[term.quantity], target, weights)
+                    observed = seen[term.quantity]
+                    atoms = network.atoms(observed) if term.quantity == "value" else network.atoms(observed.mT).mT
+                    yield flatten(name, term, atoms, target, weights)
 
     def terms(self, part: str) -> list[tuple[str, Term]]:
         """The terms that compare this part with data."""

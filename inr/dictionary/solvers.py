@@ -55,12 +55,13 @@ class Solver:
 
         Of signals with missing samples these alone are compared; the others are known anyway.
         """
-        counted = compared(matching(tuning, truth))
+        counted = compared(matching(tuning, truth)) or [torch.ones(()) for _ in truth.rows()]
         scores = []
         for codes in self.path(tuning, centre, RIDGES):
             total, mass = torch.zeros(()), torch.zeros(())
             for rows, weights in zip(truth.rows(), counted, strict=True):
                 error = residual(rows, codes).square()
+                weights = weights.expand_as(error)
                 total, mass = total + (weights * error).sum(-1), mass + weights.sum(-1)
             errors = global_sum(total) / global_sum(mass).clamp_min(1.0)
             scores.append(errors.clamp_min(1e-12).log().mean().item())
@@ -76,6 +77,8 @@ def matching(tuning: Problem, truth: Problem) -> Iterator[Rows]:
 def compared(observed: Iterable[Rows]) -> list[Tensor]:
     """Weights (signals, rows) of what solutions are judged by: a signal's missing samples, all if it lacks none."""
     masks = [torch.ones_like(rows.targets) if rows.weights is None else rows.weights for rows in observed]
+    if not masks:
+        return []
     missing = [(mask == 0).to(mask.dtype) for mask in masks]
     counts = torch.stack([gaps.sum(-1, keepdim=True) for gaps in missing]).sum(0)
     lacking = global_sum(counts) > 0

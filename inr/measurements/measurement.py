@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -61,3 +62,7 @@ class Measurement(nn.Module):
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
         """Observations from the field's values at the located points."""
         raise NotImplementedError(f"{type(self).__name__} must say what it sees: define integrate(values, quadrature).")
+
+    def of_constant(self, coordinates: Float[Tensor, "shared points axes"]) -> Tensor:
+        """What is observed (1|signals, points, 1) of a field that is 1 everywhere: 1, unless the sensor sums up."""
+        return torch.ones_like(coordinates[..., :1])

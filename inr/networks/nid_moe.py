@@ -109,6 +109,18 @@ class NeuralDictionary(nn.Module):
             return Field(Mixture(self, heads, bias, self.own.weights_of(index)))
         return Field(Mixture(self, heads, bias))
 
+    def features(self) -> Field:
+        """What all fields are linear in (1, ..., features + 1): the features of the trunk, and 1."""
+        return Field(Features(self.trunk))
+
+    def atoms(self, features: Float[Tensor, "1 *batch features"]) -> Float[Tensor, "unknowns *batch channels"]:
+        """The fields of unit codes, from what was observed of `features` in a way that is linear in them."""
+        with torch.autocast(features.device.type, enabled=False):
+            gates = torch.einsum("...f,kcf->k...c", features[0, ..., :-1].to(self.experts), self.experts)
+            channels = torch.eye(self.experts.shape[1], dtype=gates.dtype, device=gates.device)
+            biases = torch.einsum("...,cd->c...d", features[0, ..., -1].to(gates), channels)
+        return torch.cat([gates, biases])
+
     def with_codes(self, codes: Float[Tensor, "signals codes"]) -> "NeuralDictionary":
         """The same dictionary, its parameters shared, for signals of these codes, all of whose gates are kept."""
         shared = copy.copy(self)
@@ -132,6 +144,24 @@ class NeuralDictionary(nn.Module):
         else:
             features, slopes = self.trunk.pushforward(points, tangents)
         return mix(features[None], heads, bias)[0], mix(slopes, heads)
+
+
+class Features:
+    """The function of `NeuralDictionary.features`."""
+
+    def __init__(self, trunk: MLP) -> None:
+        self.trunk = trunk
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Features of the points, and 1."""
+        features = self.trunk(points)
+        return torch.cat([features, torch.ones_like(features[..., :1])], -1)
+
+    def pushforward(self, points: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and how they change along the tangents."""
+        features, slopes = self.trunk.pushforward(points, tangents)
+        ones = torch.ones_like(features[..., :1])
+        return torch.cat([features, ones], -1), torch.cat([slopes, torch.zeros_like(slopes[..., :1])], -1)
 
 
 class Mixture:

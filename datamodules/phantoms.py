@@ -1,0 +1,162 @@
+"""Generated slices with exact line integrals: sums of ellipses, the head of Shepp and Logan and others like it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from inr.errors import InputError
+from inr.randomness import key
+
+HEAD = np.array(  # density, half-axes, centre, degrees
+    [
+        [1.0, 0.69, 0.92, 0.0, 0.0, 0.0],  # skull
+        [-0.8, 0.6624, 0.874, 0.0, -0.0184, 0.0],  # brain, which leaves a ring of the skull
+        [-0.2, 0.11, 0.31, 0.22, 0.0, -18.0],  # ventricles
+        [-0.2, 0.16, 0.41, -0.22, 0.0, 18.0],
+        [0.1, 0.21, 0.25, 0.0, 0.35, 0.0],
+        [0.1, 0.046, 0.046, 0.0, 0.1, 0.0],
+        [0.1, 0.046, 0.046, 0.0, -0.1, 0.0],
+        [0.1, 0.046, 0.023, -0.08, -0.605, 0.0],
+        [0.1, 0.023, 0.023, 0.0, -0.606, 0.0],
+        [0.1, 0.023, 0.046, 0.06, -0.605, 0.0],
+    ]
+)
+# How far a part may go: growth of density and of half-axes, centre either way, degrees either way. Brain and ventricles only
+# shrink and pale: the ring stays closed, and no density falls below 0.
+FREEDOM = np.array(
+    [
+        [0.0, 0.0, 0.0, 0.0],  # skull: only with the whole head
+        [-0.08, -0.05, 0.006, 0.0],
+        [-0.4, -0.4, 0.03, 6.0],
+        [1.0, -0.35, 0.04, 15.0],
+        [1.0, 0.6, 0.04, 0.0],
+        [1.0, 0.6, 0.03, 0.0],
+    ]
+).repeat([1, 1, 2, 1, 2, 3], axis=0)
+LESIONS, REACH = 3, 0.75  # at most; how far out in the brain
+NARROWEST, WIDEST = (0.9, 0.88), (1.1, 1.0)  # of the whole head, times Shepp and Logan's: the tallest just fills the disc
+TILT, SHIFT, GAIN = 15.0, 0.05, 0.1  # of the whole head, either way
+
+
+@dataclass(frozen=True)
+class Ellipses:
+    """A picture on [-1, 1]^2 that is a sum of filled ellipses.
+
+    Shapes: density (ellipses,), axes (ellipses, 2), centres (ellipses, 2) = (x to the right, y up), angles (ellipses,)
+    Units:  half-axes and centres [half-widths]; angles [radians] from x to the first half-axis, towards y.
+    """
+
+    density: np.ndarray
+    axes: np.ndarray
+    centres: np.ndarray
+    angles: np.ndarray
+
+
+def ellipses_of(table: np.ndarray) -> Ellipses:
+    """The ellipses in a table (ellipses, 6) of density, half-axes, centre and degrees."""
+    return Ellipses(table[:, 0], table[:, 1:3], table[:, 3:5], np.deg2rad(table[:, 5]))
+
+
+def shepp_logan() -> Ellipses:
+    """The head of Shepp and Logan in ten ellipses, with the densities of Toft, whose contrast the eye can see.
+
+    Source: Shepp & Logan, The Fourier Reconstruction of a Head Section (1974); Toft, The Radon Transform (1996), appendix B.
+    """
+    return ellipses_of(HEAD.copy())
+
+
+def random_phantom(seed: int, variant: int, jitter: float = 1.0) -> Ellipses:
+    """Another patient's head: its size, place and tilt, every part of Shepp and Logan's, and up to three lesions vary.
+
+    It stays in the unit disc, its values in 0..1.2. `jitter` scales every change; at 0 it is Shepp and Logan's head.
+
+    Raises: InputError if jitter leaves 0..1, or for a variant that is none.
+    """
+    if not isinstance(variant, int) or variant < 0:
+        raise InputError(f"variant of a phantom must be a whole number, at least 0, got {variant}.")
+    if not 0 <= jitter <= 1:
+        raise InputError(f"jitter of a phantom must lie in 0..1, where 1 is as far as its parts may go, got {jitter}.")
+    random = np.random.default_rng(key(seed, variant, "phantom"))
+    head = vary(random, jitter)
+    return ellipses_of(pose(np.concatenate([head, lesions(random, head[1], jitter)]), random, jitter))
+
+
+def vary(random: np.random.Generator, jitter: float) -> np.ndarray:
+    """The table of Shepp and Logan's head with every part changed for itself."""
+    head, parts = HEAD.copy(), len(HEAD)
+    denser, larger, away, turned = (jitter * FREEDOM).T[..., None]
+    head[:, :1] *= 1 + denser * random.random((parts, 1))
+    head[:, 1:3] *= 1 + larger * random.random((parts, 2))
+    head[:, 3:5] += away * random.uniform(-1, 1, (parts, 2))
+    head[:, 5:] += turned * random.uniform(-1, 1, (parts, 1))
+    return head
+
+
+def lesions(random: np.random.Generator, brain: np.ndarray, jitter: float) -> np.ndarray:
+    """A table of small bright ellipses, spread evenly over the inner part of the brain."""
+    count = round(jitter * random.integers(LESIONS + 1))
+    turns, reach = random.uniform(0, 2 * np.pi, count), REACH * np.sqrt(random.random((count, 1)))
+    centres = brain[3:5] + brain[1:3] * reach * np.stack([np.cos(turns), np.sin(turns)], -1)
+    density, degrees = random.uniform(0.08, 0.25, count), random.uniform(0, 180, count)
+    axes = random.uniform(0.02, 0.08, (count, 2))
+    return np.column_stack([density, axes, centres, degrees])
+
+
+def pose(table: np.ndarray, random: np.random.Generator, jitter: float) -> np.ndarray:
+    """A table of upright ellipses (more or less) after one gain, stretch, tilt and shift of the whole."""
+    stretch = 1 + jitter * (random.uniform(NARROWEST, WIDEST) - 1)
+    tilt, gain = jitter * random.uniform(-1, 1, 2) * [TILT, GAIN]
+    cos, sin = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
+    x, y = (table[:, 3:5] * stretch).T
+    centres = np.stack([cos * x - sin * y, sin * x + cos * y], -1) + jitter * random.uniform(-SHIFT, SHIFT, 2)
+    return np.column_stack([table[:, 0] * (1 + gain), table[:, 1:3] * stretch, centres, table[:, 5] + tilt])
+
+
+def chords(ellipses: Ellipses, part: int, offset: np.ndarray, angle: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """Where lines cross one ellipse: the middle of each chord, measured along its line, and its half length, 0 beside it.
+
+    Shapes: offset and angle, which may be broadcast -> both of their common shape
+    """
+    (a, b), (x, y), turn = ellipses.axes[part], ellipses.centres[part], ellipses.angles[part]
+    cos, sin = np.cos(angle - turn), np.sin(angle - turn)
+    away = offset - x * np.cos(angle) - y * np.sin(angle)
+    foot = x * np.sin(angle) - y * np.cos(angle)  # next to the centre
+    square = (sin / a) ** 2 + (cos / b) ** 2  # of the line's unit of length, where the ellipse is the unit circle
+    middle = foot - away * sin * cos * (a**-2 - b**-2) / square
+    return middle, np.sqrt(np.maximum(square - (away / (a * b)) ** 2, 0)) / square
+
+
+def line_integrals(ellipses: Ellipses, offset: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Exact integrals along lines x cos(angle) + y sin(angle) = offset, with y up.
+
+    Shapes: offset and angle, which may be broadcast -> their common shape
+    Units:  offset [half-widths], angle [radians]; integrals [value x half-width].
+    """
+    total = np.zeros(np.broadcast_shapes(np.shape(offset), np.shape(angle)))
+    for part, density in enumerate(ellipses.density):
+        total += 2 * density * chords(ellipses, part, offset, angle)[1]
+    return total
+
+
+def rasterise(ellipses: Ellipses, size: int, oversampling: int = 4) -> np.ndarray:
+    """The picture in pixels: means over oversampling^2 points spread evenly over each pixel.
+
+    Corner pixels have their centres on the corners of [-1, 1]^2, the first row at y = 1. An ellipse covers one stretch of each
+    row of points, which counts them without visiting them.
+
+    Shapes: (size, size), float32
+    Raises: InputError for less than two pixels a side or less than one point a pixel.
+    """
+    for name, value, least in (("size", size, 2), ("oversampling", oversampling, 1)):
+        if not isinstance(value, int) or value < least:
+            raise InputError(f"{name} of a phantom must be a whole number, at least {least}, got {value}.")
+    pixel = 2 / (size - 1)
+    points = -1 + pixel * ((np.arange(size * oversampling) + 0.5) / oversampling - 0.5)
+    before = oversampling * np.arange(size)  # points of a row left of each pixel
+    picture = np.zeros((size, size))
+    for part, density in enumerate(ellipses.density):
+        middle, half = chords(ellipses, part, -points[:, None], np.pi / 2)  # along x
+        start, stop = np.searchsorted(points, middle - half), np.searchsorted(points, middle + half)
+        covered = (stop - before).clip(0, oversampling) - (start - before).clip(0, oversampling)
+        picture += density / oversampling**2 * covered.reshape(size, oversampling, size).sum(1)
+    return picture.astype(np.float32)
