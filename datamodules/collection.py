@@ -132,6 +132,7 @@ class CollectionData(L.LightningDataModule):
             "training_shape": list(shape),
             "signals": len(self.parts[self.shown]) * self.patches.count,
             "input_scale": self.input_scale(shape),
+            "result": "data",
         }
 
     @cached_property

@@ -210,16 +210,18 @@ class CTData(L.LightningDataModule):
         return self.training_batch(batch, device) if trains else self.evaluation_batch(batch, device)
 
     def training_batch(self, drawn: Draw, device: torch.device) -> Batch:
-        """Rays of the shown signals and, where terms read them, pixels of the slice; this process's share of both."""
-        scans, signals = self.displayed, drawn.signals
+        """Rays of the shown signals, pixels of their slices, or both, as terms read them; this process's share."""
+        scans, signals, parts = self.displayed, drawn.signals, {}
         rays = own_share(self.rays) if drawn.samples is None else drawn.samples
-        total = self.rays if drawn.samples is None else self.schedule.points or self.rays
-        own = Rows(self.seed, drawn.step, total * rank() // ranks(), total * (rank() + 1) // ranks(), total)
-        parts = {"data": scans.ray_part(signals, rays.to(device), self.quantities, self.filter, rows=own)}
+        if self.quantities:
+            total = self.rays if drawn.samples is None else self.schedule.points or self.rays
+            own = Rows(self.seed, drawn.step, total * rank() // ranks(), total * (rank() + 1) // ranks(), total)
+            parts["data"] = scans.ray_part(signals, rays.to(device), self.quantities, self.filter, rows=own)
         if self.on_slice:
             count = min(self.slice_points, self.size)
             pixels = draw(drawn.step, count, self.size, key(self.seed, "slice"), rank(), ranks())
-            parts["result"] = scans.slice_part(signals, pixels.to(device), self.shape, known=False)
+            known = () if scans is self.evaluated else self.on_slice  # what is evaluated is never shown
+            parts["result"] = scans.slice_part(signals, pixels.to(device), self.shape, known, self.filter)
         return scans.batch(signals, parts, self.seen)
 
     @property
@@ -230,7 +232,7 @@ class CTData(L.LightningDataModule):
     def evaluation_batch(self, drawn: Draw, device: torch.device) -> Batch:
         """Pixels of the slices of evaluated signals."""
         pixels = torch.arange(self.size) if drawn.samples is None else drawn.samples
-        part = self.evaluated.slice_part(drawn.signals, pixels.to(device), self.shape, known=False)
+        part = self.evaluated.slice_part(drawn.signals, pixels.to(device), self.shape)
         return self.evaluated.batch(drawn.signals, {"result": part}, self.seen)
 
     def train_dataloader(self) -> Stream:
@@ -257,13 +259,13 @@ class CTData(L.LightningDataModule):
     def ray_batches(self, scans: Scans, signals: Tensor, rays: Tensor, device: torch.device) -> Iterator[Batch]:
         """Batches of some rays of some signals, as many at a time as `chunk` points of the field have room for."""
         for some in rays.split(max(1, self.chunk // self.scanner.samples)):
-            part = scans.ray_part(signals, some.to(device), self.quantities, self.filter)
+            part = scans.ray_part(signals, some.to(device), {*self.quantities, "value"}, self.filter)
             yield scans.batch(signals, {"data": part}, self.seen)
 
     def slice_batches(self, scans: Scans, signals: Tensor, pixels: Tensor, device: torch.device) -> Iterator[Batch]:
         """Batches of some pixels of some slices, with their values."""
         for some in pixels.split(max(1, self.chunk // len(signals))):
-            part = scans.slice_part(signals, some.to(device), self.shape, known=True)
+            part = scans.slice_part(signals, some.to(device), self.shape, ("value",))
             yield scans.batch(signals, {"result": part}, self.seen)
 
     def observation_batches(self, signals: Tensor, device: torch.device) -> Iterator[Batch]:

@@ -105,6 +105,7 @@ class GridData(L.LightningDataModule):
             "training_shape": coarse if self.train_pixels in ("grid", "random") else list(shape),
             "signals": 1,
             "input_scale": self.input_scale(shape),
+            "result": "data",
         }
 
     def input_scale(self, shape: tuple[int, ...]) -> float:

@@ -81,24 +81,32 @@ class Scans:
 
     def ray_part(self, signals: Tensor, rays: Tensor, quantities: Collection[str], filter: str, **context: Any) -> Part:
         """The part of a batch that looks along some rays, given by flat index, with targets of the quantities."""
-        grid = self.on(rays.device)
-        chosen = grid if len(signals) == len(self) else grid[..., signals.to(grid.device)]
-        bins, views = rays // self.scanner.views, rays % self.scanner.views
-        targets = {}
-        if "value" in quantities:
-            targets["value"] = chosen[bins, views + 1].T[..., None]
-        if "jacobian" in quantities:
-            slopes = jacobian_at(chosen, torch.stack([bins, views + 1], -1), filter)  # (rays, signals, 2)
-            targets["jacobian"] = slopes.movedim(1, 0)[:, :, None]
-        return Part(torch.stack([bins, views], -1).float()[None], targets, context=context)
+        places = torch.stack([rays // self.scanner.views, rays % self.scanner.views], -1)
+        beyond = torch.tensor([0, 1], device=rays.device)  # the view before the first
+        targets = self.targets(self.on(rays.device), signals, places + beyond, quantities, filter)
+        return Part(places.float()[None], targets, context=context)
 
-    def slice_part(self, signals: Tensor, pixels: Tensor, shape: Sequence[int], known: bool) -> Part:
-        """The part of a batch that looks at some pixels of the slices, given by flat index, with their values if `known`."""
-        coordinates = torch.stack([pixels // shape[1], pixels % shape[1]], -1).float()[None]
-        targets = {}
-        if known and self.slices is not None:
-            targets["value"] = self.slices.flatten(1)[signals.cpu()][:, pixels.cpu()][..., None].to(pixels.device)
-        return Part(coordinates, targets)
+    def slice_part(
+        self, signals: Tensor, pixels: Tensor, shape: Sequence[int], quantities: Collection[str] = (), filter: str = "central"
+    ) -> Part:
+        """The part of a batch that looks at some pixels of the slices, given by flat index, with targets of the quantities."""
+        places = torch.stack([pixels // shape[1], pixels % shape[1]], -1)
+        if not quantities or self.slices is None:
+            return Part(places.float()[None], {})
+        if ("slices", pixels.device) not in self.kept:
+            self.kept["slices", pixels.device] = self.slices.movedim(0, -1).contiguous().to(pixels.device)
+        targets = self.targets(self.kept["slices", pixels.device], signals, places, quantities, filter)
+        return Part(places.float()[None], targets)
+
+    def targets(
+        self, grid: Tensor, signals: Tensor, places: Tensor, quantities: Collection[str], filter: str
+    ) -> dict[str, Tensor]:
+        """Targets by quantity at some places (points, 2) of a grid (rows, columns, all signals), of these signals."""
+        chosen = grid if len(signals) == len(self) else grid[..., signals.to(grid.device)]
+        targets = {"value": chosen[tuple(places.T)].T[..., None]} if "value" in quantities else {}
+        if "jacobian" in quantities:
+            targets["jacobian"] = jacobian_at(chosen, places, filter).movedim(1, 0)[:, :, None]
+        return targets
 
     def batch(self, signals: Tensor, parts: dict[str, Part], seen: Sequence[int] | None = None) -> Batch:
         """A batch of these signals; with `seen`, the shape of a slice, encoders get to see the back-projections."""

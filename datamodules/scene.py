@@ -106,6 +106,7 @@ class SceneData(L.LightningDataModule):
             "training_shape": coarse,
             "signals": len(self.captures),
             "input_scale": 1.0,
+            "result": "data",
             "camera": camera | {"ndc": None if first.ndc is None else list(first.ndc)},
         }
 

@@ -16,13 +16,11 @@ from inr.dictionary.linear import Problem
 from inr.dictionary.solvers import FALLBACK, Solver
 from inr.distributed import global_sum
 from inr.errors import InputError
-from inr.losses import SquaredError
 from inr.metrics import Metric, decibels
 from inr.runs import build, load_weights, read_checkpoint
-from inr.supervision import Supervision
 from tasks.atoms import draw_atoms, draw_usage
 from tasks.base import INRTask
-from tasks.fitness import refuse_unfit
+from tasks.fitness import comparing, refuse_unfit
 
 GROUP = 256  # signals that are solved for at a time
 GRAMS = 2**27  # numbers in the equations of signals that do not share them
@@ -104,19 +102,20 @@ class Encode(Callback):
     def problem(self, task: INRTask, batches: Callable[[], Iterable[Batch]]) -> Problem:
         """The equations of some signals."""
         network: Any = task.network
-        return Problem(network, task.measurements, task.supervision, batches)  # type: ignore[arg-type]
+        supervision = comparing(task.supervision, batches)
+        return Problem(network, task.measurements, supervision, batches)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def centre(self, task: INRTask, batches: Callable[[], Iterable[Batch]]) -> Tensor:
         """What codes are pulled to: the mean of the dictionary's codes, or what its encoder makes of each signal."""
         if self.encoder is None:
-            return self.mean_code(task)
+            return self.codes(task).mean(0, keepdim=True)
         return self.encoder(next(iter(batches())).signals)
 
-    def mean_code(self, task: INRTask) -> Tensor:
-        """The mean (1, unknowns) of the codes that the dictionary was learned with."""
+    def codes(self, task: INRTask) -> Tensor:
+        """The codes (signals, unknowns) that the dictionary was learned with."""
         network: Any = task.network
-        return network.coder.codes.detach().mean(0, keepdim=True)
+        return network.coder.codes.detach()
 
     @torch.no_grad()
     def with_constant(self, task: INRTask, batches: Callable[[], Iterable[Batch]], codes: Tensor) -> Tensor:
@@ -147,17 +146,9 @@ class Encode(Callback):
         def clean() -> Iterable[Batch]:
             return task.data.tuning_batches(task.device, corrupted=False)
 
-        truth = Problem(task.network, task.measurements, self.judged(task, clean), clean)  # type: ignore[arg-type]
+        truth = Problem(task.network, task.measurements, comparing(task.supervision, clean, "value"), clean)  # type: ignore[arg-type]
         ridge = self.solver.choose(self.problem(task, observed), truth, self.centre(task, observed))
         return ridge, f"ridge {ridge:g}, chosen on {tuning} tuning signals"
-
-    @staticmethod
-    def judged(task: INRTask, clean: Callable[[], Iterable[Batch]]) -> Supervision:
-        """What reconstructions of the tuning signals are compared by: values, of the slice where rays are observed."""
-        (part, *_) = next(iter(clean())).parts
-        terms = {name: term for name, term in task.supervision.terms.items() if term.target and term.part == part}
-        values = {name: term for name, term in terms.items() if term.quantity == "value"}
-        return Supervision(values or terms or {"value": SquaredError(part)})
 
 
 class Learn(Encode):
@@ -170,8 +161,10 @@ class Learn(Encode):
         self.warmup, self.seed = warmup, seed
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Also refuse a solver that would leave held-out signals at the mean code."""
+        """Also refuse a single signal, and a solver that would leave held-out ones at the mean code."""
         super().setup(trainer, pl_module, stage)
+        if len(pl_module.data.train_names) < 2:  # type: ignore[union-attr]
+            raise InputError("regime=dictionary learns from two signals or more, got 1; choose a collection, such as phantoms.")
         if self.encoder is None and not self.solver.closed_form and pl_module.data.holds_out:  # type: ignore[union-attr]
             raise InputError(
                 "regime=dictionary encodes held-out signals in closed form, got solver=adam; choose ridge, topk or l1, or an"
@@ -241,7 +234,7 @@ class Fit(Encode):
     ) -> None:
         super().__init__(solver)
         self.dictionary, self.refine, self.snapshots = dictionary, refine, list(snapshots)
-        self.mean: Tensor | None = None
+        self.learned: Tensor | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Take trunk and experts over and freeze them; a resumed fit has them already."""
@@ -263,7 +256,7 @@ class Fit(Encode):
         self.figures["seen"] = Metric(len(known), "1", text)
         coder = checkpoint["config"]["model"]["coder"]
         if "coder.codes" in state:
-            self.mean = state["coder.codes"].mean(0, keepdim=True)
+            self.learned = state["coder.codes"]
         else:
             self.encoder = build(coder)
             load_weights(
@@ -274,9 +267,9 @@ class Fit(Encode):
             pl_module.data.encodes = True  # type: ignore[union-attr]
         network.kept = min(self.solver.kept(int(state["_extra_state"])) or len(network.experts), len(network.experts))
 
-    def mean_code(self, task: INRTask) -> Tensor:
-        """The mean of the codes in the dictionary's checkpoint."""
-        return super().mean_code(task) if self.mean is None else self.mean.to(task.device)
+    def codes(self, task: INRTask) -> Tensor:
+        """The codes in the dictionary's checkpoint."""
+        return super().codes(task) if self.learned is None else self.learned.to(task.device)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Solve for the codes, unless they come from a checkpoint."""

@@ -1,10 +1,14 @@
 """What a model, its data and a solver must be for the regimes of a dictionary."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from datamodules.batch import Batch
 from inr.dictionary.solvers import Solver
 from inr.errors import InputError
+from inr.losses import SquaredError
 from inr.networks.nid_moe import NeuralDictionary
+from inr.supervision import Supervision
 from tasks.base import INRTask
 
 
@@ -24,3 +28,15 @@ def refuse_unfit(task: INRTask, solver: Solver) -> None:
         raise InputError(f"Closed-form codes need observations linear in the field, got {given}; choose solver=adam.")
     if network.coder.encodes and not task.data.encodable:
         raise InputError("An encoder needs signals on a grid, got photographs of scenes; choose model/coder=codebook.")
+
+
+def comparing(supervision: Supervision, batches: Callable[[], Iterable[Batch]], preferred: str | None = None) -> Supervision:
+    """The terms on what these batches show, those of the preferred quantity if there are any.
+
+    Where the supervision looks at something else, such as slices while a dictionary is learned and rays once it is used, the
+    squared error of values.
+    """
+    (part, *_) = next(iter(batches())).parts
+    terms = {name: term for name, term in supervision.terms.items() if term.target and term.part == part}
+    chosen = {name: term for name, term in terms.items() if term.quantity == preferred}
+    return Supervision(chosen or terms or {f"value of {part}": SquaredError(part)})
