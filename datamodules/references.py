@@ -16,7 +16,8 @@ PIXELS = 2**16  # of an image that is inpainted
 class Components:
     """Mean and principal components of training signals.
 
-    Shapes: training (signals, numbers); basis (components, numbers), orthonormal rows, the strongest first.
+    Shapes: training (signals, numbers); basis (components, numbers), orthonormal rows, the strongest first; variances
+            (components,) of the training signals along them.
     """
 
     def __init__(self, training: Float[Tensor, "signals numbers"]) -> None:
@@ -28,6 +29,7 @@ class Components:
         strongest = vectors[:, kept].T.flip(0)
         scaled = strongest / strength[kept, None].flip(0).sqrt()
         self.basis = (scaled @ centred if few else strongest).float()
+        self.variances = strength[kept].flip(0) / len(centred)
 
     def fit(self, observed: Float[Tensor, "signals numbers"], known: Tensor | None, count: int) -> Tensor:
         """Signals from their first `count` components: by projection, or by least squares over the known numbers.
@@ -40,6 +42,16 @@ class Components:
         weights = known.to(basis).clamp_min(FAINT)
         codes = conjugate_gradients(lambda codes: (codes @ basis * weights) @ basis.T, (centred * known) @ basis.T)
         return self.mean + codes @ basis
+
+    def infer(self, design: Tensor, offset: Tensor, observed: Tensor, noise: float) -> Tensor:
+        """The likeliest signals of this mean and these variances, from what was observed linearly with noise of a variance.
+
+        Shapes: design (components, observations) and offset (observations,) are what is observed of basis and mean.
+        """
+        design = design.double()
+        gram = design @ design.T + noise * torch.diag(1 / self.variances)
+        codes = torch.linalg.solve(gram, design @ (observed - offset).double().T).T
+        return self.mean + codes.float() @ self.basis
 
 
 def conjugate_gradients(

@@ -1,6 +1,6 @@
 """Slices to be scanned: a file, a folder of them, or generated phantoms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from torch import Tensor
 from datamodules.files import existing_file
 from datamodules.phantoms import random_phantom, rasterise, shepp_logan
 from datamodules.read_slice import Slice, read_slice
-from datamodules.simulated import SimulatedCT
+from datamodules.references import Components
+from datamodules.simulated import SimulatedCT, project
 from datamodules.split import Split
 from datamodules.store import existing_folder
 from inr.errors import InputError
 
 PHANTOM = 128  # pixels of the bundled one
+NOISES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # variances of observations that principal components may assume
 ENDINGS = (".dcm", ".png", ".tif", ".tiff", ".npy", ".npz", ".jpg", ".jpeg", ".bmp")
 
 
@@ -87,6 +89,27 @@ class ScanCollection(SimulatedCT):
     def parts(self) -> Mapping[str, Sequence[int]]:  # type: ignore[override]
         """Positions of the training, tuning and held-out slices."""
         return self.split.parts(self.labels, None, self.root)
+
+    def references(self, methods: Mapping[str, Any]) -> dict[str, Callable[[], Tensor]]:
+        """Also the mean of the training slices, and their principal components fitted to the same sinograms."""
+        slices = self.slices([*self.parts["train"], *self.parts["tuning"]]) / self.largest
+        learned, shape = Components(slices.flatten(1)), (-1, *self.shape, 1)
+
+        def inferred() -> Tensor:
+            design = project(learned.basis.reshape(-1, *self.shape), self.scanner).flatten(1)
+            offset = project(learned.mean.reshape(1, *self.shape), self.scanner).flatten()
+
+            def error(noise: float) -> float:
+                tuned = self.tuned.sinograms if self.tuning_signals else self.displayed.sinograms
+                truth = (self.tuned if self.tuning_signals else self.displayed).slices
+                assert truth is not None
+                return float((learned.infer(design, offset, tuned.flatten(1), noise) - truth.flatten(1)).square().mean())
+
+            return learned.infer(design, offset, self.evaluated.sinograms.flatten(1), min(NOISES, key=error)).reshape(shape)
+
+        mean = learned.mean.expand(len(self.evaluated), -1).reshape(shape)
+        rows: dict[str, Callable[[], Tensor]] = {"mean": lambda: mean, f"pca {len(learned.basis)}": inferred}
+        return super().references(methods) | rows
 
 
 class Phantoms(ScanCollection):

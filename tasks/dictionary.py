@@ -163,7 +163,7 @@ class Learn(Encode):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Also refuse a single signal, and a solver that would leave held-out ones at the mean code."""
         super().setup(trainer, pl_module, stage)
-        if len(pl_module.data.train_names) < 2:  # type: ignore[union-attr]
+        if len(pl_module.data.train_names) < 2:  # type: ignore[union-attr, arg-type]
             raise InputError("regime=dictionary learns from two signals or more, got 1; choose a collection, such as phantoms.")
         if self.encoder is None and not self.solver.closed_form and pl_module.data.holds_out:  # type: ignore[union-attr]
             raise InputError(

@@ -114,7 +114,12 @@ def tiny_scenes(folder: Path) -> list[str]:
     return ["data=scenes", "data.scenes=5", "data.views=8", *RAYS]
 
 
-COLLECTIONS = {"image": tiny_images, "audio": tiny_sounds, "nerf": tiny_scenes}
+def tiny_phantoms(folder: Path) -> list[str]:
+    """Random heads, of which the last two are held out."""
+    return ["data=phantoms", "data.count=6", "data.size=12", "optimizer.lr=1e-3"]
+
+
+COLLECTIONS = {"image": tiny_images, "audio": tiny_sounds, "nerf": tiny_scenes, "ct": tiny_phantoms}
 
 
 def collection(task: str, folder: Path) -> list[str]:
@@ -127,6 +132,7 @@ TINY = {
     "image": lambda folder: [f"data.path={tiny_image(folder)}", "data.factor=2", "data.points=null"],
     "audio": lambda folder: [f"data.path={tiny_sound(folder)}", "data.factor=2", "data.points=null"],
     "nerf": lambda folder: ["data=spheres", "data.views=6", "data.hold_every=3", *RAYS],
+    "ct": lambda folder: ["data.size=16", "data.points=null", "optimizer.lr=3e-4"],
 }
 
 

@@ -13,6 +13,7 @@ from inr.measurements.measurement import Measurement, Samples
 from inr.measurements.rays import Rays, in_cube, strata
 from inr.randomness import Rows
 
+RIM = 1e-5  # of the squared radius; what is nearer to the rim lies on it, or rounding would make slopes of any size
 LONGEST = 2 * math.sqrt(2)  # the diagonal of the square, twice the way from its centre to a corner
 
 
@@ -22,7 +23,7 @@ def in_circle(lines: Rays, pivot: Tensor) -> tuple[Tensor, Tensor]:
     The chord's slope is infinite at the rim, so lines at or beyond it have length zero and do not move.
     """
     distance = (lines.origins - pivot).square().sum(-1, keepdim=True)
-    inside = distance < 1
+    inside = distance < 1 - RIM
     half = torch.where(inside, 1 - distance, torch.ones_like(distance)).sqrt() * inside
     return -half, half
 
