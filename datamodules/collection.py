@@ -41,7 +41,7 @@ class CollectionData(L.LightningDataModule):
     decoded; larger ones are read for each step. `components` are the numbers of principal components in reference rows.
     """
 
-    root, factor, encodable = Path(), 1, True  # no samples are left out between those shown
+    root, factor, encodable, encoded_as = Path(), 1, True, "as it is"  # no samples are left out between those shown
 
     def __init__(
         self,

@@ -35,7 +35,8 @@ class CTData(L.LightningDataModule):
     Units:  coordinates (bin, view), in the slice (row, column) in pixels.
     """
 
-    factor, offset, border, encodable, encodes = 1, 0, "one_sided", True, False
+    factor, offset, border = 1, 0, "one_sided"
+    encodable, encodes, encoded_as = True, False, "as the filtered back-projection of what was measured"
     parts: Mapping[str, Sequence[int]] = {"train": [0], "tuning": [], "held_out": []}
     shown = "train"
 
@@ -167,10 +168,7 @@ class CTData(L.LightningDataModule):
     @cached_property
     def disc(self) -> Tensor:
         """Mask (rows, columns) of the circle that lines from all sides cross."""
-        side = max(self.shape) - 1
-        axes = [torch.linspace(1 - size, size - 1, size, dtype=torch.float64) / side for size in self.shape]
-        rows, columns = torch.meshgrid(*(axis - at for axis, at in zip(axes, self.scanner.pivot, strict=True)), indexing="ij")
-        return rows.square() + columns.square() < 1
+        return self.scanner.disc(self.shape)
 
     def scored(self, image: int) -> Scored:
         """What the reconstruction of a signal is compared with: the slice, and the disc in it; nothing if it is unknown."""

@@ -29,7 +29,7 @@ class Slice:
     Shapes: values (rows, columns), float32.
     Units:  values [attenuation per length], zero where there is air, or black; `pixel`, the side of a pixel [length], which
             is mm or pixel. The numbers of the file, in `unit`, are `scale` * value + `offset`; a picture shows the two of
-            `window` as black and white, and an export rounds them to the numpy type `number`.
+            `window` as black and white; `peak` is their range, the largest signal of a PSNR.
     """
 
     values: np.ndarray
@@ -39,7 +39,7 @@ class Slice:
     scale: float
     offset: float
     window: tuple[float, float]
-    number: str
+    peak: float
 
 
 def numbers(tags: "Dataset", name: str) -> list[float]:
@@ -127,8 +127,9 @@ def from_dicom(tags: "Dataset", path: Path) -> Slice:
     values = np.where(padding(tags, stored), 0, values).astype(np.float32)
     (pixel, length), window = side(tags, path), shown_window(tags)
     if hounsfield:
-        return Slice(values, pixel, length, "HU", 1000 / MU_WATER, -1000.0, window or WINDOW, "int16")
-    return Slice(values, pixel, length, array_unit(values), 1.0, 0.0, window or bounds(values), "float32")
+        scale = 1000 / MU_WATER
+        return Slice(values, pixel, length, "HU", scale, -1000.0, window or WINDOW, scale * float(np.ptp(values)))
+    return Slice(values, pixel, length, array_unit(values), 1.0, 0.0, window or bounds(values), float(np.ptp(values)))
 
 
 def read_dicom(path: Path) -> Slice:
@@ -162,9 +163,9 @@ def array_unit(values: np.ndarray) -> str:
     return f"array value ({values.min():g}..{values.max():g})"
 
 
-def read_plain(path: Path) -> Slice:
+def read_plain(path: Path, frame: int | None) -> Slice:
     """The slice of a picture or an array: its numbers as they are, pixels of side 1."""
-    image = read_image(path, background="black")
+    image = read_image(path, frame, background="black")
     channels = image.shape[2]
     if channels not in (1, 3) or not all(np.array_equal(image[..., 0], image[..., c], equal_nan=True) for c in range(channels)):
         raise InputError(f"A slice must have one channel, or three equal ones, {path} has {channels} others; make it grey.")
@@ -172,7 +173,8 @@ def read_plain(path: Path) -> Slice:
         values = image[..., 0].astype(np.float32)
     is_picture = image.dtype in (np.uint8, np.uint16)
     unit = f"{8 * image.itemsize}-bit value (0..{np.iinfo(image.dtype).max})" if is_picture else array_unit(values)
-    return Slice(values, 1.0, "pixel", unit, 1.0, 0.0, bounds(values), str(image.dtype) if is_picture else "float32")
+    peak = float(np.iinfo(image.dtype).max if is_picture else np.ptp(values))
+    return Slice(values, 1.0, "pixel", unit, 1.0, 0.0, bounds(values), peak)
 
 
 def check_values(values: np.ndarray, path: Path) -> None:
@@ -193,15 +195,17 @@ def is_dicom(path: Path) -> bool:
         return path.suffix.lower() == ".dcm" or file.read(132)[128:] == b"DICM"
 
 
-def read_slice(path: Path, window: tuple[float, float] | None = None, size: int | None = None) -> Slice:
+def read_slice(
+    path: Path, window: tuple[float, float] | None = None, size: int | None = None, frame: int | None = None
+) -> Slice:
     """The slice in a file: DICOM, or a picture or an array that `read_image` knows.
 
     Hounsfield units become attenuation, none below air: value = 0.0193 per mm * (1 + HU / 1000); padding is air. Other
     numbers stay as they are, transparency is black. A DICOM file without spacing counts a pixel as 1.
 
     Options: `window` is what a picture shows as black and white, in the numbers of the file (DICOM: HU), null: what the file
-    proposes. `size` resizes to (size, size), null: not at all. What is not square is stretched, and the side of a pixel is
-    then the geometric mean of its two, so that the area stays.
+    proposes. `frame` is one of several pictures in a file. `size` resizes to (size, size), null: not at all. What is not
+    square is stretched, and the side of a pixel is then the geometric mean of its two, so that the area stays.
 
     Raises: InputError for broken files, colours, several frames, pixels that are not square, and values that are infinite
             or all the same.
@@ -212,7 +216,7 @@ def read_slice(path: Path, window: tuple[float, float] | None = None, size: int 
         raise InputError(f"data.window must be [low, high] with low < high, in the numbers of the file, got {list(window)}.")
     if size is not None and size < 2:
         raise InputError(f"data.size must be at least 2 pixels, or null for those of the file, got {size}.")
-    found = read_dicom(path) if is_dicom(path) else read_plain(path)
+    found = read_dicom(path) if is_dicom(path) else read_plain(path, frame)
     check_values(found.values, path)
     if size is not None:
         values = resize(found.values, (size, size), order=1, anti_aliasing=True, preserve_range=True)

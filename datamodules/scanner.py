@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inr.backprojection import filtered_back_projection, sart, to_parallel
@@ -120,11 +120,23 @@ class Scanner:
         middle = [(size - 1) / 2 + side / 2 * offset for size, offset in zip(shape, self.pivot, strict=True)]
         return {"shape": tuple(shape), "pivot": tuple(middle), "pixel": 2 / side}
 
+    def disc(self, shape: Sequence[int]) -> Bool[Tensor, "rows columns"]:
+        """The pixels of a slice inside the circle of radius 1 around the axis."""
+        side = max(shape) - 1
+        axes = [torch.linspace(1 - size, size - 1, size, dtype=torch.float64) / side for size in shape]
+        rows, columns = torch.meshgrid(*(axis - at for axis, at in zip(axes, self.pivot, strict=True)), indexing="ij")
+        return rows.square() + columns.square() < 1
+
+    def seen(self, slices: Float[Tensor, "signals rows columns"]) -> Float[Tensor, "signals rows columns"]:
+        """Slices that are zero where no line of the region goes."""
+        return slices * self.disc(slices.shape[1:]) if self.region == "circle" else slices
+
     def back_project(self, sinograms: Float[Tensor, "signals bins views"], shape: Sequence[int], window: str) -> Tensor:
         """Slices (signals, rows, columns) by filtered back-projection."""
         angles = torch.tensor(self.angles, dtype=torch.float64)
         detector: dict[str, Any] = {"bin_width": self.width, "centre": self.centre, "detector": self.detector}
-        return filtered_back_projection(sinograms, angles, **self.grid(shape), **detector, window=window, source=self.source)
+        grid = self.grid(shape)
+        return self.seen(filtered_back_projection(sinograms, angles, **grid, **detector, window=window, source=self.source))
 
     def iterate(self, sinograms: Float[Tensor, "signals bins views"], shape: Sequence[int]) -> Tensor:
         """Slices (signals, rows, columns) by SART; fans must close, and are sorted into parallel beams before."""
@@ -135,7 +147,7 @@ class Scanner:
                 parallel = to_parallel(*parallel, self.source, self.detector)
             values, turned, width, centre = parallel
             slices.append(sart(values, turned, **self.grid(shape), bin_width=width, centre=centre))
-        return torch.stack(slices)
+        return self.seen(torch.stack(slices))
 
 
 def spread(views: int, arc: float, first: float) -> tuple[float, ...]:

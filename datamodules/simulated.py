@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -105,16 +104,14 @@ class SimulatedCT(CTData):
 
     @cached_property
     def largest(self) -> float:
-        """The value that the network fits as 1: the largest of whole numbers of its type, else the largest there is."""
-        one = self.sample
-        return float(np.iinfo(one.number).max if one.number in ("uint8", "uint16") else abs(one.values).max())
+        """The value that the network fits as 1, the range of the slice's numbers."""
+        return self.sample.peak / self.sample.scale
 
     @cached_property
     def units(self) -> Units:
-        """The numbers of the slice; the peak is the range of their type, or of the slice where that says nothing."""
-        one, typed = self.sample, self.sample.number in ("uint8", "uint16")
-        peak = self.largest if typed else one.scale * float(one.values.max() - one.values.min())
-        return Units(one.scale * self.largest, one.offset, peak, one.unit, one.number)
+        """The numbers of the slice."""
+        one = self.sample
+        return Units(one.peak, one.offset, one.peak, one.unit)
 
     @cached_property
     def window(self) -> tuple[float, float]:

@@ -25,30 +25,36 @@ ENDINGS = (".dcm", ".png", ".tif", ".tiff", ".npy", ".npz", ".jpg", ".jpeg", ".b
 
 def phantom_slice(values: np.ndarray) -> Slice:
     """A generated slice, whose values mean themselves."""
-    return Slice(values, 1.0, "pixel", "density (0..1)", 1.0, 0.0, (0.0, 1.0), "float32")
+    return Slice(values, 1.0, "pixel", "density (0..1)", 1.0, 0.0, (0.0, 1.0), peak=1.0)
 
 
 class SliceScan(SimulatedCT):
     """One slice, to be scanned: DICOM, png, tiff (8 and 16 bits), npy; without a path, the Shepp-Logan phantom.
 
-    `size` resizes it to as many rows and columns. `window` are the numbers that a picture shows as black and as white; null: as
-    the file says, or its range. The other options are those of `SimulatedCT`.
+    `frame` is one of several in the file. `size` resizes it to as many rows and columns. `window` are the numbers that a
+    picture shows as black and as white; null: as the file says, or its range. The other options are those of `SimulatedCT`.
 
     Units:  window in the file's numbers; of DICOM Hounsfield units.
     """
 
     def __init__(
-        self, path: str | None = None, size: int | None = None, window: Sequence[float] | None = None, **simulated: Any
+        self,
+        path: str | None = None,
+        size: int | None = None,
+        frame: int | None = None,
+        window: Sequence[float] | None = None,
+        **simulated: Any,
     ) -> None:
         super().__init__(**simulated)
         self.path = None if path is None else existing_file("data.path", path)
-        self.resized, self.asked = size, None if window is None else (window[0], window[-1])
+        self.frame, self.resized = frame, size
+        self.asked = None if window is None else (window[0], window[-1])
 
     @cached_property
     def sample(self) -> Slice:
         """The slice."""
         if self.path is not None:
-            return read_slice(self.path, self.asked, self.resized)
+            return read_slice(self.path, self.asked, self.resized, self.frame)
         return phantom_slice(rasterise(shepp_logan(), self.resized or PHANTOM))
 
     def slices(self, positions: Sequence[int]) -> Tensor:

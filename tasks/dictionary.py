@@ -76,9 +76,9 @@ class Encode(Callback):
             torch.cuda.synchronize()
         coder: Any = self.encoder or task.network.coder
         how = f"{type(self.solver).__name__} ({chosen})" if self.solver.closed_form else "nothing but the coder"
+        seen = f"{coder.sees}, {task.data.encoded_as}" if self.encoder else coder.sees
         text = (
-            f"wall-clock time to find the codes of {signals} signals together by {how}; the coder was a"
-            f" {type(coder).__name__} and saw {coder.sees}"
+            f"wall-clock time to find the codes of {signals} signals together by {how}; the {type(coder).__name__} saw {seen}"
         )
         self.figures["encode_seconds"] = Metric(time.perf_counter() - begin, "s", text)
         return codes

@@ -41,6 +41,7 @@ def test_every_choice_is_in_the_table_of_options():
         "solver",
         "model/coder",
         "export",
+        "penalty",
     ):
         for file in (ROOT / "conf" / folder).glob("*.yaml"):
             assert re.search(rf"\b{file.stem}\b", README), f"{folder}={file.stem}"

@@ -54,7 +54,7 @@ class Measurement(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must say where it looks: define locate(coordinates).")
 
     def locate_along(
-        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "axes 1 1 axes"]
+        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
     ) -> tuple[Samples, Samples]:
         """The samples, and how they move along each axis of the coordinates; a constant motion may keep size 1."""
         return linearise(self.locate, (coordinates,), (basis.expand(len(basis), *coordinates.shape),))

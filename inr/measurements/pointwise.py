@@ -41,7 +41,7 @@ class Pointwise(Measurement):
         return Samples((coordinates - self.centre.to(coordinates)) * self.scale.to(coordinates))
 
     def locate_along(
-        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "axes 1 1 axes"]
+        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
     ) -> tuple[Samples, Samples]:
         """The points, and the one step by which all of them move along each axis."""
         return self.locate(coordinates), Samples(basis * self.scale.to(basis))

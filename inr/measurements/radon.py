@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inr.errors import InputError
 from inr.measurements.measurement import Measurement, Samples
+from inr.measurements.pointwise import Pointwise
 from inr.measurements.rays import Rays, in_cube, strata
 from inr.randomness import Rows
 
@@ -171,3 +172,36 @@ class FanBeam(LineIntegrals):
         place, view = coordinates.split(1, -1)
         tilt = torch.atan(self.bin_width * (place - self.centre) / (self.source + self.detector))
         return self.source * tilt.sin(), self.view_angle(view) + tilt
+
+
+class Pixels(Pointwise):
+    """The slice itself, where rays look for it: zero outside the circle if that is their `region`; pixels are square.
+
+    Shapes: coordinates (1|signals, points, 2) = (row, column) -> observations (signals, points, channels).
+    Units:  coordinates in pixels; pivot (row, column) in half-widths of the slice.
+    """
+
+    pivot: Tensor
+
+    def __init__(self, shape: Sequence[int], region: str = "circle", pivot: Sequence[float] = (0.0, 0.0)) -> None:
+        super().__init__(shape, aspect="keep")
+        self.region = region
+        self.register_buffer("pivot", torch.tensor(list(pivot), dtype=torch.float64), persistent=False)
+
+    def locate(self, coordinates: Float[Tensor, "shared points 2"]) -> Samples:
+        """The point under each pixel, and whether rays go there."""
+        points = super().locate(coordinates).points
+        outside = (points - self.pivot.to(points)).square().sum(-1, keepdim=True) >= 1
+        return Samples(points, (torch.ones_like(points[..., :1]).masked_fill(outside & (self.region == "circle"), 0.0),))
+
+    def locate_along(
+        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
+    ) -> tuple[Samples, Samples]:
+        """The points, and the one step by which all of them move along each axis."""
+        located, (_, steps) = self.locate(coordinates), super().locate_along(coordinates, basis)
+        return located, Samples(steps.points, (torch.zeros_like(located.quadrature[0]).expand(len(basis), -1, -1, -1),))
+
+    def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
+        """The values inside."""
+        (inside,) = quadrature
+        return values * inside

@@ -1,11 +1,16 @@
+import numpy as np
 import pytest
 import torch
+from skimage.transform import radon
 from torch.testing import assert_close
 
+from inr.field import Field
 from inr.measurements.pointwise import Pointwise
+from inr.measurements.radon import ParallelBeam
 from inr.raster import raster
 
 pytestmark = pytest.mark.usefixtures("float64")
+ANGLES = [0.2, 0.5, 0.9, 1.3, 2.0]  # lines along no row or column, so that each crosses pixels everywhere
 SHAPES = pytest.mark.parametrize("shape", [(7, 7), (5, 9), (9, 4)])
 
 
@@ -60,3 +65,31 @@ def test_what_is_seen_is_linear_in_the_pixels():
     (shares,) = torch.autograd.grad(seen.sum(), pictures)
     assert_close(shares.sum((1, 2)), torch.full((2,), 30.0))  # of every point, shares that add up to one
     assert_close((shares * pictures).sum((1, 2)), seen.sum((1, 2)))
+
+
+def bump(row, column, radius):
+    """A smooth field, exactly zero beyond a radius."""
+    centre = torch.tensor([row, column])
+    return Field(lambda points: (1 - (points - centre).square().sum(-1, keepdim=True) / radius**2).clamp(min=0) ** 4)
+
+
+def project(beam, field, bins, views):
+    samples = beam.locate(torch.cartesian_prod(torch.arange(float(bins)), torch.arange(float(views)))[None])
+    return beam.integrate(field(samples.points), samples.quadrature)[0, :, 0].reshape(bins, views)
+
+
+def test_beams_see_rasters_as_scikit_image_does():
+    n, degrees = 65, [0.0, 25.0, 45.0, 90.0, 140.0, 200.0]
+    one, other = (bump(*place)(under(pixels((n, n)), (n, n))).reshape(n, n) for place in [(-0.3, 0.1, 0.6), (0.2, 0.35, 0.5)])
+    picture = one + other / 2
+    beam = ParallelBeam(2 / (n - 1), samples=400, centre=(n - 1) / 2, angles=np.radians(degrees).tolist())
+    seen, expected = project(beam, raster(picture[None]), n, 6), torch.tensor(radon(picture.numpy(), degrees)) * beam.bin_width
+    assert (seen - expected).abs().max() < 1e-3 * expected.max()
+
+
+def test_projections_of_rasters_approach_those_of_the_field_at_second_order():
+    field, beam, errors = bump(0.1, -0.2, 0.6), ParallelBeam(0.1, samples=1000, centre=5.0, angles=ANGLES), []
+    for n in (33, 65):
+        picture = field(under(pixels((n, n)), (n, n))).reshape(1, n, n)
+        errors.append((project(beam, raster(picture), 11, 5) - project(beam, field, 11, 5)).norm().item())
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.05)

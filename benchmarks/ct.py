@@ -1,0 +1,124 @@
+"""Measure reconstructions from projections: every model, with and without derivatives, and what a dictionary knows.
+
+    python benchmarks/ct.py models SLICE [--views 100 20] [--models ...] [--supervision val val_der] [--steps 1000] [OPTION ...]
+    python benchmarks/ct.py phantoms RUN [--views 8 20 127] [--count 32] [--scratch 4] [--steps 500] [OPTION ...]
+
+`models` fits one slice. `phantoms` encodes held-out phantoms in the dictionary of RUN (experiment=nid/ct) by every solver,
+and fits a sine network from scratch to the same sinograms, for the first few of them. Every run is a command of its own;
+further options go to all of them. Seconds are those of training, or of finding all codes together.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+QUIET = ["callbacks.progress.refresh_rate=0", "callbacks.results.pictures=false", "callbacks.results.export=false"]
+SLICE = ["task=ct", "data=slice", "data.size=128", "trainer.val_check_interval=100000"]
+RATES = {"relu": 1e-3, "positional": 1e-3, "fourier": 1e-3, "wire": 1e-3}  # and of the others
+RATE = 5e-4
+SOLVERS = {
+    "ridge": ["solver=ridge"],
+    "topk 128": ["solver=topk"],
+    "ridge, refined": ["solver=ridge", "fit.refine=all", "optimizer.lr=1e-5", "trainer.max_steps=100"],
+}
+Metrics = dict[str, float]
+
+
+def run(options: Sequence[str]) -> Metrics:
+    """The figures of a run of these options, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(TRAIN), *options, *QUIET, f"hydra.run.dir={folder}/run"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            sys.exit(f"{' '.join(options)}: {ended.stderr.strip().splitlines()[-1]}")
+        table = json.loads(Path(folder, "run", "metrics.json").read_text())
+    return {name: metric["value"] for name, metric in table.items()}
+
+
+def row(name: str, metrics: Metrics, columns: Iterable[str], prefix: str = "") -> str:
+    """A row of a table in markdown; a dash where a figure is missing."""
+    found = [metrics.get(prefix + column) for column in columns]
+    cells = ["-" if value is None else f"{value:.3g}" if value < 1 else f"{value:.2f}" for value in found]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def header(title: str, columns: Sequence[str]) -> str:
+    """The first two lines of a table."""
+    return f"\n{title}\n\n| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}"
+
+
+def say(line: str) -> None:
+    """Print at once, since runs take minutes."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def references(metrics: Metrics, columns: Sequence[str]) -> None:
+    """The rows of what is not a network."""
+    for name in dict.fromkeys(name.split("/")[0] for name in metrics if "/" in name):
+        say(row(name, metrics, columns, f"{name}/"))
+
+
+def models(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Every model and supervision on one slice."""
+    columns = ["psnr", "psnr_disc", "ssim", "psnr_between", "seconds"]
+    for views in options.views:
+        say(header(f"{views} views, {options.steps} steps", columns))
+        metrics: Metrics = {}
+        for model in options.models:
+            for supervision in options.supervision:
+                words = [f"model={model}", f"supervision={supervision}", f"optimizer.lr={RATES.get(model, RATE):g}"]
+                words = [*words, f"data.path={options.slice}", f"data.views={views}", f"trainer.max_steps={options.steps}"]
+                metrics = run([*SLICE, *words, *rest])
+                say(row(f"{model}, {supervision}", metrics, columns))
+        references(metrics, columns)
+
+
+def phantoms(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Held-out phantoms from few views, in a dictionary and from scratch."""
+    columns = ["psnr", "psnr_disc", "ssim", "psnr_between", "encode_seconds", "seconds"]
+    held_out = ["experiment=nid/ct", "supervision=val", f"data.held_out={options.count}"]
+    for views in options.views:
+        say(header(f"{views} views, mean of {options.count} held-out phantoms", columns))
+        metrics: Metrics = {}
+        for name, words in SOLVERS.items():
+            fit = [*held_out, "regime=fit", f"dictionary={options.dictionary}", f"data.views={views}", *words]
+            metrics = run([*fit, *rest])
+            say(row(name, metrics, columns))
+        references(metrics, columns)
+        for place in range(options.scratch):
+            alone = ["regime=single", f"regime.signals=[{place}]", "model=sine", f"optimizer.lr={RATE:g}"]
+            every = ["supervision.terms.value.part=data", "data.points=null", f"trainer.max_steps={options.steps}"]
+            found = run([*held_out, *alone, *every, f"data.views={views}", *rest])
+            say(row(f"sine from scratch, phantom {place}", found, columns))
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Parse the command line and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    questions = parser.add_subparsers(required=True)
+    one = questions.add_parser("models")
+    one.add_argument("slice")
+    one.add_argument("--views", type=int, nargs="+", default=[100, 20])
+    one.add_argument("--models", nargs="+", default=["sine", "relu", "positional", "fourier", "gauss", "wire", "finer"])
+    one.add_argument("--supervision", nargs="+", default=["val", "val_der"])
+    one.add_argument("--steps", type=int, default=1000)
+    one.set_defaults(answer=models)
+    many = questions.add_parser("phantoms")
+    many.add_argument("dictionary")
+    many.add_argument("--views", type=int, nargs="+", default=[8, 20, 127])
+    many.add_argument("--count", type=int, default=32)
+    many.add_argument("--scratch", type=int, default=4)
+    many.add_argument("--steps", type=int, default=500)
+    many.set_defaults(answer=phantoms)
+    options, rest = parser.parse_known_args(words)
+    options.answer(options, rest)
+
+
+if __name__ == "__main__":
+    main()
