@@ -43,7 +43,7 @@ class CTData(L.LightningDataModule):
     def __init__(
         self,
         filter: str = "central",
-        points: int | None = 192,
+        points: int | None = 96,
         batch_signals: int | None = 64,
         slice_points: int = 4096,
         validation_signals: int | None = 32,

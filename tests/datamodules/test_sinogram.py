@@ -34,11 +34,11 @@ MOVES = {
 
 @cache
 def head(size):
-    """A head with a bright disc on one side, in the circle that scikit-image looks at."""
+    """A head with a bright disc on one side, inside the circle of every detector."""
     rows, columns = np.mgrid[:size, :size] - size // 2
     disc = np.hypot(rows - 0.25 * size, columns + 0.15 * size) < 0.09 * size
     picture = resize(shepp_logan_phantom(), (size, size), anti_aliasing=True) + 1.5 * disc
-    return picture * (np.hypot(rows, columns) <= size // 2)
+    return picture * (np.hypot(rows, columns) < 0.47 * size)
 
 
 @cache
@@ -83,21 +83,99 @@ def test_a_sinogram_of_scikit_image_gives_its_slice_upright_and_in_place(read, s
     assert check_place(back_projected(read(projected(size).T, order="views_bins")), head(size)) < 0.25
 
 
-@pytest.mark.parametrize("options", [{}, {"region": "square"}, {"beam": "fan", "source": 60.0, "detector": 30.0}], ids=str)
-@pytest.mark.parametrize("kind", ["array", "dicom"])
-def test_an_exported_scan_read_back_is_the_same_scan(tmp_path, options, kind):
-    pixel, water, path = (0.5, MU_WATER, tmp_path / "a.dcm") if kind == "dicom" else (1.0, None, tmp_path / "a.npy")
-    if kind == "dicom":
-        write_dicom(path, (600 * head(32)).astype(np.int16), spacing=pixel)
-    else:
-        np.save(path, head(32))
-    scan = SliceScan(path=str(path), views=50, **options)
+@pytest.mark.parametrize("shift", [0.0, 6.0, 2.5])
+def test_the_centre_is_found_or_given_and_the_slice_turns_about_it(read, shift, caplog):
+    padded = np.pad(projected(41), ((math.floor(shift), 0), (0, 0)))
+    known = 20.0 + math.floor(shift)
+    if shift % 1:  # a line between bins sees the mean of its neighbours
+        padded, known = (padded + np.roll(padded, 1, 0)) / 2, known + 0.5
+    with caplog.at_level(logging.WARNING):
+        found, given = read(padded), read(padded, centre=known)
+    assert found.axis == pytest.approx(known, abs=0.05)
+    assert found.scanner.centre == found.axis
+    assert ("The projections turn about bin" in caplog.text) == bool(shift)
+    check_place(back_projected(given), np.pad(head(41), ((math.floor(shift), 0),) * 2)) if not shift % 1 else None
+    assert_close(back_projected(found), back_projected(given), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("centre", [-0.5, 40.5])
+def test_a_centre_beyond_the_detector_is_refused(read, centre):
+    with pytest.raises(InputError, match=rf"data.centre must be a bin of the detector, 0 .. 39, got {centre}"):
+        read(projected(), centre=centre)
+
+
+def test_clockwise_and_flip_undo_a_mirrored_angle_and_a_mirrored_detector(read):
+    straight = read(projected())
+    pairs = [
+        (read(projected()[::-1], flip=True), straight),
+        (read(projected(sign=-1), clockwise=True), read(projected(sign=-1), -DEGREES)),
+        (read(projected(sign=-1), -DEGREES, clockwise=True), read(projected(sign=-1))),
+    ]
+    for one, other in pairs:
+        assert one.scanner == other.scanner
+        assert torch.equal(one.displayed.sinograms, other.displayed.sinograms)
+    check_place(back_projected(pairs[1][0]), head(40))
+    with pytest.raises(AssertionError, match="upside down|mirrored"):
+        check_place(back_projected(read(projected(sign=-1))), head(40))
+
+
+def test_values_are_attenuation_per_length_or_hounsfield_units(read):
+    plain, water = read(projected()), 0.8
+    numbers = back_projected(plain)
+    assert_close(back_projected(read(projected(), bin_width=0.5)), 2 * numbers)
+    assert_close(back_projected(read(projected(), largest=7.0)), numbers)
+    hounsfield = read(projected(), water=water, bin_width=0.5)
+    assert hounsfield.units.unit == "HU"
+    assert_close(back_projected(hounsfield), 1000 * (2 * numbers / water - 1), atol=1e-2, rtol=1e-5)
+    for data in (plain, hounsfield):
+        length = data.largest * data.scanner.half_width
+        assert_allclose(length * data.displayed.sinograms[0], projected(), rtol=1e-5)
+        assert data.displayed.sinograms.abs().max() <= 1.0001
+    assert plain.scored(0).masks == {}
+    assert read(projected(), window=[0, 3]).window == (0, 3)
+    assert plain.window[0] < numbers[plain.disc].median() < plain.window[1] < numbers.max()
+
+
+@pytest.mark.parametrize("every", [2, 7])
+def test_views_in_between_are_scored_and_never_shown(read, every):
+    whole, some = read(projected()), read(projected(), every=every)
+    measured = np.arange(0, 60, every)
+    rest = np.setdiff1d(np.arange(60), measured)
+    assert some.scanner.angles == tuple(whole.scanner.angles[view] for view in measured)
+    assert some.displayed.others == tuple(whole.scanner.angles[view] for view in rest)
+    assert torch.equal(some.displayed.sinograms, whole.displayed.sinograms[..., measured])
+    assert torch.equal(some.displayed.between, whole.displayed.sinograms[..., rest])
+    assert set(some.evaluated.compared(10**6)) == {"views", "between"}
+    assert set(whole.evaluated.compared(10**6)) == {"views"}
+    for data, truth in ((some, some.displayed.between), (whole, whole.displayed.sinograms)):
+        data.trainer, data.chunk = SimpleNamespace(training=False), 10**4
+        parts = [data.transfer_batch_to_device(look, CPU, 0).parts["data"] for look in data.val_dataloader()]
+        assert_close(torch.cat([part.coordinates for part in parts], 1), data.validation.coordinates)
+        assert torch.equal(data.validation.truth, truth)
+        ((seen, compared, _),) = data.validated(truth.reshape(-1, 1))
+        assert torch.equal(seen, compared)
+        assert compared.abs().max() * data.units.scale == pytest.approx(data.units.peak)
+
+
+@pytest.mark.parametrize("fan", [{}, {"beam": "fan", "source": 60.0, "detector": 30.0}], ids=["parallel", "fan"])
+@pytest.mark.parametrize("pixel", [None, 0.5])
+def test_an_exported_scan_read_back_is_the_same_scan(tmp_path, fan, pixel):
+    path = tmp_path / ("slice.dcm" if pixel else "slice.npy")
+    write_dicom(path, (600 * head(32)).astype(np.int16), spacing=pixel) if pixel else np.save(path, head(32))
+    scan = SliceScan(path=str(path), views=50, **fan)
     scan.setup()
     CTTask.write_sinograms(SimpleNamespace(data=scan), tmp_path, 1.0)
-    width, size = scan.scanner.width * scan.scanner.half_width, {"size": 32} if options.get("region") else {}
-    given = {name: value for name, value in options.items() if name != "detector"} | {"detector": options.get("detector")}
-    data = SinogramData(path=str(tmp_path / "sinogram.npz"), bin_width=width, water=water, **given | size)
+    options = {"bin_width": scan.scanner.width * scan.scanner.half_width, "water": MU_WATER if pixel else None}
+    data = SinogramData(path=str(tmp_path / "sinogram.npz"), **options, **fan)
     data.setup()
-    places = torch.cartesian_prod(torch.arange(data.scanner.bins), torch.arange(data.scanner.views)).double()[None]
-    for one, other in zip(scan.scanner.beam().lines(places), data.scanner.beam().lines(places), strict=True):
-        assert_close(one * (scan.scanner.half_width if one is not other else 1), other, check_dtype=False)
+    assert data.axis == pytest.approx(scan.scanner.centre, abs=0.05)
+    data = SinogramData(path=str(tmp_path / "sinogram.npz"), centre=scan.scanner.centre, **options, **fan)
+    data.setup()
+    places = torch.cartesian_prod(torch.arange(data.scanner.bins), torch.arange(50)).double()[None]
+    offset, angle = scan.scanner.beam().lines(places)
+    same, turned = data.scanner.beam().lines(places)
+    assert_close(offset * scan.scanner.half_width, same * data.scanner.half_width)
+    assert_close(angle, turned)
+    if not fan:
+        assert_close(back_projected(data), back_projected(scan), atol=1e-2 if pixel else 1e-4, rtol=1e-4)
+        assert check_place(back_projected(data), scan.scored(0).truth[..., 0], 0.8) < 0.25
