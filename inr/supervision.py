@@ -62,8 +62,7 @@ class Supervision:
             raise InputError(f"Term {name} reads the part {term.part}; this data has {', '.join(parts)}.")
         part, prediction = parts[term.part], predictions[term.part][term.quantity]
         if term.target is not None and term.quantity not in part.targets:
-            raise InputError(
-                f"Term {name} needs a target {term.quantity}; part {term.part} has {', '.join(part.targets) or 'none'}."
-            )
+            has = ", ".join(part.targets) or "none"
+            raise InputError(f"Term {name} needs a target {term.quantity}; part {term.part} has {has}.")
         target = part.targets[term.quantity] if term.target is not None else None
         return term(prediction, target, part.weights.get(term.quantity))

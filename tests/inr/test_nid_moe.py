@@ -6,9 +6,10 @@ import torch
 from signals import EXPERTS, TRUNKS, every_signal, network
 from torch.testing import assert_close
 
-from inr.derivatives import value_and_jacobian
+from inr.derivatives import observe_at, value_and_jacobian
 from inr.field import Field, Signals
 from inr.measurements.pointwise import Pointwise
+from inr.measurements.radon import FanBeam, ParallelBeam
 
 SHAPE = (12, 9)
 EXACT = 1e-12
@@ -204,3 +205,16 @@ def test_heads_are_mixed_in_float32_under_autocast():
     codes = model.coder.codes
     heads = torch.einsum("se,ecf->scf", codes[:, :EXPERTS], model.experts)
     assert_close(value, features.float() @ heads.mT + codes[:, None, EXPERTS:], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize(
+    "sensor", [Pointwise(SHAPE), ParallelBeam(0.2, 0.3, samples=9, centre=4.0), FanBeam(samples=9, bin_width=0.1)]
+)
+def test_what_is_observed_of_features_gives_the_fields_of_all_unit_codes(trunk, sensor):
+    model, coordinates = dictionary(trunk, out_features=2), shared_coordinates()
+    units = torch.eye(model.unknowns)
+    one = observe_at(sensor, model.field_of(units), coordinates, {"value", "jacobian"})
+    seen = observe_at(sensor, model.features(), coordinates, {"value", "jacobian"})
+    assert_close(model.atoms(seen["value"]), one["value"], rtol=EXACT, atol=EXACT)
+    assert_close(model.atoms(seen["jacobian"].mT).mT, one["jacobian"], rtol=1e-10, atol=1e-10)

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from inr.errors import InputError
-from inr.losses import AbsoluteError, SquaredError, Term
+from inr.losses import AbsoluteError, Negativity, SquaredError, Term, TotalVariation
 from inr.supervision import Supervision
 
 SHAPES = {"value": (2, 5, 3), "jacobian": (2, 5, 3, 4)}
@@ -168,3 +168,34 @@ def test_shapes_must_be_equal(shape):
 def test_a_new_distance_must_say_what_it_is():
     with pytest.raises(NotImplementedError, match=r"define error\(difference\)"):
         Term()(torch.zeros(1, 1, 1))
+
+
+def test_total_variation_is_the_mean_length_of_gradients():
+    slopes = torch.tensor([3.0, 4.0]).expand(1, 6, 2, 2)
+    assert_close(TotalVariation(weight=0.5)(slopes), torch.tensor(2.5), rtol=1e-6, atol=0)
+    flat = torch.zeros(1, 6, 1, 2, requires_grad=True)
+    TotalVariation()(flat).backward()
+    assert_close(flat.grad, torch.zeros_like(flat))  # no corner at zero
+
+
+def test_negativity_sees_only_what_is_below_zero():
+    values = torch.tensor([-2.0, 0.0, 5.0, -1.0])[None, :, None].requires_grad_()
+    loss = Negativity()(values)
+    assert_close(loss, torch.tensor(5 / 4))
+    loss.backward()
+    assert values.grad.flatten().tolist() == [-1.0, 0.0, 0.0, -0.5]
+
+
+def test_terms_that_do_not_name_their_axes_can_be_restricted():
+    terms = {
+        "some": SquaredError(quantity="jacobian"),
+        "one": SquaredError(quantity="jacobian", axes=[1]),
+        "value": SquaredError(),
+    }
+    whole = Supervision(terms)
+    assert whole.axes("data") is None
+    restricted = whole.along("data", [0])
+    assert [term.axes for term in restricted.terms.values()] == [[0], [1], None]
+    assert restricted.axes("data") == [0, 1]
+    assert whole.terms["some"].axes is None
+    assert whole.along("other", [0]).axes("data") is None
