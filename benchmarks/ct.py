@@ -82,7 +82,7 @@ def models(options: argparse.Namespace, rest: Sequence[str]) -> None:
 def phantoms(options: argparse.Namespace, rest: Sequence[str]) -> None:
     """Held-out phantoms from few views, in a dictionary and from scratch."""
     columns = ["psnr", "psnr_disc", "ssim", "psnr_between", "encode_seconds", "seconds"]
-    held_out = ["experiment=nid/ct", "supervision=val", f"data.held_out={options.count}"]
+    held_out = ["experiment=nid/ct", "supervision.terms.value.part=data", f"data.held_out={options.count}"]
     for views in options.views:
         say(header(f"{views} views, mean of {options.count} held-out phantoms", columns))
         metrics: Metrics = {}
@@ -93,7 +93,7 @@ def phantoms(options: argparse.Namespace, rest: Sequence[str]) -> None:
         references(metrics, columns)
         for place in range(options.scratch):
             alone = ["regime=single", f"regime.signals=[{place}]", "model=sine", f"optimizer.lr={RATE:g}"]
-            every = ["supervision.terms.value.part=data", "data.points=null", f"trainer.max_steps={options.steps}"]
+            every = ["data.points=null", f"trainer.max_steps={options.steps}"]
             found = run([*held_out, *alone, *every, f"data.views={views}", *rest])
             say(row(f"sine from scratch, phantom {place}", found, columns))
 

@@ -102,10 +102,11 @@ class Scans:
         self, grid: Tensor, signals: Tensor, places: Tensor, quantities: Collection[str], filter: str
     ) -> dict[str, Tensor]:
         """Targets by quantity at some places (points, 2) of a grid (rows, columns, all signals), of these signals."""
-        chosen = grid if len(signals) == len(self) else grid[..., signals.to(grid.device)]
-        targets = {"value": chosen[tuple(places.T)].T[..., None]} if "value" in quantities else {}
+        chosen, targets = signals.to(grid.device), {}
+        if "value" in quantities:
+            targets["value"] = grid[tuple(places.T)].T[chosen][..., None]
         if "jacobian" in quantities:
-            targets["jacobian"] = jacobian_at(chosen, places, filter).movedim(1, 0)[:, :, None]
+            targets["jacobian"] = jacobian_at(grid, places, filter).movedim(1, 0)[chosen][:, :, None]
         return targets
 
     def batch(self, signals: Tensor, parts: dict[str, Part], seen: Sequence[int] | None = None) -> Batch:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from running import STEPS, run, small
+from running import STEPS, metrics, run, small
 
 import train
 
@@ -21,7 +21,7 @@ TOY = [*SIZE, "--experts", "4", "8", "--naive-experts", "8", "--top-k", "2"]
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     yield importlib.import_module
-    for name in ("nerf", "faces", "dictionary", "step"):
+    for name in ("ct", "nerf", "faces", "dictionary", "step"):
         sys.modules.pop(name, None)
 
 
@@ -112,3 +112,40 @@ def test_a_view_is_rendered_in_proportion(benchmarks, monkeypatch, capsys):
     words = capsys.readouterr().out
     assert "2 of 5 chunks of 10 rays" in words
     assert [row[0] for row in rows(words)] == ["render", "render, bf16"]
+
+
+@pytest.fixture
+def ct(benchmarks, monkeypatch, tmp_path):
+    module, places = benchmarks("ct"), iter(range(100))
+
+    def here(options):
+        return metrics(run(tmp_path / f"run{next(places)}", *options, *(word for word in STEPS if "max_steps" not in word)))
+
+    monkeypatch.setattr(module, "run", here)
+    return module
+
+
+def test_every_model_reconstructs_a_slice(ct, capsys, tmp_path):
+    np.save(tmp_path / "slice.npy", np.arange(64.0).reshape(8, 8))
+    ct.main(["models", str(tmp_path / "slice.npy"), "--views", "30", "--models", "sine", "relu", "--steps", "1", "data.size=12",
+             "model.hidden_features=8"])  # fmt: skip
+    found = [row[0] for row in rows(capsys.readouterr().out)]
+    assert found == ["sine, val", "sine, val_der", "relu, val", "relu, val_der", "fbp", "fbp hann", "sart"]
+
+
+def test_phantoms_are_encoded_and_fitted_from_scratch(ct, capsys, tmp_path):
+    tiny = ["data.count=8", "data.size=12", "data.tuning=2"]
+    options = [
+        "experiment=nid/ct",
+        *tiny,
+        *small("nid_moe")[1:],
+        "model.experts=130",
+        *STEPS,
+        "data.held_out=2",
+        "trainer.val_check_interval=2",
+    ]
+    learned = run(tmp_path / "learned", *options)
+    ct.main(["phantoms", str(learned), "--views", "6", "--count", "2", "--scratch", "1", "--steps", "1", *tiny])
+    found = [row[0] for row in rows(capsys.readouterr().out)]
+    assert found[:3] == ["ridge", "topk 128", "ridge, refined"]
+    assert {"fbp", "sart", "mean", "sine from scratch, phantom 0"} <= set(found)
