@@ -19,6 +19,7 @@ from pathlib import Path
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 QUIET = ["callbacks.progress.refresh_rate=0", "callbacks.results.pictures=false", "callbacks.results.export=false"]
 SLICE = ["task=ct", "data=slice", "data.size=128", "trainer.val_check_interval=100000"]
+PHANTOMS = ["task=ct", "data=phantoms", "data.count=672", "data.tuning=64", "supervision=val"]  # as experiment=nid/ct has them
 RATES = {"relu": 1e-3, "positional": 1e-3, "fourier": 1e-3, "wire": 1e-3}  # and of the others
 RATE = 5e-4
 SOLVERS = {
@@ -82,7 +83,7 @@ def models(options: argparse.Namespace, rest: Sequence[str]) -> None:
 def phantoms(options: argparse.Namespace, rest: Sequence[str]) -> None:
     """Held-out phantoms from few views, in a dictionary and from scratch."""
     columns = ["psnr", "psnr_disc", "ssim", "psnr_between", "encode_seconds", "seconds"]
-    held_out = ["experiment=nid/ct", "supervision.terms.value.part=data", f"data.held_out={options.count}"]
+    held_out = [*PHANTOMS, f"data.held_out={options.count}"]
     for views in options.views:
         say(header(f"{views} views, mean of {options.count} held-out phantoms", columns))
         metrics: Metrics = {}

@@ -1,4 +1,4 @@
-"""Sampled slices as fields, so that whatever observes a network can observe them too."""
+"""Sampled slices as fields, so that what integrates a network can integrate them too."""
 
 import torch
 from jaxtyping import Float

@@ -21,7 +21,7 @@ from tasks.grid import GridTask, mean_of
 from tasks.pictures import panels
 
 SHOWN = 4
-RAYS = 2**14  # of each set of views, that a test compares
+RAYS = 2**13  # of each set of views, that a test compares
 
 
 class CTTask(GridTask):
@@ -89,7 +89,7 @@ class CTTask(GridTask):
 
     @torch.no_grad()
     def observe_rays(self, some: Compared, quantity: str = "value") -> Tensor:
-        """What the network makes of some rays (signals, rays, ...) of all evaluated signals."""
+        """What the network makes of some rays (signals, rays, ...) of all evaluated signals; derivatives by the bin alone."""
         data, signals, parts = self.data, torch.arange(len(self.data.evaluated)), []
         few = max(1, data.chunk // (data.scanner.samples * len(signals)))
         with self.trainer.precision_plugin.forward_context():
@@ -97,7 +97,7 @@ class CTTask(GridTask):
                 batch = data.evaluated.batch(signals, {"data": Part(coordinates, {}, context=some.context)}, data.seen)
                 field = self.evaluated.field(batch.signals)  # type: ignore[operator]
                 beam = self.within("data", batch.parts["data"])
-                seen = observe_at(beam, field, coordinates, {quantity})[quantity].float()
+                seen = observe_at(beam, field, coordinates, {quantity}, along=[0])[quantity].float()
                 parts.append((self.with_constant(batch, seen) if quantity == "value" else seen).cpu())
         return torch.cat(parts, 1)
 

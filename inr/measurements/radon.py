@@ -11,10 +11,11 @@ from torch import Tensor
 from inr.errors import InputError
 from inr.measurements.measurement import Measurement, Samples
 from inr.measurements.pointwise import Pointwise
-from inr.measurements.rays import Rays, in_cube, strata
+from inr.measurements.rays import Rays, strata
 from inr.randomness import Rows
 
 RIM = 1e-5  # of the squared radius; what is nearer to the rim lies on it, or rounding would make slopes of any size
+PARALLEL = 1e-6  # lines this parallel to a side of the square do not cross it
 LONGEST = 2 * math.sqrt(2)  # the diagonal of the square, twice the way from its centre to a corner
 
 
@@ -30,8 +31,14 @@ def in_circle(lines: Rays, pivot: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def in_square(lines: Rays, pivot: Tensor) -> tuple[Tensor, Tensor]:
-    """Where lines enter and leave [-1, 1]^2; twice the same where they miss it."""
-    return in_cube(lines, -LONGEST, LONGEST)
+    """Where lines enter and leave [-1, 1]^2; twice the same where they miss it, and where they run along a side."""
+    level = lines.directions.abs() < PARALLEL
+    directions = torch.where(level, torch.ones_like(lines.directions), lines.directions)
+    sides = torch.stack([(-1 - lines.origins) / directions, (1 - lines.origins) / directions])
+    far = torch.where(lines.origins.abs() < 1, LONGEST, -LONGEST)
+    enters = torch.where(level, -far, sides.amin(0)).amax(-1, keepdim=True)
+    leaves = torch.where(level, far, sides.amax(0)).amin(-1, keepdim=True)
+    return enters, torch.maximum(enters, leaves)
 
 
 def in_strip(lines: Rays, pivot: Tensor) -> tuple[Tensor, Tensor]:

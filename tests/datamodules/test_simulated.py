@@ -12,7 +12,6 @@ from torch.testing import assert_close
 
 from datamodules.phantoms import line_integrals, shepp_logan
 from datamodules.read_slice import MU_WATER
-from datamodules.simulated import project
 from datamodules.slices import Phantoms, SliceFolder, SliceScan
 from inr.errors import InputError
 from inr.measurements.radon import REGIONS
@@ -74,10 +73,8 @@ def test_the_detector_reaches_just_across_the_region(region):
 
 
 def test_a_fan_is_placed_in_the_units_of_the_pixels(tmp_path):
-    near, far = (
-        scan(path=str(write_dicom(tmp_path / f"{mm}.dcm", BRAIN, spacing=mm)), beam="fan", source=40 * mm, detector=20 * mm)
-        for mm in (0.5, 1.0)
-    )
+    paths = {mm: str(write_dicom(tmp_path / f"{mm}.dcm", BRAIN, spacing=mm)) for mm in (0.5, 1.0)}
+    near, far = (scan(path=path, beam="fan", source=40 * mm, detector=20 * mm) for mm, path in paths.items())
     assert (near.scanner.source, near.scanner.detector, near.scanner.half_width) == (2.5, 1.25, 8.0)
     assert far.scanner == replace(near.scanner, half_width=16.0)
     assert_close(near.displayed.sinograms, far.displayed.sinograms)
@@ -93,6 +90,11 @@ def test_classical_references_resemble_the_slice(beam):
         shots = {step: psnr(method().roll(step, (1, 2)), truth, 1.0) for step in ((0, 0), (0, 1), (1, 0))}
         assert shots[0, 0] > 20 + (name == "fbp"), name
         assert shots[0, 0] == max(shots.values())
+
+
+def test_references_need_a_source_outside_the_circle_only():
+    data = scan(size=33, beam="fan", source=19.0, detector=5.0, views=60)
+    assert all(torch.isfinite(method()[:, data.disc]).all() for method in data.references({}).values())
 
 
 def test_a_deep_png_keeps_its_numbers(tmp_path):
@@ -123,13 +125,11 @@ def test_lines_go_through_the_square_where_the_slice_fills_it(tmp_path, corner, 
 @pytest.mark.parametrize("kind", ["array", "dicom"])
 def test_photons_scatter_attenuation_as_poisson_counts_do(tmp_path, kind):
     path = save(tmp_path, 3 * DISC) if kind == "array" else str(write_dicom(tmp_path / "a.dcm", BRAIN, spacing=4.0))
-    photons = 3e5
-    seen = scan(path=path, photons=photons, views=400).displayed
+    seen = scan(path=path, photons=3e5, views=400).displayed
     per = 4.0 / seen.exact.max() if kind == "array" else 1.06 * MU_WATER * 16 * 4.0
     expected, attenuation = (per * one.double() for one in (seen.exact, seen.sinograms))
-    spread = torch.exp(expected) / photons
-    assert kind == "array" or expected.max() > 2
-    for low in range(math.floor(expected.max())):
+    spread = torch.exp(expected) / 3e5
+    for low in range(math.floor(expected.max())):  # thicker and thicker stretches
         some = (expected >= low) & (expected < low + 1)
         scores = (attenuation - expected)[some] / spread[some].sqrt()
         assert abs(scores.mean()) < 4 / math.sqrt(len(scores)) + 0.02
@@ -178,7 +178,6 @@ def test_training_never_meets_what_is_held_out(monkeypatch, shuffle, test_signal
     held_out = set(parts["held_out"])
     assert all(call <= held_out or not call & held_out for call in calls)
     assert held_out & set().union(*calls) == {*parts["held_out"][:test_signals]}
-    assert data.names == [data.label(place) for place in parts["held_out"][:test_signals]]
 
 
 def test_a_batch_looks_along_the_same_rays_of_all_its_signals():
@@ -189,7 +188,6 @@ def test_a_batch_looks_along_the_same_rays_of_all_its_signals():
         assert part.coordinates.shape == (1, 30, 2)
         assert part.targets["jacobian"].shape == (3, 30, 1, 2)
         assert torch.equal(part.targets["value"][..., 0], data.displayed.sinograms[signals][:, bins, views])
-        assert batch.signals.observations is None
 
 
 @pytest.mark.parametrize("points", [None, 30])
@@ -232,7 +230,12 @@ def test_evaluation_covers_every_pixel_of_the_held_out_slices():
     rays = [batch.parts["data"] for batch in data.observation_batches(torch.arange(3), CPU)]
     seen = torch.cat([part.targets["value"] for part in rays], 1)
     assert torch.equal(seen.reshape(3, data.scanner.bins, -1), data.evaluated.sinograms)
-    assert_close(data.evaluated.exact, project(data.evaluated.slices, data.scanner))
+
+
+def test_a_collection_may_hold_out_all_of_its_slices():
+    data = heads(shown="held_out", held_out=8)
+    assert data.names == data.train_names == data.labels
+    assert all(torch.isfinite(method()).all() for method in data.references({}).values())
 
 
 @pytest.mark.parametrize("other", ["spacing", "unit"])

@@ -79,8 +79,7 @@ def test_sinogram_of_a_blob_and_of_a_disc_aside(region, pivot):
     at = grid(torch.linspace(-9, 9, 10), torch.linspace(-4, 16, 11))
     offset, angle = width * (at[0, :, 0] - 0.5), step * at[0, :, 1]
     down, right = row - pivot[0], column - pivot[1]
-    distance = offset - right * angle.cos() + down * angle.sin()
-    approach = right * angle.sin() + down * angle.cos()
+    distance, approach = offset - right * angle.cos() + down * angle.sin(), right * angle.sin() + down * angle.cos()
     line = through_blob(distance, sigma)
     beam = ParallelBeam(width, step, samples=200, centre=0.5, pivot=pivot, region=region)
     value, jacobian = value_and_jacobian(beam, blob(sigma, row, column), at)
@@ -248,3 +247,13 @@ def test_options_outside_their_range_are_refused(options, line):
 def test_line_integrals_must_say_which_lines_they_see():
     with pytest.raises(NotImplementedError, match="define lines"):
         LineIntegrals().locate(torch.zeros(1, 1, 2))
+
+
+@pytest.mark.parametrize("angle", [0.0, math.pi / 2, math.pi])
+def test_lines_along_a_side_of_the_square_have_finite_slopes(angle):
+    beam = ParallelBeam(1.0, samples=5, angles=[angle], region="square")
+    value, jacobian = value_and_jacobian(
+        beam.float(), Field(torch.ones_like), torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]]).float()
+    )
+    assert (value <= 2).all()
+    assert (jacobian.abs() < 2).all()
