@@ -94,7 +94,7 @@ def phantoms(options: argparse.Namespace, rest: Sequence[str]) -> None:
         references(metrics, columns)
         for place in range(options.scratch):
             alone = ["regime=single", f"regime.signals=[{place}]", "model=sine", f"optimizer.lr={RATE:g}"]
-            every = ["data.points=null", f"trainer.max_steps={options.steps}"]
+            every = ["data.points=512", f"trainer.max_steps={options.steps}"]
             found = run([*held_out, *alone, *every, f"data.views={views}", *rest])
             say(row(f"sine from scratch, phantom {place}", found, columns))
 

@@ -154,8 +154,8 @@ class CTData(L.LightningDataModule):
 
     @property
     def axes(self) -> list[int]:
-        """Along which axes derivatives are worth comparing: by the view only where the rim moves at most a bin per view."""
-        return [0, 1] if self.scanner.arc <= 1 else [0]
+        """Along which axes derivatives are worth comparing: by the view only where views are dense."""
+        return [0, 1] if self.scanner.dense else [0]
 
     def normalise(self, samples: Tensor) -> Tensor:
         """From the slice's numbers to what the network fits."""

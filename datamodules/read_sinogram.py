@@ -22,6 +22,7 @@ UNITS, ORDERS = ("degrees", "radians"), ("bins_views", "views_bins")
 FEW = 8  # views, which may well lie within a few degrees
 TURN = 1.01 * 2 * math.pi  # a whole turn [rad], with both ends and some play
 SAME = 1e-9  # [rad]
+GEOMETRY = ("bin_width", "centre", "source", "detector")  # of a scan, beside a sinogram in an .npz file
 UNEVEN, TIMES = 0.05, 3  # by what share projections may differ in their sums, and how much more than the other axis
 
 
@@ -30,12 +31,14 @@ class Sinogram:
     """Line integrals of a slice, sorted by angle.
 
     Shapes: values (bins, views), float32; angles and order (views,).
-    Units:  angles [rad], ascending; order: the position of each view in the file.
+    Units:  angles [rad], ascending; order: the position of each view in the file; geometry: the numbers of `GEOMETRY` that
+            lie beside it in the file.
     """
 
     values: np.ndarray
     angles: tuple[float, ...]
     order: np.ndarray
+    geometry: Mapping[str, float]
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -171,7 +174,7 @@ def choose_order(values: np.ndarray, views: int | None, order: str | None, fan: 
     return order or fitting[0]
 
 
-def sort_views(values: np.ndarray, angles: np.ndarray) -> Sinogram:
+def sort_views(values: np.ndarray, angles: np.ndarray, geometry: Mapping[str, float]) -> Sinogram:
     """A sinogram from values (bins, views) and angles [rad] in any order.
 
     Raises: InputError if two angles are the same.
@@ -185,7 +188,7 @@ def sort_views(values: np.ndarray, angles: np.ndarray) -> Sinogram:
             f"Views must differ in angle, two views have the angle {math.degrees(angles[one]):g} degrees, {one} and {other}"
             " in the file; leave one out, or average them."
         )
-    return Sinogram(np.ascontiguousarray(values[:, order]), tuple(ascending.tolist()), order)
+    return Sinogram(np.ascontiguousarray(values[:, order]), tuple(ascending.tolist()), order, geometry)
 
 
 def read_sinogram(
@@ -194,17 +197,19 @@ def read_sinogram(
     angle_unit: str | None = None,
     order: str | None = None,
     arc: float | None = None,
-    fan: bool = False,
+    fan: bool | None = None,
 ) -> Sinogram:
     """The sinogram in an .npy, .npz or TIFF file, its views sorted by angle.
 
-    An .npz file holds one array, or several of which one is named sinogram or projections. Axes of length 1 are dropped.
+    An .npz file holds one array, or several of which one is named sinogram or projections, and perhaps the numbers of
+    `GEOMETRY`. Axes of length 1 are dropped.
 
     Options: `angles` is a list, or a file (.npy, .npz, or .txt and .csv with a number per line); null: the array named angles
     or theta beside the sinogram, else the views share `arc` evenly, its end excluded; null: half a turn, of a `fan` a whole
     one. `angle_unit` is degrees or radians, null: degrees if that is likely. `order` is bins_views (rows are bins of the
     detector, columns are views) or views_bins, null: the one that the number of angles fits; if both do, bins_views, unless
-    the sums of the rows are those of projections by parallel beams.
+    the sums of the rows are those of projections by parallel beams. `fan` says that they are by a fan; null: if the file holds
+    the distance of its source.
 
     Units:  arc in degrees.
     Raises: InputError for broken files, values that are infinite or all the same, fewer than 3 bins, and angles of another
@@ -214,6 +219,8 @@ def read_sinogram(
         if given not in (None, *choices):
             raise InputError(f"data.{option} must be null or one of {', '.join(choices)}, got {given}.")
     arrays = load_arrays("data.path", str(path), (*ARRAYS, *TIFFS))
+    geometry = {name: float(arrays.pop(name)) for name in GEOMETRY if name in arrays and arrays[name].size == 1}
+    fan = "source" in geometry if fan is None else fan
     values, known = check_values(pick(arrays, SINOGRAMS, path), path), known_angles(angles, arrays, path)
     count = None if known is None else len(known)
     if count is None and angle_unit is not None:
@@ -228,7 +235,7 @@ def read_sinogram(
     if bins < 3:
         raise InputError(f"A sinogram needs at least 3 bins, {path} has {bins} in {views} views; see data.order.")
     even = spread(views, (360.0 if fan else 180.0) if arc is None else arc, 0.0)
-    return sort_views(values, np.array(even) if known is None else to_radians(known, angle_unit))
+    return sort_views(values, np.array(even) if known is None else to_radians(known, angle_unit), geometry)
 
 
 def find_centre(values: np.ndarray, angles: Sequence[float]) -> float | None:

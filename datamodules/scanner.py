@@ -15,6 +15,7 @@ from inr.errors import InputError
 from inr.measurements.radon import FanBeam, LineIntegrals, ParallelBeam
 
 FEWEST, MOST = 16, 1024  # samples of a line, unless the user says otherwise
+EVEN = 0.99  # how much of the widest step from view to view every step is, if views are even
 REACH = {"circle": 1.0, "strip": 1.0, "square": math.sqrt(2)}  # how far from the axis lines of a region can be
 
 
@@ -81,8 +82,15 @@ class Scanner:
         return self.step / (self.width * magnified)
 
     @property
+    def dense(self) -> bool:
+        """Whether differences from view to view are derivatives: the rim moves at most a bin, and always as much."""
+        return self.arc <= 1 and float(np.diff(self.angles).min()) > EVEN * self.step
+
+    @property
     def closes(self) -> int:
         """After how many half turns the views begin anew, to a tenth of a step; 0: they do not."""
+        if self.views < 2:
+            return 0
         covered = (self.angles[-1] - self.angles[0] + self.step) / math.pi
         turns = round(covered)
         whole = turns >= 1 and abs(covered - turns) * math.pi < 0.1 * self.step
@@ -106,13 +114,19 @@ class Scanner:
         return torch.cat([before, sinograms, after], -1)
 
     def flipped(self, view: Float[Tensor, "signals bins 1"]) -> Float[Tensor, "signals bins 1"]:
-        """A parallel projection seen from the other side; zero where the detector does not reach."""
+        """A parallel projection seen from the other side, cubic between bins; zero where the detector does not reach."""
         places = 2 * self.centre - torch.arange(self.bins, dtype=torch.float64)
         low = places.floor().long()
-        share = (places - low).to(view)[:, None]
-        padded = torch.nn.functional.pad(view, (0, 0, 1, 1))
-        left, right = ((low + step + 1).clamp(0, self.bins + 1) for step in (0, 1))
-        return (1 - share) * padded[:, left] + share * padded[:, right]
+        t = (places - low).to(view)[:, None]
+        cubic = (
+            -t * (t - 1) * (t - 2) / 6,
+            (t + 1) * (t - 1) * (t - 2) / 2,
+            -(t + 1) * t * (t - 2) / 2,
+            (t + 1) * t * (t - 1) / 6,
+        )
+        padded = torch.nn.functional.pad(view, (0, 0, 2, 2))
+        reads = ((low + step + 2).clamp(0, self.bins + 3) for step in (-1, 0, 1, 2))
+        return torch.stack([weight * padded[:, read] for weight, read in zip(cubic, reads, strict=True)]).sum(0)
 
     def grid(self, shape: Sequence[int]) -> dict[str, Any]:
         """The pixels of a slice, as reconstructions take them."""

@@ -104,14 +104,14 @@ class SimulatedCT(CTData):
 
     @cached_property
     def largest(self) -> float:
-        """The value that the network fits as 1, the range of the slice's numbers."""
-        return self.sample.peak / self.sample.scale
+        """The value that the network fits as 1: the range of the numbers, or the largest value where air is missing."""
+        return max(self.sample.peak / self.sample.scale, float(abs(self.sample.values).max()))
 
     @cached_property
     def units(self) -> Units:
         """The numbers of the slice."""
         one = self.sample
-        return Units(one.peak, one.offset, one.peak, one.unit)
+        return Units(one.scale * self.largest, one.offset, one.peak, one.unit)
 
     @cached_property
     def window(self) -> tuple[float, float]:
@@ -128,9 +128,10 @@ class SimulatedCT(CTData):
         if self.fan:
             source = SOURCE if self.source is None else self.source / half_width
             detector = DETECTOR if self.detector is None else self.detector / half_width
-            if not (source > reach and detector >= 0):
+            corner = REACH["square"]
+            if not (source > corner and detector >= 0):
                 raise InputError(
-                    f"The source must be outside the slice, farther than {reach * half_width:g} from the axis, and"
+                    f"The source must be outside the slice, farther than {corner * half_width:g} from the axis, and"
                     f" data.detector not negative, got {source * half_width:g} and {detector * half_width:g}."
                 )
             reach = math.tan(math.asin(reach / source)) * (source + detector)

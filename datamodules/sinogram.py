@@ -1,7 +1,7 @@
 """Your own projections: a sinogram in a file, from which a slice is reconstructed that nobody has seen."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from datamodules.draws import Draw, Given
 from datamodules.files import existing_file
 from datamodules.read_sinogram import find_centre, read_sinogram
 from datamodules.read_slice import MU_WATER
-from datamodules.scanner import Scanner, samples_for
+from datamodules.scanner import REACH, Scanner, samples_for
 from datamodules.scans import Compared, Scans
 from inr.errors import InputError
 from inr.measurements.radon import REGIONS
@@ -37,13 +37,14 @@ class SinogramData(CTData):
     """A sinogram to reconstruct: npy, npz or tiff, line integrals (not counts of photons), and the angles of its views.
 
     `angles`, `angle_unit`, `order` and `arc` are those of `read_sinogram`. Angles grow as scikit-image's do: at 90 degrees the
-    first bin sees the lowest row; `clockwise` if they grow the other way, `flip` if the bins run the other way. `centre` is the
-    bin that sees the axis of rotation; null: found from the centre of mass of the projections of a parallel beam, else the
-    middle. Bins are `bin_width` apart, on a fan's flat detector, whose distances from the axis are `detector` and, on the other
-    side, `source`. The slice has `size` pixels a side, null: as many as bins, so that pixel k lies under bin k at angle 0.
-    Training sees each `every`-th view, and those in between are scored. `largest` is the attenuation that the network fits as
-    1, null: the largest integral over half the slice's width; with `water`, the attenuation of water, results are in Hounsfield
-    units. `region`, `samples` and `jitter` are as of `SimulatedCT`; `window` are the numbers shown as black and as white.
+    first bin sees the lowest row; `clockwise` if they grow the other way, `flip` if the bins run the other way. `centre` is
+    then the bin that sees the axis of rotation; null: found from the centre of mass of the projections of a parallel beam,
+    else the middle. Bins are `bin_width` apart, on a fan's flat detector, whose distances from the axis are `detector` and,
+    on the other side, `source`. What an .npz file says of these four holds where they are null. The slice has `size` pixels
+    a side, null: as many as bins, so that pixel k lies under bin k at angle 0. Training sees each `every`-th view, and those
+    in between are scored. `largest` is the attenuation that the network fits as 1, null: the largest integral over half the
+    slice's width; with `water`, the attenuation of water, results are in Hounsfield units. `region`, `samples` and `jitter`
+    are as of `SimulatedCT`; `window` are the numbers shown as black and as white.
 
     Units:  bin_width, source and detector in one length; values and water per that length.
     Raises: InputError for what `read_sinogram` refuses, and options outside their range.
@@ -58,8 +59,8 @@ class SinogramData(CTData):
         arc: float | None = None,
         clockwise: bool = False,
         flip: bool = False,
-        beam: str = "parallel",
-        bin_width: float = 1.0,
+        beam: str | None = None,
+        bin_width: float | None = None,
         centre: float | None = None,
         source: float | None = None,
         detector: float | None = None,
@@ -74,13 +75,9 @@ class SinogramData(CTData):
         **ct: Any,
     ) -> None:
         super().__init__(**ct)
-        fan = beam == "fan"
         rules = {
             "path": (path is not None, "must name the file of a sinogram, .npy, .npz or .tiff", "null"),
-            "beam": (beam in BEAMS, f"must be one of {', '.join(BEAMS)}", beam),
-            "source": ((source is not None) == fan, "goes with beam=fan, which needs it; data.detector too", source),
-            "detector": ((detector is not None) == fan, "goes with beam=fan, which needs it; data.source too", detector),
-            "bin_width": (bin_width > 0, "must be positive", bin_width),
+            "beam": (beam in (None, *BEAMS), f"must be one of {', '.join(BEAMS)}, or null: what the file says", beam),
             "size": (size is None or size >= 2, "must be at least 2, or null for the number of bins", size),
             "every": (every >= 1, "must be at least 1", every),
             "largest": (largest is None or largest > 0, "must be positive, or null", largest),
@@ -89,11 +86,19 @@ class SinogramData(CTData):
             "samples": (samples is None or samples >= 2, "must be at least 2, or null for one per bin", samples),
             "window": (window is None or (len(window) == 2 and window[0] < window[1]), "must be [low, high]", window),
         }
-        for option, (holds, rule, given) in rules.items():
-            if not holds:
-                raise InputError(f"data.{option} {rule}, got {'null' if given is None else given}.")
+        self.check(rules)
         self.path = existing_file("data.path", path or "")
-        read = read_sinogram(self.path, angles, angle_unit, order, arc, fan)
+        read = read_sinogram(self.path, angles, angle_unit, order, arc, None if beam is None else beam == "fan")
+        fan = "source" in read.geometry if beam is None else beam == "fan"
+        asked = {"bin_width": bin_width, "centre": centre, "source": source, "detector": detector}
+        known = {"bin_width": 1.0} | dict(read.geometry) | {name: value for name, value in asked.items() if value is not None}
+        self.check(
+            {
+                name: ((name in known) == fan, "goes with beam=fan, which needs it", known.get(name))
+                for name in ("source", "detector")
+            }
+            | {"bin_width": (known["bin_width"] > 0, "must be positive", known["bin_width"])}
+        )
         values, turned = read.values, np.asarray(read.angles)
         if clockwise:
             values, turned = values[:, ::-1], -turned[::-1]
@@ -102,10 +107,17 @@ class SinogramData(CTData):
         self.measured = np.arange(0, len(self.angles), every)
         if len(self.measured) < 2:
             raise InputError(f"A reconstruction needs two views or more, every={every} leaves {len(self.measured)}; take more.")
-        self.bin_width, self.centre, self.side = bin_width, centre, size or len(values)
-        self.source, self.detector = source, 0.0 if detector is None else detector
+        self.bin_width, self.centre, self.side = known["bin_width"], known.get("centre"), size or len(values)
+        self.source, self.detector = known.get("source"), known.get("detector", 0.0)
         self.asked, self.water, self.given = window, water, largest
         self.region, self.samples, self.jitter = region, samples, jitter
+
+    @staticmethod
+    def check(rules: Mapping[str, tuple[bool, str, Any]]) -> None:
+        """Raise InputError for an option that does not obey its rule."""
+        for option, (holds, rule, given) in rules.items():
+            if not holds:
+                raise InputError(f"data.{option} {rule}, got {'null' if given is None else given}.")
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -135,8 +147,9 @@ class SinogramData(CTData):
         pixel = bins * self.bin_width * magnified / side
         half_width = (side - 1) / 2 * pixel
         source = None if self.source is None else self.source / half_width
-        if source is not None and not source > 1:
-            raise InputError(f"data.source must be outside the slice, above {half_width:g}, got {self.source:g}.")
+        if source is not None and not source > REACH["square"]:
+            corner = REACH["square"] * half_width
+            raise InputError(f"data.source must be outside the slice, above {corner:g}, got {self.source:g}.")
         width = self.bin_width / half_width
         middle = 2 * ((self.axis + 0.5) * side / bins - 0.5) / (side - 1) - 1
         return Scanner(

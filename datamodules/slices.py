@@ -98,7 +98,10 @@ class ScanCollection(SimulatedCT):
 
     def references(self, methods: Mapping[str, Any]) -> dict[str, Callable[[], Tensor]]:
         """Also the mean of the training slices, and their principal components fitted to the same sinograms."""
-        slices = self.slices([*self.parts["train"], *self.parts["tuning"]]) / self.largest
+        positions = [*self.parts["train"], *self.parts["tuning"]]
+        if not positions:
+            return super().references(methods)
+        slices = self.slices(positions) / self.largest
         learned, shape = Components(slices.flatten(1)), (-1, *self.shape, 1)
 
         def inferred() -> Tensor:
@@ -168,8 +171,8 @@ class SliceFolder(ScanCollection):
 
     @cached_property
     def sample(self) -> Slice:
-        """The first slice."""
-        return self.read(0)
+        """The first slice that trains; the first of all where none does."""
+        return self.read(next(iter(self.parts["train"]), 0))
 
     def slices(self, positions: Sequence[int]) -> Tensor:
         """Values of the slices; refuse those of other units."""
@@ -177,7 +180,7 @@ class SliceFolder(ScanCollection):
         for place, one in zip(positions, read, strict=True):
             if one.unit != first.unit or abs(one.pixel / first.pixel - 1) > 0.01:
                 raise InputError(
-                    f"Slices of a folder must be of one kind, {self.labels[0]} has {first.unit} and pixels of {first.pixel:g}"
-                    f" {first.length}, {self.labels[place]} has {one.unit} and {one.pixel:g} {one.length}; sort them."
+                    f"Slices of a folder must be of one kind; {self.labels[place]} has {one.unit} and pixels of {one.pixel:g}"
+                    f" {one.length}, the first that trains {first.unit} and {first.pixel:g} {first.length}: sort them."
                 )
         return torch.from_numpy(np.stack([one.values for one in read]))

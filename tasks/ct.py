@@ -38,8 +38,8 @@ class CTTask(GridTask):
         wide = any(1 not in self.data.axes and (one is None or 1 in one) for one in axes)
         if wide:
             left_out = "the derivative by the view is left out" if None in axes else "a difference is no derivative there"
-            step = f"{self.data.scanner.arc:.2f} bins from view to view at the rim of the slice, more than 1"
-            warnings.warn(f"Rays move {step}: {left_out}; supervision.terms.jacobian.axes=[0] says so too.", stacklevel=2)
+            rule = f"Views must be even and move the rim by at most a bin each, here {self.data.scanner.arc:.2f}"
+            warnings.warn(f"{rule}: {left_out}; supervision.terms.jacobian.axes=[0] says so too.", stacklevel=2)
         self.supervision = self.supervision.along("data", self.data.axes)
         self.data.on_slice = self.supervision.quantities("result")
         super().setup(stage)
@@ -168,10 +168,15 @@ class CTTask(GridTask):
             Image.fromarray((255 * grey).round().astype(np.uint8)).save(f"{path}.png", pnginfo=text)
 
     def write_sinograms(self, folder: Path, scale: float) -> None:
-        """`sinogram.npz`: what was measured (bins, views) and its angles [degrees], as `data=sinogram` reads them."""
-        data = self.data
+        """`sinogram.npz`: what was measured (bins, views), angles [degrees] and geometry, as `data=sinogram` reads them."""
+        data, scanner = self.data, self.data.scanner
+        geometry = {"bin_width": scanner.width, "source": scanner.source, "detector": scanner.detector}
+        lengths = {
+            name: scanner.half_width * value for name, value in geometry.items() if scanner.source or name == "bin_width"
+        }
         factor = data.scanner.half_width * data.largest
         for name, sinogram in zip(data.names, data.evaluated.sinograms, strict=True):
             path = folder / (f"sinogram/{name}.npz" if len(data.names) > 1 else "sinogram.npz")
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(path, sinogram=factor * sinogram.numpy(), angles=np.rad2deg(data.scanner.angles))
+            angles = np.rad2deg(scanner.angles)
+            np.savez(path, sinogram=factor * sinogram.numpy(), angles=angles, centre=scanner.centre, **lengths)

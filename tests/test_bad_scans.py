@@ -32,7 +32,7 @@ SINOGRAMS = {  # words of the command after task=ct, then what the line must say
     "arc beside angles": (SINOGRAM + "named.npz data.arc=90", "16 angles are given", "got 90", "leave it out"),
     "arc": (SINOGRAM + "scan.npy data.arc=400", "data.arc must be above 0 and at most 360", "got 400"),
     "centre": (SINOGRAM + "scan.npy data.centre=20", "data.centre must be a bin of the detector, 0 .. 19", "got 20"),
-    "fan without source": (SINOGRAM + "scan.npy" + FAN, "data.source goes with beam=fan", "data.detector too", "got null"),
+    "fan without source": (SINOGRAM + "scan.npy" + FAN, "data.source goes with beam=fan", "which needs it", "got null"),
     "source inside": (SINOGRAM + "scan.npy data.source=1" + FAN, "data.source must be outside the slice", "got 1"),
     "every": (SINOGRAM + "scan.npy data.every=16", "two views or more", "every=16 leaves 1", "take more"),
     "water": (SINOGRAM + "scan.npy data.water=-1", "data.water must be positive", "0.0193 per mm", "got -1"),
@@ -51,7 +51,7 @@ SLICES = {
     "photons": ("data=slice data.photons=-1", "data.photons must be positive", "got -1"),
     "samples": ("data=slice data.samples=1", "data.samples must be at least 2", "got 1"),
     "source of parallel beams": ("data=slice data.source=90", "data.source is for beam=fan", "got 90", "leave it out"),
-    "source inside": ("data=slice data.size=20 data.source=9" + FAN, "must be outside the slice, farther than 9.5", "got 9"),
+    "source inside": ("data=slice data.size=20 data.source=9" + FAN, "must be outside the slice, farther than 13.435", "got 9"),
 }
 
 COLLECTIONS = {

@@ -64,7 +64,7 @@ def test_views_that_close_are_surrounded_by_their_own(name, shift):
     scan = scanner(81, arc, shift, **fan)
     bins, beyond = torch.arange(81.0)[:, None], torch.tensor([-1.0, scan.views])
     flips = scan.closes == 1 and (2 * shift) % 1
-    play = (scan.width / SIGMA) ** 2 / 8 * math.sqrt(math.tau) * SIGMA if flips else 0.0  # of a straight line between bins
+    play = 9 / 128 * (scan.width / SIGMA) ** 4 * math.sqrt(math.tau) * SIGMA if flips else 0.0  # of a cubic between bins
     around = scan.surrounded(line(scan, *rays(scan))[None])
     assert around.shape == (1, 81, scan.views + 2)
     assert_close(around[0, :, 1:-1], line(scan, *rays(scan)))
@@ -77,7 +77,9 @@ def test_a_flipped_view_is_zero_where_the_detector_does_not_reach():
     assert torch.equal(scan.flipped(view)[:, :5], view[:, :5].flip(1))
     assert not scan.flipped(view)[:, 5:].any()
     scan = replace(scan, centre=3.25)
-    assert_close(scan.flipped(view)[:, 1:], (view[:, :-1] + view[:, 1:]).flip(1) / 2)
+    padded = torch.nn.functional.pad(view, (0, 0, 1, 1))
+    cubic = (9 * (padded[:, 1:-2] + padded[:, 2:-1]) - padded[:, :-3] - padded[:, 3:]) / 16
+    assert_close(scan.flipped(view)[:, 1:], cubic.flip(1))
 
 
 @pytest.mark.parametrize("filter", FILTERS)

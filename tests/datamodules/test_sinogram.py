@@ -97,6 +97,15 @@ def test_the_centre_is_found_or_given_and_the_slice_turns_about_it(read, shift, 
     assert_close(back_projected(found), back_projected(given), atol=0.1, rtol=0)
 
 
+@pytest.mark.parametrize("size", [10, 40, 55])
+@pytest.mark.parametrize("fan", [{}, {"beam": "fan", "source": 60.0, "detector": 30.0}], ids=["parallel", "fan"])
+def test_the_slice_reaches_from_edge_to_edge_of_the_detector(read, size, fan):
+    data = read(projected(), size=size, centre=17.3, bin_width=0.6, **fan)
+    ends = np.array([-1, 1]) * size / (size - 1) - data.scanner.pivot[1]
+    at_axis = 60 / 90 if fan else 1.0
+    assert_allclose(data.scanner.half_width * ends, 0.6 * at_axis * (np.array([-0.5, 39.5]) - 17.3))
+
+
 @pytest.mark.parametrize("centre", [-0.5, 40.5])
 def test_a_centre_beyond_the_detector_is_refused(read, centre):
     with pytest.raises(InputError, match=rf"data.centre must be a bin of the detector, 0 .. 39, got {centre}"):
