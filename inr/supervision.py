@@ -32,10 +32,9 @@ class Supervision:
         """What has to be predicted for this part."""
         return frozenset(term.quantity for term in self.terms.values() if term.part == part)
 
-    def fixes_constant(self, part: str = "data") -> bool:
+    def fixes_constant(self) -> bool:
         """Whether the terms determine the signal, or only up to a constant per channel."""
-        terms = [term for term in self.terms.values() if term.part == part and term.weight > 0 and term.target]
-        return any(term.quantity == "value" for term in terms)
+        return any(term.quantity == "value" and term.weight > 0 and term.target for term in self.terms.values())
 
     def axes(self, part: str) -> list[int] | None:
         """Along which axes the jacobian of a part is read; None: along all."""

@@ -95,7 +95,7 @@ class Encode(Callback):
         """The codes of one group of signals."""
         problem = self.problem(task, batches)
         codes = self.solver(problem, self.centre(task, batches), ridge)
-        if task.supervision.fixes_constant() or not task.measurements["data"].linear:
+        if problem.supervision.fixes_constant() or not task.measurements["data"].linear:
             return codes
         return self.with_constant(task, batches, codes)
 

@@ -130,6 +130,10 @@ def test_a_dictionary_learned_from_slices_never_sees_those_that_are_held_out(tmp
     fitted = run(tmp_path / "fitted", *options, "regime=fit", f"dictionary={learned}")
     assert metrics(fitted)["seen"] == 0
     assert metrics(fitted)["psnr"] == pytest.approx(metrics(learned)["psnr"], abs=0.05)
+    own = [f"data.path={fitted / 'export' / 'sinogram' / 'phantom_0004.npz'}", "data.largest=1", "supervision=val"]
+    alone = run(tmp_path / "alone", "task=ct", "data=sinogram", *own, *STEPS, "regime=fit", f"dictionary={learned}")
+    assert metrics(alone)["steps"] == 0
+    assert metrics(alone)["psnr_views"] > 10
     again = ["fit.refine=head", "supervision.terms.value.part=result"]
     with pytest.raises(InputError, match="needs a target value; part result has none"):
         run(tmp_path / "leak", *options, "regime=fit", f"dictionary={learned}", *again)
