@@ -25,7 +25,7 @@ RATE = 5e-4
 SOLVERS = {
     "ridge": ["solver=ridge"],
     "topk 128": ["solver=topk"],
-    "ridge, refined": ["solver=ridge", "fit.refine=all", "optimizer.lr=1e-5", "trainer.max_steps=100"],
+    "topk 256": ["solver=topk", "solver.k=256"],
 }
 Metrics = dict[str, float]
 
@@ -97,6 +97,10 @@ def phantoms(options: argparse.Namespace, rest: Sequence[str]) -> None:
             every = ["data.points=512", f"trainer.max_steps={options.steps}"]
             found = run([*held_out, *alone, *every, f"data.views={views}", *rest])
             say(row(f"sine from scratch, phantom {place}", found, columns))
+            one = ["regime=fit", f"dictionary={options.dictionary}", f"regime.signals=[{place}]", f"data.views={views}"]
+            refined = ["fit.refine=all", "optimizer.lr=3e-5", f"trainer.max_steps={options.steps}", *every[:1]]
+            say(row(f"ridge, phantom {place}", run([*held_out, *one, *rest]), columns))
+            say(row(f"ridge, then all weights, phantom {place}", run([*held_out, *one, *refined, *rest]), columns))
 
 
 def main(words: Sequence[str] | None = None) -> None:

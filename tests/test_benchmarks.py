@@ -139,7 +139,7 @@ def test_phantoms_are_encoded_and_fitted_from_scratch(ct, capsys, tmp_path):
         "experiment=nid/ct",
         *tiny,
         *small("nid_moe")[1:],
-        "model.experts=130",
+        "model.experts=260",
         *STEPS,
         "data.held_out=2",
         "trainer.val_check_interval=2",
@@ -147,5 +147,5 @@ def test_phantoms_are_encoded_and_fitted_from_scratch(ct, capsys, tmp_path):
     learned = run(tmp_path / "learned", *options)
     ct.main(["phantoms", str(learned), "--views", "6", "--count", "2", "--scratch", "1", "--steps", "1", *tiny])
     found = [row[0] for row in rows(capsys.readouterr().out)]
-    assert found[:3] == ["ridge", "topk 128", "ridge, refined"]
+    assert found[:3] == ["ridge", "topk 128", "topk 256"]
     assert {"fbp", "sart", "mean", "sine from scratch, phantom 0"} <= set(found)
