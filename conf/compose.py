@@ -17,7 +17,7 @@ DESCRIBED = ("in_features", "out_features", "shape", "training_shape", "signals"
 FIXED = ("task", "model", "data")
 DICTIONARY, CODEBOOK = "inr.networks.nid_moe.NeuralDictionary", "inr.dictionary.coders.Codebook"
 RULE = "ckpt_path goes on with the task, model and data of its run"
-PATHS = ("path", "root")
+PATHS = ("path", "root", "angles")
 TRUSTED = ("inr.", "tasks.", "datamodules.", "lightning.", "torch.optim.")
 
 
@@ -31,7 +31,7 @@ def instantiate_data(cfg: DictConfig) -> Any:
     options = {name: value for name, value in given.items() if name not in DESCRIBED}
     check_node(options, "data")
     for name in PATHS:
-        if options.get(name):
+        if options.get(name) and isinstance(options[name], str):
             options[name] = cfg.data[name] = str(Path(options[name]).expanduser().absolute())
     data = instantiate(options)
     description = data.describe()
@@ -173,7 +173,7 @@ def refuse_foreign_targets(options: Any, known: set[str]) -> None:
 def differs(name: str, wanted: Any, had: Any) -> bool:
     """Whether an option is not the run's; paths are saved absolute, and what describes the data follows from them."""
     option = name.removeprefix("data.")
-    if option in PATHS and wanted is not None:
+    if option in PATHS and isinstance(wanted, str):
         wanted = Path(str(wanted)).expanduser().absolute()
     return option not in DESCRIBED and str(wanted) != str(had)
 
