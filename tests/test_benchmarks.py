@@ -127,8 +127,8 @@ def ct(benchmarks, monkeypatch, tmp_path):
 
 def test_every_model_reconstructs_a_slice(ct, capsys, tmp_path):
     np.save(tmp_path / "slice.npy", np.arange(64.0).reshape(8, 8))
-    ct.main(["models", str(tmp_path / "slice.npy"), "--views", "30", "--models", "sine", "relu", "--steps", "1", "data.size=12",
-             "model.hidden_features=8"])  # fmt: skip
+    words = ["--views", "30", "--models", "sine", "relu", "--steps", "1", "data.size=12", "model.hidden_features=8"]
+    ct.main(["models", str(tmp_path / "slice.npy"), *words])
     found = [row[0] for row in rows(capsys.readouterr().out)]
     assert found == ["sine, val", "sine, val_der", "relu, val", "relu, val_der", "fbp", "fbp hann", "sart"]
 
