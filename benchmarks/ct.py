@@ -20,8 +20,17 @@ TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 QUIET = ["callbacks.progress.refresh_rate=0", "callbacks.results.pictures=false", "callbacks.results.export=false"]
 SLICE = ["task=ct", "data=slice", "data.size=128", "trainer.val_check_interval=100000"]
 PHANTOMS = ["task=ct", "data=phantoms", "data.count=672", "data.tuning=64", "supervision=val"]  # as experiment=nid/ct has them
-RATES = {"relu": 1e-3, "positional": 1e-3, "fourier": 1e-3, "wire": 1e-3}  # and of the others
-RATE = 5e-4
+RATE = ["optimizer.lr=5e-4"]
+CALM = [
+    "optimizer.lr=1e-3",
+    "model.activation.normal=false",
+]  # lines average out the noise of kaiming-normal weights, so it stays
+OWN = {  # options of models that do not take RATE
+    "relu": CALM,
+    "positional": CALM,
+    "fourier": [*CALM, "model.encoding.scale=16"],
+    "wire": ["optimizer.lr=1e-3"],
+}
 SOLVERS = {
     "ridge": ["solver=ridge"],
     "topk 128": ["solver=topk"],
@@ -73,7 +82,7 @@ def models(options: argparse.Namespace, rest: Sequence[str]) -> None:
         metrics: Metrics = {}
         for model in options.models:
             for supervision in options.supervision:
-                words = [f"model={model}", f"supervision={supervision}", f"optimizer.lr={RATES.get(model, RATE):g}"]
+                words = [f"model={model}", f"supervision={supervision}", *OWN.get(model, RATE)]
                 words = [*words, f"data.path={options.slice}", f"data.views={views}", f"trainer.max_steps={options.steps}"]
                 metrics = run([*SLICE, *words, *rest])
                 say(row(f"{model}, {supervision}", metrics, columns))
@@ -93,7 +102,7 @@ def phantoms(options: argparse.Namespace, rest: Sequence[str]) -> None:
             say(row(name, metrics, columns))
         references(metrics, columns)
         for place in range(options.scratch):
-            alone = ["regime=single", f"regime.signals=[{place}]", "model=sine", f"optimizer.lr={RATE:g}"]
+            alone = ["regime=single", f"regime.signals=[{place}]", "model=sine", *RATE]
             every = ["data.points=512", f"trainer.max_steps={options.steps}"]
             found = run([*held_out, *alone, *every, f"data.views={views}", *rest])
             say(row(f"sine from scratch, phantom {place}", found, columns))
