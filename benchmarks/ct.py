@@ -130,7 +130,9 @@ def main(words: Sequence[str] | None = None) -> None:
     many.add_argument("--scratch", type=int, default=4)
     many.add_argument("--steps", type=int, default=500)
     many.set_defaults(answer=phantoms)
-    options, rest = parser.parse_known_args(words)
+    given = sys.argv[1:] if words is None else list(words)
+    rest = [word for word in given if "=" in word]
+    options = parser.parse_args([word for word in given if "=" not in word])
     options.answer(options, rest)
 
 
