@@ -233,7 +233,13 @@ def test_a_folder_and_a_name_mean_the_file(tmp_path):
 def test_without_a_file_the_astronaut_leaves_something_to_score():
     data = ImageData()
     assert data.describe() == {
-        "in_features": 2, "out_features": 3, "shape": [512, 512], "training_shape": [128, 128], "signals": 1, "input_scale": 1.0
-    }  # fmt: skip
+        "in_features": 2,
+        "out_features": 3,
+        "shape": [512, 512],
+        "training_shape": [128, 128],
+        "signals": 1,
+        "input_scale": 1.0,
+        "result": "data",
+    }
     data.setup()
     assert len(data.train_samples) == 128**2

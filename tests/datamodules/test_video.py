@@ -43,6 +43,7 @@ def test_the_generated_film_comes_with_its_truth():
         "training_shape": [64, 64],
         "signals": 40,
         "input_scale": 1.0,
+        "result": "data",
     }
 
 
