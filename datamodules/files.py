@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from inr.errors import InputError
 
 SHOWN = 8
@@ -11,6 +13,16 @@ def listing(folder: Path) -> str:
     """The first files of a folder, by name."""
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "") if names else "no files"
+
+
+def refuse_infinite(values: np.ndarray) -> None:
+    """Raise InputError if a number is not finite."""
+    broken = np.argwhere(~np.isfinite(values))
+    if len(broken):
+        raise InputError(
+            f"Data must be finite in float32, got {values[tuple(broken[0])]} at {broken[0].tolist()} and"
+            f" {len(broken)} such numbers in all; replace or rescale them."
+        )
 
 
 def existing_file(option: str, path: str) -> Path:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datamodules.batch import Batch, Part, Scored, Units
 from datamodules.draws import Chunks, Stream
+from datamodules.files import refuse_infinite
 from inr.differences import check, footprint, jacobian_at
 from inr.distributed import rank, ranks
 from inr.errors import InputError
@@ -117,22 +118,13 @@ class GridData(L.LightningDataModule):
         if hasattr(self, "samples"):
             return
         self.samples, self.units = self.read()
-        self.refuse_infinite()
+        refuse_infinite(self.samples.numpy())
         self.shape = tuple(self.samples.shape[:-1])
         self.size = math.prod(self.shape)
         self.train_samples = self.choose()
         if self.limit is not None and self.limit < len(self.train_samples):
             some = permute(torch.arange(self.limit), len(self.train_samples), key(self.seed, "limit"))
             self.train_samples = self.train_samples[some.sort().values]
-
-    def refuse_infinite(self) -> None:
-        """Raise InputError if a sample is not finite."""
-        broken = (~torch.isfinite(self.samples)).nonzero()
-        if len(broken):
-            raise InputError(
-                f"Data must be finite in float32, got {self.samples[tuple(broken[0])].item()} at {broken[0].tolist()} and"
-                f" {len(broken)} such numbers in all; replace or rescale them."
-            )
 
     @cached_property
     def coarse(self) -> Tensor:

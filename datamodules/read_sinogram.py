@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from datamodules.files import existing_file
+from datamodules.files import existing_file, refuse_infinite
 from datamodules.read_image import ARRAYS, DAMAGE, TIFFS
 from datamodules.read_slice import one_line
 from datamodules.scanner import spread
@@ -92,12 +92,7 @@ def check_values(array: np.ndarray, path: Path) -> np.ndarray:
         raise InputError(f"A sinogram must have two axes, bins and views, {path} has the shape {array.shape}; save one slice.")
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
         values = flat.astype(np.float32)
-    broken = np.argwhere(~np.isfinite(values))
-    if len(broken):
-        raise InputError(
-            f"Data must be finite in float32, got {values[tuple(broken[0])]} at {broken[0].tolist()} and"
-            f" {len(broken)} such numbers in all; replace or rescale them."
-        )
+    refuse_infinite(values)
     if values.min() == values.max():
         raise InputError(f"A sinogram must show something, {path} has the same value everywhere; choose another.")
     return values

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.transform import resize
 
-from datamodules.files import existing_file
+from datamodules.files import existing_file, refuse_infinite
 from datamodules.read_image import DAMAGE, read_image
 from inr.errors import InputError
 
@@ -179,12 +179,7 @@ def read_plain(path: Path, frame: int | None) -> Slice:
 
 def check_values(values: np.ndarray, path: Path) -> None:
     """Raise InputError if there is something infinite, or nothing to see."""
-    broken = np.argwhere(~np.isfinite(values))
-    if len(broken):
-        raise InputError(
-            f"Data must be finite in float32, got {values[tuple(broken[0])]} at {broken[0].tolist()} and"
-            f" {len(broken)} such numbers in all; replace or rescale them."
-        )
+    refuse_infinite(values)
     if values.min() == values.max():
         raise InputError(f"A slice must show something, {path} has the same value everywhere; choose another.")
 

@@ -18,7 +18,7 @@ from inr.field import Signals
 class Compared(NamedTuple):
     """Rays on a coarse grid of bins and views.
 
-    Shapes: coordinates (1, bins x views, 2), truth (signals, bins, views) in fitted numbers, peak their largest magnitude.
+    Shapes: coordinates (1, bins x views, 2), truth (signals, bins, views) in fitted numbers.
     """
 
     coordinates: Tensor

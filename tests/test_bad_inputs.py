@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 import soundfile
 import tifffile
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from lightning_utilities.core.imports import RequirementCache
 from PIL import Image
 from running import QUICK, STEPS, checkpoint, run, tiny_image
@@ -242,25 +240,6 @@ def places(tmp_path_factory) -> dict[str, Path]:
     finished = run(fitted / "run", *SMALL, f"data.path={tiny_image(fitted)}")
     write_checkpoints(bad, finished)
     return {"bad": bad, "run": finished}
-
-
-@pytest.fixture
-def refusal(monkeypatch, capfd, tmp_path) -> Callable[..., list[str]]:
-    """The command line in this process: what it says on stderr as it ends with code 1."""
-
-    def refuse(*words: str) -> list[str]:
-        GlobalHydra.instance().clear()
-        for name in (FULL, ASKED):
-            monkeypatch.setenv(name, "0")
-        folders = (f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweep'}")
-        monkeypatch.setattr(sys, "argv", ["train.py", *words, *folders])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            train.main()
-        assert end.value.code == 1
-        return capfd.readouterr().err.splitlines()
-
-    return refuse
 
 
 def check(lines: list[str], *phrases: str) -> None:
