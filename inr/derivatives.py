@@ -45,6 +45,32 @@ def pushforward(
     return linearise(function, (inputs,), (tangents.expand(len(tangents), *inputs.shape),))
 
 
+def pullback(
+    function: Callable[[Tensor], Tensor], inputs: Float[Tensor, "*batch dims"]
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """A function's values, and how cotangents return through it: its own analytic rule if it has one, else `torch.func.vjp`.
+
+    Shapes: inputs (..., dims) -> values (..., channels); cotangents (outputs, ..., channels) -> (outputs, ..., dims).
+            Cotangents that are the same at all inputs may have size 1 there.
+    """
+    analytic = getattr(function, "pullback", None)
+    if analytic is not None:
+        return analytic(inputs)
+    values, back = torch.func.vjp(function, inputs)  # type: ignore[misc]
+
+    def returned(cotangents: Tensor) -> Tensor:
+        return torch.func.vmap(lambda cotangent: back(cotangent)[0])(cotangents.expand(len(cotangents), *values.shape))
+
+    return values, returned
+
+
+def contract(
+    gradients: Float[Tensor, "channels *batch dims"], tangents: Float[Tensor, "axes *#batch dims"]
+) -> Float[Tensor, "axes *batch channels"]:
+    """How channels change along tangents, from the gradient of each channel by the inputs."""
+    return (tangents[:, None] * gradients).sum(-1).movedim(1, -1)
+
+
 def value_and_jacobian(
     measurement: Measurement,
     field: Field,
@@ -53,8 +79,9 @@ def value_and_jacobian(
 ) -> tuple[Float[Tensor, "signals points channels"], Float[Tensor, "signals points channels axes"]]:
     """What the sensor observes at the coordinates, and its derivative by them.
 
-    Tangents of the coordinates go through `locate`, through the field's own pushforward, through `integrate`; so the
-    result is exact, needs no backward pass, works under `no_grad`, and can be differentiated by the parameters once more.
+    Tangents of the coordinates go through `locate`, through the field's own pushforward (which may go backward through the
+    network where that is less work), through `integrate`; so the result is exact, needs no graph of autograd, works under
+    `no_grad`, and can be differentiated by the parameters once more.
     With `along` only these axes are followed, and the columns of the others are zero.
 
     Shapes: coordinates (1|signals, points, axes) -> value (signals, points, channels), jacobian (..., channels, axes).

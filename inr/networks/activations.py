@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -82,6 +83,11 @@ class Activation(nn.Module):
         """Value, and slope times each tangent."""
         value, _, tangents = Elementwise.apply(z, dz, self)
         return value, tangents
+
+    def pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Value, and slope times each cotangent."""
+        value, slope, _ = Elementwise.apply(z, z.new_empty(0, *z.shape), self)
+        return value, lambda cotangent: slope * cotangent
 
     def layer(self, in_features: int, out_features: int, position: str) -> nn.Module:
         """The linear layer that feeds this activation; position is `first`, `hidden` or `last` (which feeds none)."""
@@ -259,6 +265,18 @@ class Gabor(Activation):
         value = torch.cat([real, imaginary], -1)
         tangent = torch.cat([real * growth - imaginary * turn, imaginary * growth + real * turn], -1)
         return value.to(z.dtype), tangent.to(z.dtype)
+
+    def pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The wavelet, and the transpose of its real differential."""
+        a, b, real, imaginary = self.parts(z)
+
+        def returned(cotangent: Tensor) -> Tensor:
+            up, down = at_least_float32(cotangent).chunk(2, -1)
+            growth, turn = up * real + down * imaginary, down * real - up * imaginary
+            by_a, by_b = self.omega * turn - 2 * self.rate * a * growth, -(self.omega + 2 * self.rate * b) * growth
+            return torch.cat([by_a, by_b], -1).to(z.dtype)
+
+        return torch.cat([real, imaginary], -1).to(z.dtype), returned
 
     def layer(self, in_features: int, out_features: int, position: str) -> nn.Module:
         """A complex linear layer, real at both ends."""

@@ -1,5 +1,7 @@
 """Fourier features: sines and cosines along random directions."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -36,3 +38,14 @@ class FourierFeatures(nn.Module):
         phase, turn = linear32(x, self.directions), linear32(dx, self.directions)
         sine, cosine = phase.sin(), phase.cos()
         return torch.cat([sine, cosine], -1), torch.cat([cosine * turn, -sine * turn], -1)
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The encoded coordinates, and how cotangents of them return."""
+        phase = linear32(x, self.directions)
+        sine, cosine = phase.sin(), phase.cos()
+
+        def returned(cotangent: Tensor) -> Tensor:
+            by_sine, by_cosine = cotangent.chunk(2, -1)
+            return linear32(by_sine * cosine - by_cosine * sine, self.directions.T)
+
+        return torch.cat([sine, cosine], -1), returned

@@ -1,13 +1,14 @@
 """Linear maps with their pushforward, and chains of modules."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from inr.derivatives import pushforward
+from inr.derivatives import pullback, pushforward
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -39,6 +40,10 @@ class Linear(nn.Linear):
     def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
         """The map of the features, and the linear part of it applied to their tangents."""
         return self(x), self.apply_weight(dx, self.weight)
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The map of the features, and its transpose for cotangents."""
+        return self(x), lambda cotangent: self.apply_weight(cotangent, self.weight.T)
 
 
 class ComplexLinear(nn.Module):
@@ -84,15 +89,34 @@ class ComplexLinear(nn.Module):
         z, dz = self.apply_weight(x, matrix, self.bias.flatten()), self.apply_weight(dx, matrix)
         return self.complete(z), self.complete(dz)
 
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The map of the features, and its transpose for cotangents."""
+        matrix = self.matrix()
+        return self(x), lambda cotangent: self.apply_weight(cotangent[..., : len(matrix)], matrix.T)
+
 
 class Chain(nn.Sequential):
-    """Modules one after another; tangents pass through each by its own pushforward, or by forward-mode differentiation."""
+    """Modules one after another; tangents pass through each by its own pushforward, cotangents return by its pullback."""
 
     def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
         """Value and tangents after the last module."""
         for module in self:
             x, dx = pushforward(module, x, dx)
         return x, dx
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Value after the last module, and how cotangents return to the first."""
+        backs = []
+        for module in self:
+            x, back = pullback(module, x)
+            backs.append(back)
+
+        def returned(cotangent: Tensor) -> Tensor:
+            for back in reversed(backs):
+                cotangent = back(cotangent)
+            return cotangent
+
+        return x, returned
 
 
 class Again(nn.Module):
@@ -112,3 +136,13 @@ class Again(nn.Module):
         y, dy = self.chain.pushforward(x, dx)
         dx = dx.expand(*dy.shape[:-1], dx.shape[-1])
         return torch.cat([x.to(y.dtype), y], -1), torch.cat([dx.to(dy.dtype), dy], -1)
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The same value; cotangents return by both ways."""
+        y, back = self.chain.pullback(x)
+
+        def returned(cotangent: Tensor) -> Tensor:
+            direct, through = cotangent.tensor_split([x.shape[-1]], -1)
+            return direct + back(through)
+
+        return torch.cat([x.to(y.dtype), y], -1), returned

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inr.derivatives import contract
 from inr.dictionary.balance import Balance, Sparsity, Usage, penalties_of
 from inr.dictionary.coders import Codebook
 from inr.dictionary.gates import expected_load, strongest
@@ -139,6 +140,11 @@ class NeuralDictionary(nn.Module):
         self, points: Tensor, tangents: Tensor, heads: Tensor, bias: Tensor, own: tuple[Tensor, ...] = ()
     ) -> tuple[Tensor, Tensor]:
         """Values, and their derivatives along the tangents (axes, 1|signals, ..., in_features)."""
+        signals, channels, _ = heads.shape
+        if not own and channels * (signals if len(points) == 1 else 1) < len(tangents):
+            features, back = self.trunk.pullback(points)
+            cotangents = heads.transpose(0, 1).reshape(channels, signals, *[1] * (points.ndim - 2), -1)
+            return mix(features[None], heads, bias)[0], contract(back(cotangents), tangents)
         if self.own is not None and own:
             features, slopes = self.own.pushforward(points, tangents, own)
         else:

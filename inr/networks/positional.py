@@ -1,7 +1,7 @@
 """Positional encoding: octaves of sines and cosines of the coordinates."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -59,3 +59,16 @@ class PositionalEncoding(nn.Module):
         turn = (dx[..., None] * self.frequencies.to(x)).flatten(-2)
         sine, cosine = phase.sin(), phase.cos()
         return torch.cat([x, sine, cosine], -1), torch.cat([dx.expand(len(dx), *x.shape), cosine * turn, -sine * turn], -1)
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The encoded coordinates, and how cotangents of them return."""
+        frequencies = self.frequencies.to(x)
+        phase = (x[..., None] * frequencies).flatten(-2)
+        sine, cosine = phase.sin(), phase.cos()
+
+        def returned(cotangent: Tensor) -> Tensor:
+            kept, by_sine, by_cosine = cotangent.split([x.shape[-1], phase.shape[-1], phase.shape[-1]], -1)
+            turn = by_sine * cosine - by_cosine * sine
+            return kept + (turn.unflatten(-1, (x.shape[-1], -1)) * frequencies).sum(-1)
+
+        return torch.cat([x, sine, cosine], -1), returned

@@ -1,17 +1,18 @@
 import pytest
 import torch
-from signals import ANYWHERE, every_signal, network
+from signals import ANYWHERE, TRUNKS, every_signal, network
 from torch.testing import assert_close
 
-from inr.derivatives import linearise, observe_at, value_and_jacobian
+from inr.derivatives import linearise, observe_at, pullback, value_and_jacobian
 from inr.field import Field
 from inr.measurements.measurement import Measurement
 from inr.measurements.pointwise import Pointwise
-from inr.networks.activations import Activation
-from inr.networks.linear import Chain
+from inr.networks.activations import Activation, Sine
+from inr.networks.linear import Again, Chain, Linear
 from inr.networks.mlp import MLP
 
 SHAPE = (12, 9)
+CHANNELS = [3, 1]  # of more channels than axes tangents go forward, of fewer gradients go backward
 
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -42,14 +43,15 @@ def loss(value, jacobian):
     return (value - 0.3).square().mean() + (jacobian - 0.1).square().sum((-1, -2)).mean()
 
 
+@pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("model", ANYWHERE)
-def test_forward_equals_reverse_equals_central_differences(model):
-    model = network(model)
+def test_forward_equals_reverse_equals_central_differences(model, channels):
+    model = network(model, out_features=channels)
     field, beam, at, signals = field_of(model), Pointwise(SHAPE), coordinates(), len(every_signal(model).index)
     value, jacobian = value_and_jacobian(beam, field, at)
     reverse_value, reverse = double_backward(beam, field, at)
-    assert value.shape == (signals, 7, 3)
-    assert jacobian.shape == (signals, 7, 3, 2)
+    assert value.shape == (signals, 7, channels)
+    assert jacobian.shape == (signals, 7, channels, 2)
     assert_close(value, reverse_value)
     assert_close(jacobian, reverse, rtol=1e-10, atol=1e-10)
     step = 1e-5
@@ -71,10 +73,43 @@ def test_every_layer_pushes_tangents_as_jacrev_does(model):
         x, tangents = value.detach(), derivatives.detach()
 
 
+def assert_pulls_as_jacrev(module, x):
+    value, back = pullback(module, x)
+    assert_close(value, module(x))
+    jacobian = torch.func.vmap(torch.func.jacrev(module))(x[0])
+    shared, own = torch.rand(3, 1, 1, value.shape[-1]), torch.rand(3, 1, 5, value.shape[-1])
+    for cotangents in (shared, own):
+        expected = torch.einsum("pcd,kpc->kpd", jacobian, cotangents[:, 0].expand(3, 5, -1))
+        assert_close(back(cotangents)[:, 0].expand(3, 5, -1), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("model", ANYWHERE)
+def test_every_layer_pulls_cotangents_as_jacrev_does(model):
+    x = torch.rand(1, 5, 2)
+    for module in layers(network(model)):
+        assert_pulls_as_jacrev(module, x)
+        x = module(x).detach()
+
+
+@pytest.mark.parametrize("module", [Again(Chain(Linear(4, 3), Sine(2.0))), torch.nn.Tanh()], ids=["skip", "foreign"])
+def test_skips_and_foreign_modules_pull_as_jacrev_does(module):
+    assert_pulls_as_jacrev(module.double(), torch.rand(1, 5, 4))
+
+
+@pytest.mark.parametrize("model", TRUNKS)
+def test_going_backward_equals_going_forward(model):
+    model, x = network(model, in_features=3, out_features=2, input_scale=1.7), torch.rand(1, 6, 3)
+    for tangents in (torch.rand(3, 1, 1, 3), torch.rand(3, 1, 6, 3)):
+        backward, forward = model.pushforward(x, tangents), model.layers.pushforward(1.7 * x, 1.7 * tangents)
+        for one, other in zip(backward, forward, strict=True):
+            assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("model", ANYWHERE)
-def test_parameter_gradients_of_a_jacobian_loss_equal_those_of_double_backward(model, dtype, tolerance):
-    model, at = network(model).to(dtype), coordinates().to(dtype)
+def test_parameter_gradients_of_a_jacobian_loss_equal_those_of_double_backward(model, dtype, tolerance, channels):
+    model, at = network(model, out_features=channels).to(dtype), coordinates().to(dtype)
     gradients = []
     for evaluate in (value_and_jacobian, double_backward):
         model.zero_grad()

@@ -55,17 +55,18 @@ def assert_near(ours, theirs, tolerance=EXACT):
     assert (ours - theirs).norm() <= tolerance * theirs.norm()
 
 
+@pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("own_coordinates", [False, True])
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_the_folded_field_is_the_mixture_of_all_experts(trunk, own_coordinates):
-    model, beam = dictionary(trunk), Pointwise(SHAPE)
+def test_the_folded_field_is_the_mixture_of_all_experts(trunk, own_coordinates, channels):
+    model, beam = dictionary(trunk, out_features=channels), Pointwise(SHAPE)
     at = torch.cat([shared_coordinates() for _ in range(3 if own_coordinates else 1)])
     folded = value_and_jacobian(beam, model.field(every_signal(model)), at)
     unfolded = reverse(beam, naive(model, model.coder.codes), at.expand(3, -1, -1))
     gradients = []
     for value, jacobian in (folded, unfolded):
-        assert value.shape == (3, 7, 3)
-        assert jacobian.shape == (3, 7, 3, 2)
+        assert value.shape == (3, 7, channels)
+        assert jacobian.shape == (3, 7, channels, 2)
         loss = (value - 0.3).square().mean() + (jacobian - 0.1).square().mean()
         gradients.append(torch.autograd.grad(loss, list(model.parameters())))
     for ours, theirs in zip((*folded, *gradients[0]), (*unfolded, *gradients[1]), strict=True):
