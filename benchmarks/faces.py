@@ -113,8 +113,9 @@ class Faces:
         self.model = checkpoint["config"]["model"]
         self.centre = self.state["network.coder.codes"].mean(0, keepdim=True).to(self.device)
         self.network = self.dictionary(None)
-        tuning = self.problem(next(iter(self.data.tuning_batches(self.device))))
-        self.ridge = Ridge().choose(tuning, tuning, self.centre)
+        signals = torch.arange(self.data.tuning_signals)
+        tuning = self.problem(next(iter(self.data.tuning_batches(signals, self.device))))
+        self.ridge = Ridge().choose([(tuning, tuning, self.centre)])
 
     def dictionary(self, own: str | None) -> NeuralDictionary:
         """The dictionary for one signal, which may have additions of its own; these and its code are free."""

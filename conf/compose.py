@@ -13,7 +13,9 @@ from conf.check import check_node, shown
 from inr.errors import InputError
 from inr.runs import checkpoint_of, read_checkpoint
 
-DESCRIBED = ("in_features", "out_features", "shape", "training_shape", "signals", "input_scale", "camera", "scanner", "result")
+HINTS = {"input_scale": 1.0, "kaiming": True, "derivative_weight": 1.0}  # unless the data say otherwise
+SENSORS = {"camera", "scanner", "frame"}  # of scenes, projections, shapes
+DESCRIBED = {"in_features", "out_features", "shape", "training_shape", "signals", "result", *HINTS, *SENSORS}
 FIXED = ("task", "model", "data")
 DICTIONARY, CODEBOOK = "inr.networks.nid_moe.NeuralDictionary", "inr.dictionary.coders.Codebook"
 RULE = "ckpt_path goes on with the task, model and data of its run"
@@ -34,7 +36,7 @@ def instantiate_data(cfg: DictConfig) -> Any:
         if options.get(name) and isinstance(options[name], str):
             options[name] = cfg.data[name] = str(Path(options[name]).expanduser().absolute())
     data = instantiate(options)
-    description = data.describe()
+    description = HINTS | data.describe()
     for name, value in description.items():
         if name in cfg.data and cfg.data[name] != value:
             raise InputError(

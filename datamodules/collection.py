@@ -41,7 +41,8 @@ class CollectionData(L.LightningDataModule):
     decoded; larger ones are read for each step. `components` are the numbers of principal components in reference rows.
     """
 
-    root, factor, encodable, encoded_as = Path(), 1, True, "as it is"  # no samples are left out between those shown
+    root, factor, encodable, encoded_as = Path(), 1, "grids", "as it is"  # no samples are left out between those shown
+    shared_points = True
 
     def __init__(
         self,
@@ -223,10 +224,10 @@ class CollectionData(L.LightningDataModule):
         """One pass over all samples of some evaluated signals (signals,), this process's slice of it."""
         return self.whole_pass(self.encoded, signals, device)
 
-    def tuning_batches(self, device: torch.device, corrupted: bool = True) -> Iterator[Batch]:
-        """The same of at most 64 signals to tune on, spread evenly: as they are observed, or as they are."""
-        stack, count = self.tuned if corrupted else self.tuned_truth, self.tuning_signals
-        return self.whole_pass(stack, torch.arange(count) * len(stack) // count, device)
+    def tuning_batches(self, signals: Tensor, device: torch.device, corrupted: bool = True) -> Iterator[Batch]:
+        """The same of some of the signals to tune on, at most 64 spread evenly: as they are observed, or as they are."""
+        stack = self.tuned if corrupted else self.tuned_truth
+        return self.whole_pass(stack, signals * len(stack) // self.tuning_signals, device)
 
     @property
     def tuning_signals(self) -> int:

@@ -35,8 +35,8 @@ class CTData(L.LightningDataModule):
     Units:  coordinates (bin, view), in the slice (row, column) in pixels.
     """
 
-    factor, offset, border = 1, 0, "one_sided"
-    encodable, encodes, encoded_as = True, False, "as the filtered back-projection of what was measured"
+    factor, offset, border, shared_points = 1, 0, "one_sided", True
+    encodable, encodes, encoded_as = "grids", False, "as the filtered back-projection of what was measured"
     parts: Mapping[str, Sequence[int]] = {"train": [0], "tuning": [], "held_out": []}
     shown = "train"
 
@@ -113,6 +113,7 @@ class CTData(L.LightningDataModule):
             "training_shape": list(self.shape),
             "signals": len(self.parts[self.shown]),
             "input_scale": 1.0,
+            "kaiming": False,  # lines average the noise of such weights out, so it stays
             "result": "result",
             "scanner": self.scanner.describe(),
         }
@@ -270,9 +271,8 @@ class CTData(L.LightningDataModule):
         """One pass over all that was measured of some evaluated signals (signals,), this process's share of it."""
         return self.ray_batches(self.evaluated, signals.cpu(), own_share(self.rays), device)
 
-    def tuning_batches(self, device: torch.device, corrupted: bool = True) -> Iterator[Batch]:
-        """The same of the signals to tune on, or their slices."""
-        signals = torch.arange(self.tuning_signals)
+    def tuning_batches(self, signals: Tensor, device: torch.device, corrupted: bool = True) -> Iterator[Batch]:
+        """The same of some of the signals to tune on, or their slices."""
         if corrupted:
             return self.ray_batches(self.tuned, signals, own_share(self.rays), device)
         return self.slice_batches(self.tuned, signals, own_share(self.size), device)

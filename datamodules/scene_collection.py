@@ -30,7 +30,7 @@ class SceneCollection(SceneData):
     Raises: InputError for scenes whose photographs differ in size, and for normalised device coordinates.
     """
 
-    holds_out, encodable, encodes = False, False, False
+    holds_out, encodable, encodes, shared_points = False, "nothing", False, False
     validation_signals: int | None = None
     test_signals: int | None = None
 

@@ -1,9 +1,11 @@
-"""Classical reconstructions of a grid from every factor-th sample: what a network has to beat."""
+"""Classical reconstructions of a grid from some of its samples: what a network has to beat."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.interpolate import CubicHermiteSpline, interp1d, make_interp_spline
+import torch
+from scipy.interpolate import CubicHermiteSpline, LinearNDInterpolator, NearestNDInterpolator, interp1d, make_interp_spline
+from torch import Tensor
 
 Along = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
 
@@ -59,3 +61,17 @@ def hermite(samples: np.ndarray, jacobian: np.ndarray, shape: Sequence[int], fac
         for later in range(axis + 1, len(shape)):
             slopes[later] = cubic(knots, slopes[later], positions, axis)
     return samples
+
+
+def scattered(points: Tensor, values: Tensor, positions: Tensor) -> Tensor:
+    """Values at positions, linear in the tetrahedra between scattered points (Delaunay); outside them those of the nearest.
+
+    Shapes: points (points, axes), values (points,), positions (positions, axes) -> (positions,). Too few points for a
+            tetrahedron, or points in a plane, give the nearest value everywhere.
+    """
+    known, where = points.double().numpy(), positions.double().numpy()
+    nearest_value = NearestNDInterpolator(known, values.double().numpy())(where)
+    if np.linalg.matrix_rank(known - known[0], tol=1e-9) < known.shape[1]:
+        return torch.from_numpy(nearest_value).float()
+    inside = LinearNDInterpolator(known, values.double().numpy())(where)
+    return torch.from_numpy(np.where(np.isnan(inside), nearest_value, inside)).float()

@@ -1,6 +1,7 @@
 """Distances between a prediction and its target, with their reduction spelled out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +57,10 @@ class Term:
         """The error of each entry."""
         raise NotImplementedError(f"{type(self).__name__} must define error(difference).")
 
+    def compare(self, prediction: Tensor, target: Tensor | None) -> Tensor:
+        """The error of each entry of a prediction; without a target, of the prediction itself."""
+        return self.error(prediction if target is None else prediction - target)
+
     def __call__(self, prediction: Tensor, target: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The weighted term, a scalar."""
         if target is not None and prediction.shape != target.shape:
@@ -63,11 +68,10 @@ class Term:
                 f"{self.quantity}: prediction {tuple(prediction.shape)} and target {tuple(target.shape)} must have equal"
                 " shapes; no broadcasting."
             )
-        difference = prediction if target is None else prediction - target
         if self.axes is not None:
-            difference = difference[..., self.axes]
+            prediction, target = prediction[..., self.axes], None if target is None else target[..., self.axes]
         over = tuple(range(-CHANNEL_AXES[self.quantity], 0))
-        error = self.error(difference)
+        error = self.compare(prediction, target)
         error = error.mean(over) if self.reduction == "mean" else error.sum(over)
         return self.weight * weighted_mean(error, weights)
 
@@ -111,3 +115,61 @@ class Negativity(Term):
     def error(self, difference: Tensor) -> Tensor:
         """The squared negative part."""
         return difference.clamp(max=0).square()
+
+
+class Misalignment(Term):
+    """1 - cosine of the angle between each channel's gradient and its target, such as the normal of a surface.
+
+    The options are those of `Term`.
+    Raises: InputError for another quantity than the jacobian, or without a target.
+    Source: Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions (2020), equation 6.
+    """
+
+    def __init__(self, part: str = "data", quantity: str = "jacobian", weight: float = 1.0, **term: Any) -> None:
+        super().__init__(part, quantity, weight, **term)
+        if quantity != "jacobian" or self.target is None:
+            raise InputError(f"Angles are between a jacobian and its target, got quantity={quantity}, target={self.target}.")
+
+    def compare(self, prediction: Tensor, target: Tensor | None) -> Tensor:
+        """One minus the cosine over the axes."""
+        assert target is not None
+        return 1 - torch.cosine_similarity(prediction, target, -1)[..., None]
+
+
+class Eikonal(Term):
+    """| |gradient| - 1 |^power: a distance grows by one per unit length.
+
+    Raises: InputError unless power is at least 1.
+    Source: Gropp et al., Implicit Geometric Regularization for Learning Shapes (ICML 2020), equation 2, with power 2;
+            Sitzmann et al. (2020), equation 6, with power 1.
+    """
+
+    def __init__(self, part: str = "data", weight: float = 1.0, power: float = 2.0) -> None:
+        super().__init__(part, "jacobian", weight, target=None)
+        if not 1 <= power < float("inf"):
+            raise InputError(f"The power of an eikonal term must be at least 1, got power={power}.")
+        self.power = power
+
+    def error(self, difference: Tensor) -> Tensor:
+        """The error of the length over the axes; smooth at length zero."""
+        length = (difference.square().sum(-1, keepdim=True) + SMOOTH**2).sqrt()
+        return (length - 1).abs() ** self.power
+
+
+class OffSurface(Term):
+    """exp(-sharpness |value|): away from the points that are known to be on a surface, distances are not zero.
+
+    Units:  sharpness per fitted number (normalised length).
+    Raises: InputError unless sharpness is positive.
+    Source: Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions (2020), equation 6.
+    """
+
+    def __init__(self, part: str = "space", weight: float = 1.0, sharpness: float = 100.0) -> None:
+        super().__init__(part, "value", weight, target=None)
+        if not 0 < sharpness < float("inf"):
+            raise InputError(f"The sharpness of an off-surface term must be positive, got sharpness={sharpness}.")
+        self.sharpness = sharpness
+
+    def error(self, difference: Tensor) -> Tensor:
+        """How near each value is to zero."""
+        return (-self.sharpness * difference.abs()).exp()

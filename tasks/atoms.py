@@ -15,15 +15,14 @@ SHOWN, COLUMNS, SAMPLES = 64, 8, 2**16
 @torch.no_grad()
 def draw_atoms(network: Any, task: Any) -> np.ndarray:
     """The experts that the shown signals use most, each as a signal of its own, scaled to its largest value."""
-    shape = task.data.shape
-    steps = [max(1, size // 256) for size in shape]
-    axes = [torch.arange(0, size, step, dtype=torch.float32) for size, step in zip(shape, steps, strict=True)]
-    coordinates = torch.cartesian_prod(*axes).reshape(1, -1, len(shape)).to(network.experts.device)
+    part, axes = task.sketch()
+    coordinates = torch.cartesian_prod(*axes).reshape(1, -1, len(axes)).to(network.experts.device)
     strength = network.coder.codes[:, : len(network.experts)].abs().mean(0)
     strongest = strength.topk(min(SHOWN, len(strength))).indices
     units = torch.eye(network.unknowns, device=strength.device)[strongest]
-    atoms = observe_at(task.measurements["data"], network.field_of(units), coordinates, {"value"})["value"].mean(-1).float()
-    atoms = (atoms / atoms.abs().amax(-1, keepdim=True).clamp_min(1e-12)).cpu().reshape(-1, *map(len, axes))
+    atoms = observe_at(task.measurements[part], network.field_of(units), coordinates, {"value"})["value"].mean(-1).float()
+    shape = [len(axis) for axis in axes if len(axis) > 1]
+    atoms = (atoms / atoms.abs().amax(-1, keepdim=True).clamp_min(1e-12)).cpu().reshape(-1, *shape)
     rows = -(-len(atoms) // COLUMNS)
     figure = Figure(figsize=(COLUMNS, rows), dpi=110, layout="constrained")
     for axis, atom in zip(figure.subplots(rows, COLUMNS, squeeze=False).flat, atoms, strict=False):

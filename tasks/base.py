@@ -122,6 +122,10 @@ class INRTask(L.LightningModule):
         """The part that the result is observed by: `result` where the data see something else."""
         return "result" if "result" in self.measurements else "data"
 
+    def sketch(self) -> tuple[str, list[Tensor]]:
+        """The part that small pictures of a field are observed by, and where they look along each axis of its sensor."""
+        return self.result_part, [torch.arange(0, size, max(1, size // 256), dtype=torch.float32) for size in self.data.shape]
+
     @property
     def evaluated(self) -> nn.Module:
         """The network whose fields are scored."""

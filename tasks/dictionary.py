@@ -85,8 +85,10 @@ class Encode(Callback):
 
     @staticmethod
     def group(task: INRTask) -> int:
-        """How many signals are solved for at a time: fewer where weights give each its own equations."""
+        """How many signals are solved for at a time: fewer where weights give each its own equations; one of own points."""
         network: Any = task.network
+        if not task.data.shared_points:
+            return 1
         batch = next(iter(task.data.observation_batches(torch.zeros(1, dtype=torch.long), task.device)))
         weighted = any(part.weights for part in batch.parts.values())
         return max(1, min(GROUP, GRAMS // network.unknowns**2)) if weighted else GROUP
@@ -140,14 +142,12 @@ class Encode(Callback):
         if not tuning:
             return FALLBACK, f"ridge {FALLBACK:g}, the fallback without tuning signals"
 
-        def observed() -> Iterable[Batch]:
-            return task.data.tuning_batches(task.device, corrupted=True)
+        def problems(signals: Tensor) -> tuple[Problem, Problem, Tensor]:
+            observed, clean = (partial(task.data.tuning_batches, signals, task.device, altered) for altered in (True, False))
+            truth = Problem(task.network, task.measurements, comparing(task.supervision, clean, "value"), clean)  # type: ignore[arg-type]
+            return self.problem(task, observed), truth, self.centre(task, observed)
 
-        def clean() -> Iterable[Batch]:
-            return task.data.tuning_batches(task.device, corrupted=False)
-
-        truth = Problem(task.network, task.measurements, comparing(task.supervision, clean, "value"), clean)  # type: ignore[arg-type]
-        ridge = self.solver.choose(self.problem(task, observed), truth, self.centre(task, observed))
+        ridge = self.solver.choose(problems(group) for group in torch.arange(tuning).split(self.group(task)))
         return ridge, f"ridge {ridge:g}, chosen on {tuning} tuning signals"
 
 

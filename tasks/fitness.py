@@ -26,8 +26,11 @@ def refuse_unfit(task: INRTask, solver: Solver) -> None:
     if solver.closed_form and nonlinear:
         given = f"solver={type(solver).__name__} and {nonlinear[0]}"
         raise InputError(f"Closed-form codes need observations linear in the field, got {given}; choose solver=adam.")
-    if network.coder.encodes and not task.data.encodable:
-        raise InputError("An encoder needs signals on a grid, got photographs of scenes; choose model/coder=codebook.")
+    if network.coder.encodes and network.coder.reads != task.data.encodable:
+        raise InputError(
+            f"{type(network.coder).__name__} reads {network.coder.reads}, and these signals offer {task.data.encodable} to an"
+            " encoder; choose model/coder=codebook, for grids conv or resnet, for points pointnet."
+        )
 
 
 def comparing(supervision: Supervision, batches: Callable[[], Iterable[Batch]], preferred: str | None = None) -> Supervision:

@@ -47,7 +47,7 @@ class GridTask(INRTask):
         images = self.images(values)
         self.table = self.figure_table(images)
         metrics = mean_of(self.table)
-        if self.constant.any() or not self.supervision.fixes_constant():
+        if "psnr" in metrics and (self.constant.any() or not self.supervision.fixes_constant()):
             raw = self.images(self.without_constant(values))
             definition = "psnr without the constant per channel that is estimated from training values"
             metrics["psnr_uncorrected"] = mean_of(self.figure_table(raw))["psnr"]._replace(definition=definition)

@@ -119,7 +119,15 @@ def tiny_phantoms(folder: Path) -> list[str]:
     return ["data=phantoms", "data.count=6", "data.size=12", "optimizer.lr=1e-3"]
 
 
-COLLECTIONS = {"image": tiny_images, "audio": tiny_sounds, "nerf": tiny_scenes, "ct": tiny_phantoms}
+SOLID = ["data.pool=300", "data.resolution=8", "data.validation_points=64", "task.resolution=8"]
+
+
+def tiny_tori(folder: Path) -> list[str]:
+    """Generated tori, of which the last two are held out."""
+    return ["data=tori", "data.count=6", *SOLID]
+
+
+COLLECTIONS = {"image": tiny_images, "audio": tiny_sounds, "nerf": tiny_scenes, "ct": tiny_phantoms, "sdf": tiny_tori}
 
 
 def collection(task: str, folder: Path) -> list[str]:
@@ -133,6 +141,7 @@ TINY = {
     "audio": lambda folder: [f"data.path={tiny_sound(folder)}", "data.factor=2", "data.points=null"],
     "nerf": lambda folder: ["data=spheres", "data.views=6", "data.hold_every=3", *RAYS],
     "ct": lambda folder: ["data.size=16", "data.points=null", "optimizer.lr=3e-4"],
+    "sdf": lambda folder: [*SOLID, "data.points=null", "optimizer.lr=1e-4"],
 }
 
 

@@ -142,7 +142,7 @@ REGIMES = {  # words of the command without those that make a single network sma
     "more gates than experts": (COLLECTION + "model.top_k=600", "top_k must be in 1 .. experts = 512", "got top_k=600"),
     "negative ridge": (COLLECTION + "solver.ridge=-1", "finite and not negative", "got -1"),
     "solver of steps": (COLLECTION + "data.size=12 data.held_out=1 solver=adam", "in closed form", "got solver=adam"),
-    "unknown coder": (COLLECTION + "model/coder=vit", "codebook, conv, resnet", "vit"),
+    "unknown coder": (COLLECTION + "model/coder=vit", "codebook, conv, pointnet, resnet", "vit"),
 }
 
 CHECKPOINTS = {

@@ -98,7 +98,7 @@ class ConvCoder(nn.Module):
     Source: the image encoders of Neural Implicit Dictionary Learning (ICML 2022), section 3.3; normalised by group.
     """
 
-    encodes, residual = True, False
+    encodes, residual, reads = True, False, "grids"
     sees = "the observed (corrupted) signal, through a convolutional encoder"
 
     def __init__(self, shape: Sequence[int], experts: int, channels: int, width: int = 32) -> None:

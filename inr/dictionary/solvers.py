@@ -50,13 +50,20 @@ class Solver:
         *_, codes = self.path(problem, centre, self.ladder(ridge))
         return codes.float()
 
-    def choose(self, tuning: Problem, truth: Problem, centre: Tensor) -> float:
+    def choose(self, problems: Iterable[tuple[Problem, Problem, Tensor]]) -> float:
         """The weight for which codes of the tuning signals, solved as they are observed, come closest to the truth.
+
+        `problems` are groups of signals: as they are observed, as they are, and the centre of their codes.
+        """
+        errors = torch.stack([self.errors(*problem) for problem in problems]).sum(0)
+        return RIDGES[int(errors.argmin())]
+
+    def errors(self, tuning: Problem, truth: Problem, centre: Tensor) -> Float[Tensor, " ridges"]:
+        """The log of the mean squared error, summed over some signals, for each of `RIDGES`.
 
         Of signals with missing samples these alone are compared; the others are known anyway.
         """
-        counted = compared(matching(tuning, truth)) or [torch.ones(()) for _ in truth.rows()]
-        scores = []
+        counted, scores = compared(matching(tuning, truth)) or [torch.ones(()) for _ in truth.rows()], []
         for codes in self.path(tuning, centre, RIDGES):
             total, mass = torch.zeros(()), torch.zeros(())
             for rows, weights in zip(truth.rows(), counted, strict=True):
@@ -64,8 +71,8 @@ class Solver:
                 weights = weights.expand_as(error)
                 total, mass = total + (weights * error).sum(-1), mass + weights.sum(-1)
             errors = global_sum(total) / global_sum(mass).clamp_min(1.0)
-            scores.append(errors.clamp_min(1e-12).log().mean().item())
-        return RIDGES[scores.index(min(scores))]
+            scores.append(errors.clamp_min(1e-12).log().sum().cpu())
+        return torch.stack(scores)
 
 
 def matching(tuning: Problem, truth: Problem) -> Iterator[Rows]:

@@ -1,5 +1,6 @@
 """The sensor that sees the field itself: pixels, sound samples, distances."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -45,6 +46,48 @@ class Pointwise(Measurement):
     ) -> tuple[Samples, Samples]:
         """The points, and the one step by which all of them move along each axis."""
         return self.locate(coordinates), Samples(basis * self.scale.to(basis))
+
+    def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
+        """The values themselves."""
+        return values
+
+
+class Points(Measurement):
+    """Observe the field at points of space, which lie at rotation (x - centre) / scale in [-1, 1]^axes.
+
+    Without options coordinates are the field's own, and derivatives are by its unit.
+
+    Shapes: coordinates (1|signals, points, axes) -> observations (signals, points, channels); rotation (axes, axes), its rows
+            the field's axes; None: the identity.
+    Units:  coordinates, centre and scale in one length; observations are the field's values.
+    Raises: InputError for a scale that is not positive.
+    """
+
+    centre: Tensor
+    turn: Tensor
+
+    def __init__(
+        self,
+        centre: Sequence[float] = (0.0, 0.0, 0.0),
+        scale: float = 1.0,
+        rotation: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 < scale < math.inf:
+            raise InputError(f"The scale of a space must be positive and finite, got scale={scale}.")
+        axes = torch.eye(len(centre)) if rotation is None else torch.tensor(rotation, dtype=torch.float32)
+        self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32), persistent=False)
+        self.register_buffer("turn", axes.T / scale, persistent=False)
+
+    def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> Samples:
+        """The points of the field."""
+        return Samples((coordinates - self.centre.to(coordinates)) @ self.turn.to(coordinates))
+
+    def locate_along(
+        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
+    ) -> tuple[Samples, Samples]:
+        """The points, and the one step by which all of them move along each axis."""
+        return self.locate(coordinates), Samples(basis @ self.turn.to(basis))
 
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
         """The values themselves."""

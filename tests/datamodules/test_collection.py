@@ -253,8 +253,12 @@ def test_evaluation_covers_every_sample_of_every_signal_in_order(loader, count, 
 
 PASSES = {
     "training": (lambda data: data.training_batches(CPU), range(10), False),
-    "tuning": (lambda data: data.tuning_batches(CPU, corrupted=True), range(10, 15), True),
-    "tuning, as they are": (lambda data: data.tuning_batches(CPU, corrupted=False), range(10, 15), False),
+    "tuning": (lambda data: data.tuning_batches(torch.arange(data.tuning_signals), CPU, corrupted=True), range(10, 15), True),
+    "tuning, as they are": (
+        lambda data: data.tuning_batches(torch.arange(data.tuning_signals), CPU, corrupted=False),
+        range(10, 15),
+        False,
+    ),
     "held out": (lambda data: data.observation_batches(torch.arange(5), CPU), range(15, 20), True),
 }
 
@@ -283,7 +287,11 @@ def test_tuning_signals_are_never_shown_in_training():
     shown = torch.cat([batch.parts["data"].targets["value"] for batch in take(data, 12)]).reshape(-1, *SHAPE, 3)
     shown = set(map(bytes, data.restore(shown).round().to(torch.uint8).numpy()))
     assert shown == set(map(bytes, PICTURES[:11]))
-    tuned = data.restore(values_of(data.tuning_batches(CPU, corrupted=False), data)).round().to(torch.uint8)
+    tuned = (
+        data.restore(values_of(data.tuning_batches(torch.arange(data.tuning_signals), CPU, corrupted=False), data))
+        .round()
+        .to(torch.uint8)
+    )
     assert torch.equal(tuned, originals(range(11, 15)))
 
 
@@ -296,7 +304,11 @@ def test_tuning_signals_are_observed_as_if_they_were_held_out(patch_size, mask):
     encodes = collection(held_out=9, **options)
     tunes.encodes = encodes.encodes = True
     signals = torch.arange(len(tunes.tuned))
-    pairs = zip(tunes.tuning_batches(CPU, corrupted=True), encodes.observation_batches(signals, CPU), strict=True)
+    pairs = zip(
+        tunes.tuning_batches(torch.arange(tunes.tuning_signals), CPU, corrupted=True),
+        encodes.observation_batches(signals, CPU),
+        strict=True,
+    )
     for one, other in pairs:
         assert_equal_batches(one, other)
 
@@ -305,7 +317,10 @@ def test_tuning_signals_are_observed_as_if_they_were_held_out(patch_size, mask):
 def test_training_and_tuning_look_at_few_of_many_images(memory, monkeypatch):
     monkeypatch.setattr(datamodules.collection, "TUNED", 3)
     data = collection(held_out=5, tuning=5, patch_size=[3, 4], memory=memory)
-    (trained,), (tuned,) = data.training_batches(CPU), data.tuning_batches(CPU, corrupted=True)
+    (trained,), (tuned,) = (
+        data.training_batches(CPU),
+        data.tuning_batches(torch.arange(data.tuning_signals), CPU, corrupted=True),
+    )
     assert trained.signals.index.tolist() == list(range(3 * 4))
     assert tuned.signals.index.tolist() == [0, 4, 8]  # a patch of each image
     assert memory or data.reads == [0, 1, 2, 10, 11, 12]

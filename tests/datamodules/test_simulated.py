@@ -170,7 +170,11 @@ def test_training_never_meets_what_is_held_out(monkeypatch, shuffle, test_signal
     monkeypatch.setattr(Phantoms, "slices", poisoned)
     data = scan(Phantoms, points=20, batch_signals=2, noise=0.01, **options)
     data.on_slice, data.encodes = ("value",), True
-    passes = data.training_batches(CPU), data.tuning_batches(CPU), data.tuning_batches(CPU, corrupted=False)
+    passes = (
+        data.training_batches(CPU),
+        data.tuning_batches(torch.arange(data.tuning_signals), CPU),
+        data.tuning_batches(torch.arange(data.tuning_signals), CPU, corrupted=False),
+    )
     for batch in itertools.chain(take(data, 5), *passes):
         targets = [target for part in batch.parts.values() for target in part.targets.values()]
         assert all(torch.isfinite(one).all() for one in (*targets, batch.signals.observations))

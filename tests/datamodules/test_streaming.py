@@ -68,7 +68,11 @@ def test_no_more_than_the_next_steps_are_kept(few, ahead):
 def test_evaluation_and_passes_keep_nothing(few):
     for draw in few.test_dataloader():
         few.evaluation_batch(draw, CPU)
-    for batches in (few.training_batches(CPU), few.tuning_batches(CPU), few.observation_batches(torch.arange(8), CPU)):
+    for batches in (
+        few.training_batches(CPU),
+        few.tuning_batches(torch.arange(few.tuning_signals), CPU),
+        few.observation_batches(torch.arange(8), CPU),
+    ):
         assert list(batches)
     few.references({})
     for stack in (few.trained, few.tuned, few.tuned_truth, few.encoded):

@@ -2,9 +2,11 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose
+from torch.testing import assert_close
 
-from inr.interpolation import cubic, hermite, interpolate, linear, nearest, spline
+from inr.interpolation import cubic, hermite, interpolate, linear, nearest, scattered, spline
 
 ALONG = [nearest, linear, cubic, spline]
 GRIDS = [((21,), 4, 0), ((22,), 5, 3), ((13, 17), 4, 0), ((14, 12), 3, 2)]
@@ -114,3 +116,20 @@ def test_two_knots_are_enough(along):
     result = interpolate(np.array([[1.0], [3.0]]), (6,), 3, 1, along)[:, 0]
     expected = [1, 1, 1, 3, 3, 3] if along is nearest else [1, 1, 5 / 3, 7 / 3, 3, 3]
     assert_allclose(result, expected)
+
+
+def test_scattered_points_are_joined_linearly_and_the_nearest_counts_outside():
+    torch.manual_seed(0)
+    corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+    points, inside = torch.cat([corners, torch.rand(40, 3)]), torch.rand(50, 3)
+
+    def plane(x):
+        return x @ torch.tensor([1.0, -2.0, 0.5]) + 0.3
+
+    assert_close(scattered(points, plane(points), inside), plane(inside), rtol=1e-5, atol=1e-5)
+    assert_close(scattered(points, plane(points), 2 * corners - 0.5), plane(corners))
+
+
+def test_points_in_a_plane_give_the_nearest_value():
+    points, values = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0.5, 0.2, 0]]), torch.arange(5.0)
+    assert scattered(points, values, points + torch.tensor([0.0, 0.0, 0.3])).tolist() == values.tolist()

@@ -5,7 +5,16 @@ import torch
 from torch.testing import assert_close
 
 from inr.errors import InputError
-from inr.losses import AbsoluteError, Negativity, SquaredError, Term, TotalVariation
+from inr.losses import (
+    AbsoluteError,
+    Eikonal,
+    Misalignment,
+    Negativity,
+    OffSurface,
+    SquaredError,
+    Term,
+    TotalVariation,
+)
 from inr.supervision import Supervision
 
 SHAPES = {"value": (2, 5, 3), "jacobian": (2, 5, 3, 4)}
@@ -199,3 +208,40 @@ def test_terms_that_do_not_name_their_axes_can_be_restricted():
     assert restricted.axes("data") == [0, 1]
     assert whole.terms["some"].axes is None
     assert whole.along("other", [0]).axes("data") is None
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_eikonal_term_wants_gradients_of_length_one(power):
+    jacobian, weights = torch.randn(2, 5, 3, 4), torch.rand(2, 5)
+    expected = (jacobian.norm(dim=-1) - 1).abs().pow(power).mean(-1)
+    term = Eikonal("space", 0.7, power)
+    assert_close(term(jacobian), 0.7 * expected.mean(), rtol=1e-6, atol=1e-6)
+    assert_close(term(jacobian, None, weights), 0.7 * (weights * expected).sum() / weights.sum(), rtol=1e-6, atol=1e-6)
+    assert term(jacobian / jacobian.norm(dim=-1, keepdim=True)) < 1e-6
+    still = torch.zeros(1, 1, 1, 3, requires_grad=True)
+    term(still).backward()
+    assert still.grad.isfinite().all()
+
+
+def test_misalignment_is_one_minus_the_cosine_whatever_the_lengths():
+    prediction, target = torch.randn(SHAPES["jacobian"]), torch.randn(SHAPES["jacobian"])
+    cosine = (prediction * target).sum(-1) / prediction.norm(dim=-1) / target.norm(dim=-1)
+    term = Misalignment(weight=2.0)
+    assert_close(term(prediction, target), 2 * (1 - cosine).mean())
+    assert_close(term(7 * prediction, target), term(prediction, target))
+    assert_close(term(-target, target), torch.tensor(4.0))
+    for options in ({"quantity": "value"}, {"target": None}):
+        with pytest.raises(InputError, match="between a jacobian and its target"):
+            Misalignment(**options)
+
+
+def test_values_near_zero_are_kept_off_the_surface():
+    value = torch.tensor([[[0.0], [0.01], [-0.01], [1.0]]])
+    expected = torch.tensor([1.0, 0.6065306597, 0.6065306597, 0.0]).mean()
+    assert_close(OffSurface(sharpness=50.0)(value), expected)
+
+
+@pytest.mark.parametrize("build", [lambda: Eikonal(power=0.5), lambda: OffSurface(sharpness=0.0)])
+def test_terms_of_space_refuse_what_has_no_meaning(build):
+    with pytest.raises(InputError, match="must be"):
+        build()

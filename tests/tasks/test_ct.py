@@ -98,6 +98,10 @@ def test_the_constant_that_derivatives_leave_open_comes_from_the_mean_of_the_sin
     found = metrics(folder)
     assert found["psnr_views"] > 10
     assert found["psnr_uncorrected"] != found["psnr"]
+    own = [f"data.path={folder / 'export' / 'sinogram.npz'}", "supervision=der", "trainer.max_steps=20"]
+    again = run(tmp_path / "own", *(word for word in TINY if "data.size" not in word), "data=sinogram", *own)
+    assert "psnr_uncorrected" not in metrics(again)  # of a slice that nobody knows
+    assert metrics(again)["psnr_views"] > 0
 
 
 def test_wide_steps_from_view_to_view_leave_their_derivative_out(tmp_path):

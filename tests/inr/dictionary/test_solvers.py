@@ -326,5 +326,5 @@ def test_the_weight_is_chosen_that_reconstructs_best(supervision, kind):
     noisy = data({} if known is None else {"value": known, "jacobian": known}, value=exact + 0.7 * torch.randn(exact.shape))
     tuning, truth = problem(model, noisy, supervision), problem(model, clean, "val")
     chosen = brute_force(model, tuning, clean, known, centre)
-    assert Ridge().choose(tuning, truth, centre) == chosen
+    assert Ridge().choose([(tuning, truth, centre)]) == chosen
     assert chosen not in (RIDGES[0], RIDGES[-1])

@@ -1,0 +1,46 @@
+"""Oriented points on a surface, of which nothing else is known."""
+
+from functools import cached_property
+from typing import Any
+
+from datamodules.files import existing_file
+from datamodules.read_cloud import read_cloud
+from datamodules.sdf import ShapeData
+from datamodules.shape import CloudShape
+from inr.errors import InputError
+
+
+class CloudData(ShapeData):
+    """Points with normals to fit a surface to: xyz, txt, pts, npy or ply; of a mesh file, its vertices alone.
+
+    The supervision compares distances at the points with zero and their gradients with the normals; what lies between has
+    to come from terms on space. The other options are those of `ShapeData`.
+
+    Raises: InputError without a path.
+    """
+
+    def __init__(self, path: str | None = None, fill: float = 0.9, **shape: Any) -> None:
+        super().__init__(**shape)
+        if path is None:
+            raise InputError("data.path must name a file of points with normals (xyz, npy, ply) or a mesh, got null.")
+        self.path, self.fill = existing_file("data.path", path), fill
+
+    @cached_property
+    def only(self) -> CloudShape:
+        """The points."""
+        cloud = read_cloud(self.path, self.fill)
+        return CloudShape(self.path.stem, cloud.frame, cloud.points, cloud.normals)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The name of the file."""
+        return [self.only.name]
+
+    def shape_at(self, position: int) -> CloudShape:
+        """The points."""
+        return self.only
+
+    @property
+    def frame(self) -> dict[str, Any]:
+        """Where the cube lies in the file's coordinates."""
+        return self.only.frame.describe()
