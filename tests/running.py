@@ -122,6 +122,14 @@ def tiny_phantoms(folder: Path) -> list[str]:
 SOLID = ["data.pool=300", "data.resolution=8", "data.validation_points=64", "task.resolution=8"]
 
 
+def tiny_cloud(folder: Path, count: int = 300) -> str:
+    """Points of a ball with their normals, as text; the option that names them."""
+    normals = np.random.default_rng(0).standard_normal((count, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    np.savetxt(folder / "ball.xyz", np.concatenate([3 * normals + 7, normals], -1))
+    return f"data.path={folder / 'ball.xyz'}"
+
+
 def tiny_tori(folder: Path) -> list[str]:
     """Generated tori, of which the last two are held out."""
     return ["data=tori", "data.count=6", *SOLID]

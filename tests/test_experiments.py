@@ -5,7 +5,7 @@ import torch
 from captures import write_blender, write_llff
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from running import composed, tiny_celeba, tiny_images, tiny_olivetti
+from running import composed, tiny_celeba, tiny_cloud, tiny_images, tiny_olivetti
 from signals import CONF
 
 from conf.compose import instantiate_data
@@ -44,6 +44,7 @@ OWN_DATA = {  # of experiments that come without
     "nid/inpainting": tiny_olivetti,
     "nid/celeba": tiny_celeba,
     "nid/faces": lambda folder: [*tiny_images(folder), "data.size=64", "data.held_out=2"],
+    "siren/pointcloud": lambda folder: [tiny_cloud(folder)],
     "nerf/blender": blender,
     "sobolev/llff": llff,
     "sobolev/llff_sine": llff,
