@@ -43,17 +43,14 @@ class Pools:
     @cached_property
     def samples(self) -> tuple[Tensor, ...]:
         """The samples of all shapes, of each as many as of the one that has the fewest."""
-        drawn = [shape.samples(self.count, key(self.seed, "samples", shape.name), self.sampling) for shape in self.shapes]
-        few = min(len(one.points) for one in drawn)
-        points, distance, gradient, certain = (
-            torch.stack([part[:few] for part in parts]) for parts in zip(*drawn, strict=True)
-        )
+        drawn = [shape.samples(self.size, key(self.seed, "samples", shape.name), self.sampling) for shape in self.shapes]
+        points, distance, gradient, certain = (torch.stack(parts) for parts in zip(*drawn, strict=True))
         return points, distance[..., None], gradient[..., None, :], certain.float()
 
     @property
     def size(self) -> int:
         """Samples of a shape."""
-        return self.samples[0].shape[1]
+        return min((shape.most(self.count) for shape in self.shapes), default=0)
 
     def on(self, device: torch.device) -> tuple[Tensor, ...]:
         """The samples on a device."""

@@ -54,6 +54,10 @@ class Shape:
     frame: Frame
     solid = True  # whether inside and outside are known everywhere
 
+    def most(self, count: int) -> int:
+        """How many of so many samples there can be."""
+        return count
+
     def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
         """Samples to fit."""
         raise NotImplementedError(f"{type(self).__name__} must define samples(count, seed, sampling).")
@@ -118,6 +122,10 @@ class CloudShape(Shape):
         """The points."""
         return Cloud(self.points, self.normals)
 
+    def most(self, count: int) -> int:
+        """No more than there are points."""
+        return min(count, len(self.points))
+
     def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
         """The points themselves in random order, with distance 0 and their normals as gradients."""
         points, normals = (torch.from_numpy(part).float() for part in self.cloud(count, seed))
@@ -150,6 +158,10 @@ class VolumeShape(Shape):
     def middle(self) -> Tensor:
         """The index of the centre of the grid."""
         return (torch.tensor(self.values.shape) - 1) / 2
+
+    def most(self, count: int) -> int:
+        """No more than there are voxels."""
+        return min(count, self.values.numel())
 
     def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
         """Voxels in random order, gradients by differences of their neighbours."""
