@@ -273,11 +273,16 @@ class Results(Callback):
         columns = [name for name in own if name not in costs]
         table = Table("", *(escape(f"{name} [{own[name].unit}]".removesuffix(" [1]")) for name in columns))
         rows = dict.fromkeys(name.split("/")[0] for name in metrics if "/" in name)
-        table.add_row("network", *(f"{own[name].value:.3f}" for name in columns), style="bold")
+        table.add_row("network", *(shown(own[name].value) for name in columns), style="bold")
         for row in rows:
             found = [metrics.get(f"{row}/{name}") for name in columns]
-            table.add_row(row, *("" if metric is None else f"{metric.value:.3f}" for metric in found))
+            table.add_row(row, *("" if metric is None else shown(metric.value) for metric in found))
         console.print(table)
         for name in columns:
             console.print(f"{name}: {own[name].definition}", style="dim", markup=False, highlight=False, soft_wrap=True)
         console.print(", ".join(f"{name} {own[name].value:g}" for name in costs) + f" | {self.folder}", highlight=False)
+
+
+def shown(value: float) -> str:
+    """A figure with three decimals, a small one with two digits."""
+    return f"{value:.2g}" if 0 < abs(value) < 0.05 else f"{value:.3f}"

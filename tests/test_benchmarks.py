@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from running import STEPS, metrics, run, small
+from running import SOLID, STEPS, collection, metrics, run, small
 
 import train
 
@@ -21,7 +21,7 @@ TOY = [*SIZE, "--experts", "4", "8", "--naive-experts", "8", "--top-k", "2"]
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     yield importlib.import_module
-    for name in ("ct", "nerf", "faces", "dictionary", "step"):
+    for name in ("sdf", "ct", "nerf", "faces", "dictionary", "step"):
         sys.modules.pop(name, None)
 
 
@@ -115,25 +115,31 @@ def test_a_view_is_rendered_in_proportion(benchmarks, monkeypatch, capsys):
 
 
 @pytest.fixture
-def ct(benchmarks, monkeypatch, tmp_path):
-    module, places = benchmarks("ct"), iter(range(100))
+def here(benchmarks, monkeypatch, tmp_path):
+    """A benchmark whose runs take place in this process."""
 
-    def here(options):
-        return metrics(run(tmp_path / f"run{next(places)}", *options, *(word for word in STEPS if "max_steps" not in word)))
+    def module_of(name):
+        module, places = benchmarks(name), iter(range(100))
 
-    monkeypatch.setattr(module, "run", here)
-    return module
+        def fit(options):
+            words = [*(word for word in STEPS if "max_steps" not in word), *options]
+            return metrics(run(tmp_path / f"run{next(places)}", *words))
+
+        monkeypatch.setattr(module, "run", fit)
+        return module
+
+    return module_of
 
 
-def test_every_model_reconstructs_a_slice(ct, capsys, tmp_path):
+def test_every_model_reconstructs_a_slice(here, capsys, tmp_path):
     np.save(tmp_path / "slice.npy", np.arange(64.0).reshape(8, 8))
     words = ["--views", "30", "--models", "sine", "relu", "--steps", "1", "data.size=12", "model.hidden_features=8"]
-    ct.main(["models", str(tmp_path / "slice.npy"), *words])
+    here("ct").main(["models", str(tmp_path / "slice.npy"), *words])
     found = [row[0] for row in rows(capsys.readouterr().out)]
     assert found == ["sine, val", "sine, val_der", "relu, val", "relu, val_der", "fbp", "fbp hann", "sart"]
 
 
-def test_phantoms_are_encoded_and_fitted_from_scratch(ct, capsys, tmp_path):
+def test_phantoms_are_encoded_and_fitted_from_scratch(here, capsys, tmp_path):
     tiny = ["data.count=8", "data.size=12", "data.tuning=2"]
     options = [
         "experiment=nid/ct",
@@ -145,7 +151,36 @@ def test_phantoms_are_encoded_and_fitted_from_scratch(ct, capsys, tmp_path):
         "trainer.val_check_interval=2",
     ]
     learned = run(tmp_path / "learned", *options)
-    ct.main(["phantoms", str(learned), "--views", "6", "--count", "2", "--scratch", "1", "--steps", "1", *tiny])
+    here("ct").main(["phantoms", str(learned), "--views", "6", "--count", "2", "--scratch", "1", "--steps", "1", *tiny])
     found = [row[0] for row in rows(capsys.readouterr().out)]
     assert found[:3] == ["ridge", "topk 128", "topk 256"]
     assert {"fbp", "sart", "mean", "sine from scratch, phantom 0"} <= set(found)
+
+
+def test_ways_of_derivatives_in_space_agree_and_are_compared(benchmarks, capsys):
+    benchmarks("sdf").main(["derivatives", "--points", "64", "--rounds", "1"])
+    found = rows(capsys.readouterr().out)
+    assert len(found) == 8
+    assert all(float(row[2]) > 0 for row in found)
+
+
+def test_a_way_in_space_that_is_wrong_is_not_timed(benchmarks, monkeypatch):
+    sdf = benchmarks("sdf")
+    exact = sdf.forward
+    monkeypatch.setattr(sdf, "forward", lambda network, points: [1.001 * seen for seen in exact(network, points)])
+    with pytest.raises(AssertionError):
+        sdf.agree()
+
+
+def test_meshes_are_fitted_by_values_and_with_derivatives(here, capsys):
+    here("sdf").main(["meshes", "null", "--steps", "2", *SOLID, "model.hidden_features=8"])
+    assert [row[0] for row in rows(capsys.readouterr().out)] == ["sine, val", "sine, val_der", "linear"]
+
+
+def test_shapes_are_encoded_and_fitted_from_scratch(here, capsys, tmp_path):
+    tiny = [*collection("sdf", tmp_path)[1:], "supervision=val"]
+    learned = run(tmp_path / "learned", "task=sdf", *tiny, *small("nid_moe"), "regime=dictionary", *STEPS)
+    here("sdf").main(["shapes", str(learned), "--observed", "30", "--scratch", "1", "--steps", "1", *tiny])
+    found = [row[0] for row in rows(capsys.readouterr().out)]
+    assert found[:4] == ["ridge", "linear", "mean", "nearest training shape"]
+    assert found[4:] == ["sine from scratch, shape 0", "ridge, shape 0"]
