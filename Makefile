@@ -38,6 +38,7 @@ bench: install  ## measure; results go to benchmarks/README.md by hand
 	$(BIN)/python benchmarks/step.py $(ARGS)
 	$(BIN)/python benchmarks/dictionary.py
 	$(BIN)/python benchmarks/nerf.py
+	$(BIN)/python benchmarks/sdf.py derivatives
 
 clean:          ## remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

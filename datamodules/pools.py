@@ -83,10 +83,14 @@ class Pools:
         return torch.stack(rows)
 
     def part(
-        self, signals: Int[Tensor, " signals"], places: Tensor | slice, quantities: Collection[str], device: torch.device
+        self,
+        signals: Int[Tensor, " signals"],
+        places: Int[Tensor, " samples"],
+        quantities: Collection[str],
+        device: torch.device,
     ) -> Part:
         """The part of a batch that looks at samples at these places of the pools of some shapes."""
-        points, distance, gradient, certain = (part[signals.to(device)][:, places] for part in self.on(device))
+        points, distance, gradient, certain = (part[signals.to(device)[:, None], places] for part in self.on(device))
         targets, weights = {"value": distance}, {}
         if "jacobian" in quantities:
             targets["jacobian"], weights["jacobian"] = gradient, certain
