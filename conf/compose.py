@@ -14,7 +14,7 @@ from inr.errors import InputError
 from inr.runs import checkpoint_of, read_checkpoint
 
 HINTS = {"input_scale": 1.0, "kaiming": True, "derivative_weight": 1.0}  # unless the data say otherwise
-SENSORS = {"camera", "scanner", "frame"}  # of scenes, projections, shapes
+SENSORS = {"camera", "scanner", "cube"}  # of scenes, projections, shapes
 DESCRIBED = {"in_features", "out_features", "shape", "training_shape", "signals", "result", *HINTS, *SENSORS}
 FIXED = ("task", "model", "data")
 DICTIONARY, CODEBOOK = "inr.networks.nid_moe.NeuralDictionary", "inr.dictionary.coders.Codebook"

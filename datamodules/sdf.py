@@ -126,7 +126,7 @@ class ShapeData(L.LightningDataModule):
             "kaiming": False,  # it learns several times slower from such weights
             "derivative_weight": SLOPES,
             "result": "space",
-            "frame": self.frame,
+            "cube": self.frame,
         }
 
     def setup(self, stage: str | None = None) -> None:
