@@ -13,8 +13,9 @@ from inr.errors import InputError
 class CloudData(ShapeData):
     """Points with normals to fit a surface to: xyz, txt, pts, npy or ply; of a mesh file, its vertices alone.
 
-    The supervision compares distances at the points with zero and their gradients with the normals; what lies between has
-    to come from terms on space. The other options are those of `ShapeData`.
+    At the points the distance is zero and its gradient their normal. Around them both are estimated from the points
+    (`inr.clouds`); with `surface` 1 they are not, and terms on space have to say what lies there. The other options are
+    those of `ShapeData`.
 
     Raises: InputError without a path.
     """

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules.frames import Frame
 from inr.agreement import Cloud, cloud_of
+from inr.clouds import OrientedPoints
 from inr.differences import jacobian_at
 from inr.errors import InputError
 from inr.randomness import key
@@ -109,7 +110,7 @@ class MeshShape(Shape):
 
 @dataclass
 class CloudShape(Shape):
-    """Oriented points on a surface, and nothing else."""
+    """Oriented points on a surface, and nothing else; what they say of the space around them is an estimate."""
 
     name: str
     frame: Frame
@@ -122,14 +123,9 @@ class CloudShape(Shape):
         """The points."""
         return Cloud(self.points, self.normals)
 
-    def most(self, count: int) -> int:
-        """No more than there are points."""
-        return min(count, len(self.points))
-
     def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
-        """The points themselves in random order, with distance 0 and their normals as gradients."""
-        points, normals = (torch.from_numpy(part).float() for part in self.cloud(count, seed))
-        return Samples(points, torch.zeros(len(points)), normals, torch.ones(len(points), dtype=torch.bool))
+        """The points with their normals, and estimates around them."""
+        return OrientedPoints(self.points, self.normals).samples(count, seed, *sampling)
 
     def probes(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """Some of the points, whose distance is zero."""

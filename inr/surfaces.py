@@ -1,6 +1,7 @@
 """What is known of a surface of triangles: distances from it, which way they grow, points on it and around it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import igl
@@ -87,29 +88,54 @@ def outward(mesh: Mesh, points: np.ndarray, normals: np.ndarray) -> tuple[np.nda
     return np.where(divides, np.where(ahead, -1.0, 1.0), 0.0)[:, None] * normals, divides
 
 
-def sample_shape(
-    mesh: Mesh, count: int, seed: int, surface: float = 0.2, near: float = 0.6, sigmas: Sequence[float] = (0.005, 0.05)
+def mixed(
+    points: np.ndarray,
+    normals: np.ndarray,
+    certain: np.ndarray,
+    count: int,
+    sigmas: Sequence[float],
+    distances: Callable[[np.ndarray], Distances],
+    random: np.random.Generator,
 ) -> Samples:
-    """Samples in the cube [-1, 1]^3: a share on the surface, a share near it, the rest anywhere, in random order.
+    """Samples on a surface, near it and anywhere in the cube [-1, 1]^3, `count` in all, in random order.
 
-    Those on the surface have distance 0 and the normal as gradient. Those near it lie a gaussian step of one of the sigmas
-    away from such points, equally many of each; steps out of the cube end at its side, so that none is lost where a shape
-    touches it. The same seed gives the same samples.
+    Of points on the surface the first, as many as there are normals, are samples of distance 0 with the normals as
+    gradients. The others are left by gaussian steps, equally many of each sigma; steps out of the cube end at its side, so
+    that none is lost where a shape touches it.
+
+    Shapes: points (points, 3), normals (on, 3), certain (on,).
     """
-    random = np.random.default_rng(seed)
-    touching, close = round(surface * count), round(near * count)
-    points, normals = sample_surface(mesh, touching + close, random)
+    touching, close = len(normals), len(points) - len(normals)
     sigma = np.resize(sigmas, close)[:, None]
     around = (points[touching:] + sigma * random.standard_normal((close, 3))).clip(-1, 1)
-    anywhere = random.uniform(-1, 1, (count - touching - close, 3))
-    apart = signed_distance(mesh, np.concatenate([around, anywhere]))
-    turned, divides = outward(mesh, points[:touching], normals[:touching])
+    anywhere = random.uniform(-1, 1, (count - len(points), 3))
+    apart = distances(np.concatenate([around, anywhere]))
     order = random.permutation(count)
     columns = (
         [points[:touching], around, anywhere],
         [np.zeros(touching), apart.value],
-        [turned, apart.gradient],
-        [divides, apart.certain],
+        [normals, apart.gradient],
+        [certain, apart.certain],
     )
-    where, distance, gradient, certain = (torch.from_numpy(np.concatenate(column)[order]) for column in columns)
-    return Samples(where.float(), distance.float(), gradient.float(), certain)
+    where, distance, gradient, known = (torch.from_numpy(np.concatenate(column)[order]) for column in columns)
+    return Samples(where.float(), distance.float(), gradient.float(), known)
+
+
+def shares(count: int, surface: float, near: float) -> tuple[int, int]:
+    """How many of so many samples lie on the surface and near it."""
+    touching = round(surface * count)
+    return touching, min(round(near * count), count - touching)
+
+
+def sample_shape(
+    mesh: Mesh, count: int, seed: int, surface: float = 0.2, near: float = 0.6, sigmas: Sequence[float] = (0.005, 0.05)
+) -> Samples:
+    """Samples in the cube [-1, 1]^3: a share on the surface, a share near it, the rest anywhere (`mixed`).
+
+    The same seed gives the same samples.
+    """
+    random = np.random.default_rng(seed)
+    touching, close = shares(count, surface, near)
+    points, normals = sample_surface(mesh, touching + close, random)
+    turned, divides = outward(mesh, points[:touching], normals[:touching])
+    return mixed(points, turned, divides, count, sigmas, partial(signed_distance, mesh), random)

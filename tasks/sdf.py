@@ -34,7 +34,7 @@ class SDFTask(GridTask):
 
     `resolution` is that of the exported mesh, samples along each side; `up` is the axis that pictures show upward.
 
-    Raises: InputError for a resolution below 8, and for points of a surface without terms on the space around them.
+    Raises: InputError for a resolution below 8, and for samples of the surface alone without terms on the space around.
 
     Source: Park et al., DeepSDF (CVPR 2019); Sitzmann et al., SIREN (2020), section 4.2; Neural Implicit Dictionary Learning
             (ICML 2022), section 5.5.
@@ -54,10 +54,10 @@ class SDFTask(GridTask):
         """Tell the data what the supervision reads of the space; refuse to leave it open."""
         super().setup(stage)
         self.data.in_space = bool(self.supervision.quantities("space"))
-        if stage == "fit" and not self.data.solid and not self.data.in_space:
+        if stage == "fit" and self.data.sampling.surface == 1 and not self.data.in_space:
             raise InputError(
-                "Points on a surface say nothing of the space around it, so terms on it are needed, got none; add"
-                " penalty=[eikonal,off_surface], or use experiment=siren/pointcloud."
+                "Samples on the surface alone say nothing of the space around it, got data.surface=1; take fewer, or add"
+                " penalty=[eikonal,off_surface], as experiment=siren/pointcloud does."
             )
 
     def brightness(self, values: Tensor) -> Tensor:

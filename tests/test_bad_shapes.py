@@ -34,7 +34,11 @@ OTHERS = {
     "no cloud": ("data=pointcloud", "data.path must name a file of points", "got null"),
     "cloud without normals": (CLOUD + "bare.xyz", "needs normals", "has 3 columns", "estimate them"),
     "cloud not finite": (CLOUD + "nan.xyz", "must be finite", "nan.xyz has 1 of 12 points"),
-    "cloud without space": (CLOUD + "fine.xyz", "terms on it are needed", "penalty=[eikonal,off_surface]"),
+    "cloud without space": (
+        CLOUD + "fine.xyz data.surface=1 data.near=0",
+        "say nothing of the space",
+        "penalty=[eikonal,off_surface]",
+    ),
     "no grid": ("data=volume", "data.path must name the .npy file", "got null"),
     "grid without surface": (VOLUME + "ones.npy", "there is no surface in it", "1 to 1"),
     "grid inside out": (VOLUME + "inverted.npy", "must be positive outside", "data.flip=true"),

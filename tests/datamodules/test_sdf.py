@@ -47,9 +47,10 @@ def test_voxels_of_a_grid_are_distances_in_the_cube(tmp_path):
 def test_between_voxels_distances_are_trilinear_and_the_surface_is_where_they_are_zero(tmp_path):
     data = VolumeData(grid(tmp_path), SPACING, **FEW)
     data.setup()
-    at = torch.rand(200, 3) * 1.2 - 0.6
+    at = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.6
     expected = (places(data, at) - torch.tensor(CENTRE)).norm(dim=-1) - RADIUS
-    assert_close(data.only.distances(at) * data.units.scale, expected, rtol=0, atol=0.06)
+    smooth = expected > 1.5 - RADIUS  # away from the middle, where the distance has a kink
+    assert_close((data.only.distances(at) * data.units.scale)[smooth], expected[smooth], rtol=0, atol=0.06)
     vertices = places(data, torch.from_numpy(data.only.mesh.vertices).float())
     assert_close((vertices - torch.tensor(CENTRE)).norm(dim=-1), torch.full((len(vertices),), RADIUS), rtol=0, atol=0.05)
 
@@ -76,8 +77,8 @@ def test_grids_without_a_surface_are_refused(array, rule, tmp_path):
         VolumeData(str(tmp_path / "grid.npy"), **FEW).describe()
 
 
-def test_clouds_are_their_points_and_nothing_else(tmp_path):
-    data = CloudData(tiny_cloud(tmp_path).partition("=")[2], **FEW | {"points": None})
+def test_clouds_can_be_their_points_and_nothing_else(tmp_path):
+    data = CloudData(tiny_cloud(tmp_path).partition("=")[2], **FEW | {"points": None, "pool": 300, "surface": 1, "near": 0})
     data.setup()
     data.in_space = True
     batch = data.training_batch(Draw(torch.tensor([0]), None, 5), CPU)

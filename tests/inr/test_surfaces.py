@@ -45,6 +45,7 @@ def test_points_on_the_surface_have_no_certain_direction():
     found = signed_distance(box(), on)
     assert not found.certain.any()
     assert (found.gradient == 0).all()
+    assert not signed_distance(box(), on * (1 + 1e-7)).certain.any()
     assert len(signed_distance(box(), np.zeros((0, 3))).value) == 0
 
 
@@ -86,6 +87,25 @@ def test_samples_have_the_shares_asked_for_and_the_same_mix_everywhere():
     again, other = (sample_shape(ball(), 20000, seed, 0.2, 0.6, (0.005, 0.05)) for seed in (3, 4))
     assert all(torch.equal(*pair) for pair in zip(samples, again, strict=True))
     assert not torch.equal(samples.points, other.points)
+
+
+def test_shares_that_leave_nothing_may_round_up():
+    for count in range(1, 8):
+        assert len(sample_shape(box(), count, 0, surface=0.5, near=0.5).points) == count
+
+
+def test_samples_anywhere_fill_the_cube_and_those_near_a_side_stay_in_it():
+    anywhere = sample_shape(box(), 4000, 0, surface=0, near=0).points
+    assert_allclose(anywhere.mean(0), 0, atol=0.05)
+    assert_allclose(anywhere.var(0), 1 / 3, atol=0.02)
+    assert sample_shape(box(2.0), 1000, 0, surface=0, near=1).points.abs().max() == 1
+
+
+def test_samples_near_a_hole_are_uncertain():
+    whole = ball()
+    opened = Mesh(whole.vertices, whole.faces[whole.vertices[whole.faces].mean(1)[:, 1] < 0.5])
+    doubtful = ~sample_shape(opened, 20000, 0, surface=0, near=0.5).certain
+    assert 0 < doubtful.float().mean() < 0.1
 
 
 def test_normals_on_inner_walls_have_no_weight_and_those_of_solids_inside_out_are_turned():

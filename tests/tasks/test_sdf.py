@@ -106,7 +106,7 @@ def test_the_eikonal_penalty_makes_gradients_one_long(own, tmp_path):
 
 
 def test_points_alone_need_terms_on_the_space_around_them(tmp_path):
-    options = [*TINY, "data=pointcloud", tiny_cloud(tmp_path), "trainer.val_check_interval=1"]
+    options = [*TINY, "data=pointcloud", tiny_cloud(tmp_path), "trainer.val_check_interval=1", "data.surface=1", "data.near=0"]
     with pytest.raises(InputError, match=r"penalty=\[eikonal,off_surface\]"):
         run(tmp_path / "open", *options)
     for supervision in ("val_der", "der"):
@@ -123,6 +123,16 @@ def test_a_closed_surface_goes_through_points(tmp_path):
     assert metrics(folder)["chamfer"] < 0.06
     mesh = trimesh.load(folder / "export" / "mesh.ply", process=False)
     assert np.median(np.linalg.norm(mesh.vertices - 7, axis=1)) == pytest.approx(3, abs=0.1)
+
+
+def test_what_points_say_of_the_space_around_them_gives_one_closed_surface(tmp_path):
+    options = [*TINY, *FINER, "data=pointcloud", tiny_cloud(tmp_path, 1500), "task.resolution=24"]
+    folder = run(tmp_path / "run", *options)
+    assert metrics(folder)["chamfer"] < 0.03
+    mesh = trimesh.load(folder / "export" / "mesh.ply", process=True)
+    assert mesh.is_watertight
+    assert mesh.body_count == 1
+    assert np.linalg.norm(mesh.vertices - 7, axis=1) == pytest.approx(3, abs=0.3)
 
 
 def test_an_encoder_sees_points_of_the_surface_and_the_table_says_so(tmp_path):
