@@ -39,13 +39,6 @@ class Frame:
         """Points (points, 3) of the cube in the file."""
         return self.scale * self.turn_back(points) + np.array(self.centre)
 
-    @property
-    def matrix(self) -> np.ndarray:
-        """The map from the cube to the file on homogeneous coordinates (4, 4)."""
-        matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = self.scale * np.array(self.rotation).T, self.centre
-        return matrix
-
 
 def principal_axes(points: np.ndarray) -> np.ndarray:
     """A rotation whose rows are the directions of largest, middle and least spread; the far tail is on the positive side.

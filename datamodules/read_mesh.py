@@ -14,7 +14,7 @@ from datamodules.files import existing_file
 from datamodules.frames import Frame, frame_of
 from datamodules.read_slice import one_line
 from inr.errors import InputError
-from inr.surfaces import Mesh
+from inr.surfaces import Mesh, winding
 
 ENDINGS = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf")
 NEEDLE = 1e-12  # height over base of a face without area
@@ -155,18 +155,6 @@ def volumes(corners: np.ndarray, bodies: np.ndarray) -> np.ndarray:
     return np.bincount(bodies, np.linalg.det(corners - middles[bodies][:, None])) / 6
 
 
-def winding(point: np.ndarray, corners: np.ndarray) -> float:
-    """How often a surface of corners (faces, 3, 3) goes around a point.
-
-    Source: Van Oosterom & Strackee, The Solid Angle of a Plane Triangle (1983), equation 8.
-    """
-    away = corners - point
-    length = np.linalg.norm(away, axis=-1)
-    a, b, c = length.T
-    dots = [(away[:, i] * away[:, j]).sum(-1) * length[:, k] for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1))]
-    return float(np.arctan2(np.linalg.det(away), a * b * c + sum(dots)).sum() / (2 * np.pi))
-
-
 def inside_out(corners: np.ndarray, bodies: np.ndarray, doubtful: np.ndarray) -> np.ndarray:
     """Which bodies (bodies,) to turn: doubtful ones and free ones of negative volume, all others if theirs is in sum.
 
@@ -180,8 +168,9 @@ def inside_out(corners: np.ndarray, bodies: np.ndarray, doubtful: np.ndarray) ->
         wrong |= ~doubtful
     for body in np.flatnonzero(np.where(wrong, -volume, volume) < -SHEET):
         others = bodies != body
-        rest = np.where(wrong[bodies[others], None, None], corners[others, ::-1], corners[others])
-        wrong[body] ^= winding(corners[~others][0, 0], rest) < 0.5
+        rest = np.where(wrong[bodies[others], None, None], corners[others, ::-1], corners[others]).reshape(-1, 3)
+        apart = Mesh(rest, np.arange(len(rest)).reshape(-1, 3))
+        wrong[body] ^= bool(winding(apart, corners[~others][:1, 0])[0] < 0.5) if len(rest) else True
     return wrong
 
 

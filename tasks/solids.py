@@ -18,6 +18,7 @@ Points = Callable[[Tensor], Tensor]
 GREY, WARNING = torch.tensor([0.86, 0.86, 0.88]), torch.tensor([0.90, 0.25, 0.15])
 AMBIENT, LAMP, GLOW = 0.30, 0.70, 0.15  # the first two make white where a surface faces the lamp
 GRAZING = 0.1  # cosine up to which a normal may seem to point away: at outlines it does
+WIDTH = 2.6  # of a picture [half-widths of the cube]: what fills the cube is seen from any side, but for its corners
 FARTHEST = 2.0  # distances beyond are no longer told apart; in the cube, those to a shape that fills it are nearer
 THIN = np.delete(np.linspace(-FARTHEST, FARTHEST, 41), 20)  # every 0.1 but zero
 PLANES = (("z", "y"), ("x", "z"), ("x", "y"))  # axes across and upward of the sections x = 0, y = 0, z = 0
@@ -38,7 +39,7 @@ class Seen(NamedTuple):
 
 def look_at(distance: Points, size: int, azimuth: float, elevation: float, up: str, normal: Points | None) -> Seen:
     """What an orthographic camera sees of the solid where the distance is negative."""
-    origins, directions = orthographic(size, azimuth, elevation, up=up)
+    origins, directions = orthographic(size, azimuth, elevation, WIDTH, up)
     points, reached = trace(distance, origins, directions)
     found = torch.zeros_like(points)
     if reached.any():
@@ -73,22 +74,6 @@ def shaded(
     light = AMBIENT + LAMP * (front @ lamp).clamp(min=0) + GLOW * (front @ -seen.axes[1]).clamp(min=0)
     colour = torch.where(facing[..., None] < -GRAZING, WARNING, GREY) * light.clamp(max=1)[..., None]
     return torch.where(seen.reached[..., None], colour, 1.0).numpy()
-
-
-def shaded_normals(
-    distance: Points,
-    size: int = 240,
-    azimuth: float = 35.0,
-    elevation: float = 25.0,
-    up: str = "y",
-    normal: Points | None = None,
-) -> np.ndarray:
-    """The same view with its normals n as colours (n + 1) / 2, on white; x is red, y green, z blue.
-
-    Shapes: as of `shaded`.
-    """
-    seen = look_at(distance, size, azimuth, elevation, up, normal)
-    return torch.where(seen.reached[..., None], (seen.normals + 1) / 2, 1.0).numpy()
 
 
 def middle(volume: np.ndarray, axis: int) -> np.ndarray:
