@@ -19,6 +19,7 @@ GREY, WARNING = torch.tensor([0.86, 0.86, 0.88]), torch.tensor([0.90, 0.25, 0.15
 AMBIENT, LAMP, GLOW = 0.30, 0.70, 0.15  # the first two make white where a surface faces the lamp
 GRAZING = 0.1  # cosine up to which a normal may seem to point away: at outlines it does
 WIDTH = 2.6  # of a picture [half-widths of the cube]: what fills the cube is seen from any side, but for its corners
+SLOPE, STEPS = 1.5, 144  # of rays: fields of networks are steeper than distances, here and there
 FARTHEST = 2.0  # distances beyond are no longer told apart; in the cube, those to a shape that fills it are nearer
 THIN = np.delete(np.linspace(-FARTHEST, FARTHEST, 41), 20)  # every 0.1 but zero
 PLANES = (("z", "y"), ("x", "z"), ("x", "y"))  # axes across and upward of the sections x = 0, y = 0, z = 0
@@ -40,7 +41,7 @@ class Seen(NamedTuple):
 def look_at(distance: Points, size: int, azimuth: float, elevation: float, up: str, normal: Points | None) -> Seen:
     """What an orthographic camera sees of the solid where the distance is negative."""
     origins, directions = orthographic(size, azimuth, elevation, WIDTH, up)
-    points, reached = trace(distance, origins, directions)
+    points, reached = trace(distance, origins, directions, steps=STEPS, slope=SLOPE)
     found = torch.zeros_like(points)
     if reached.any():
         found[reached] = (normal or (lambda at: normals(distance, at)))(points[reached]).to(found)
