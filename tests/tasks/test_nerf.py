@@ -167,7 +167,7 @@ def test_exports_that_there_are_not_are_refused_in_one_line(monkeypatch, capfd):
     with pytest.raises(SystemExit):
         train.main()
     (line,) = capfd.readouterr().err.splitlines()
-    assert "must be one of all, depth, pointcloud, sinogram, slice, video, views" in line
+    assert "must be one of all, depth, mesh, pointcloud, sinogram, slice, video, views, volume" in line
     assert "got nonsense" in line
 
 
