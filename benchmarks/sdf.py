@@ -11,15 +11,13 @@ own; words with "=" go to all of them.
 """
 
 import argparse
-import json
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from runs import Metrics, header, references, row, run, say
 from torch import Tensor
 
 from inr.derivatives import observe_at
@@ -28,12 +26,9 @@ from inr.measurements.pointwise import Points
 from inr.networks.activations import Sine
 from inr.networks.mlp import MLP
 
-TRAIN = Path(__file__).resolve().parents[1] / "train.py"
-QUIET = ["callbacks.progress.refresh_rate=0", "callbacks.results.pictures=false", "callbacks.results.export=false"]
 COLUMNS = ["iou", "iou_shell", "chamfer", "f_score", "normals", "mae", "eikonal", "psnr", "steps", "seconds"]
 CODED = ["iou", "iou_shell", "chamfer", "f_score", "normals", "psnr", "encode_seconds", "seconds"]
 TRIED = 40  # steps that a step is timed by
-Metrics = dict[str, float]
 Predict = Callable[[MLP, Tensor], tuple[Tensor, Tensor | None]]
 
 
@@ -135,41 +130,6 @@ def derivatives(options: argparse.Namespace, rest: Sequence[str]) -> None:
     for (name, half, compiled), seconds in best.items():
         title = f"{name}{', bf16' if half else ''}{', compiled' if compiled else ''}"
         say(f"| {title} | {1e3 * seconds:.0f} | {seconds / best['value only', half, compiled]:.2f} |")
-
-
-def run(options: Sequence[str]) -> Metrics:
-    """The figures of a run of these options, in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(TRAIN), *options, *QUIET, f"hydra.run.dir={folder}/run"]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            sys.exit(f"{' '.join(options)}: {ended.stderr.strip().splitlines()[-1]}")
-        table = json.loads(Path(folder, "run", "metrics.json").read_text())
-    return {name: metric["value"] for name, metric in table.items()}
-
-
-def row(name: str, metrics: Metrics, columns: Iterable[str], prefix: str = "") -> str:
-    """A row of a table in markdown; a dash where a figure is missing."""
-    found = [metrics.get(prefix + column) for column in columns]
-    cells = ["-" if value is None else f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}" for value in found]
-    return f"| {name} | {' | '.join(cells)} |"
-
-
-def header(title: str, columns: Sequence[str]) -> str:
-    """The first two lines of a table."""
-    return f"\n{title}\n\n| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}"
-
-
-def say(line: str) -> None:
-    """Print at once, since runs take minutes."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def references(metrics: Metrics, columns: Sequence[str]) -> None:
-    """The rows of what is not a network."""
-    for name in dict.fromkeys(name.split("/")[0] for name in metrics if "/" in name):
-        say(row(name, metrics, columns, f"{name}/"))
 
 
 def meshes(options: argparse.Namespace, rest: Sequence[str]) -> None:

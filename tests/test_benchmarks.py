@@ -21,7 +21,7 @@ TOY = [*SIZE, "--experts", "4", "8", "--naive-experts", "8", "--top-k", "2"]
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     yield importlib.import_module
-    for name in ("sdf", "ct", "nerf", "faces", "dictionary", "step"):
+    for name in ("runs", "sdf", "ct", "nerf", "faces", "dictionary", "step"):
         sys.modules.pop(name, None)
 
 
