@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
+import trimesh
 from numpy.testing import assert_allclose
-from solids import ball, box, joined, moved
+from solids import ball, box, joined, mesh_of, moved
 
 from inr.surfaces import Mesh, sample_shape, sample_surface, signed_distance, winding
 
@@ -21,6 +22,19 @@ def test_distances_of_a_ball():
     far = abs(found.value) > 0.1
     assert (found.gradient * at / radius[:, None]).sum(1)[far].min() > 0.995
     assert found.certain.all()
+
+
+def test_distances_of_a_torus_and_their_gradients():
+    ring = trimesh.creation.torus(0.6, 0.25, major_sections=160, minor_sections=80)
+    at = points()
+    from_axis = np.linalg.norm(at[:, :2], axis=1)
+    across = np.stack([from_axis - 0.6, at[:, 2]], -1)
+    found = signed_distance(mesh_of(ring), at)
+    assert_allclose(found.value, np.linalg.norm(across, axis=1) - 0.25, atol=1e-3)  # of the facets
+    outward = across / np.linalg.norm(across, axis=1, keepdims=True)
+    expected = np.concatenate([outward[:, :1] * at[:, :2] / from_axis[:, None], outward[:, 1:]], -1)
+    far = (abs(found.value) > 0.05) & (from_axis > 0.05) & (found.value > -0.2)
+    assert (found.gradient * expected).sum(1)[far].min() > 0.99
 
 
 def test_distances_of_a_cube_are_exact_also_from_edges_and_corners():
