@@ -9,10 +9,9 @@ further options go to all of them. Seconds are those of training, or of finding 
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from runs import Metrics, header, references, row, run, say
+from runs import Metrics, answer, header, references, row, run, say
 
 SLICE = ["task=ct", "data=slice", "data.size=128", "trainer.val_check_interval=100000"]
 PHANTOMS = ["task=ct", "data=phantoms", "data.count=672", "data.tuning=64", "supervision=val"]  # as experiment=nid/ct has them
@@ -86,10 +85,7 @@ def main(words: Sequence[str] | None = None) -> None:
     many.add_argument("--scratch", type=int, default=4)
     many.add_argument("--steps", type=int, default=500)
     many.set_defaults(answer=phantoms)
-    given = sys.argv[1:] if words is None else list(words)
-    rest = [word for word in given if "=" in word]
-    options = parser.parse_args([word for word in given if "=" not in word])
-    options.answer(options, rest)
+    answer(parser, words)
 
 
 if __name__ == "__main__":

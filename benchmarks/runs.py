@@ -1,5 +1,6 @@
 """What benchmarks share that start runs of the command line: the runs, and tables in markdown of their figures."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -45,3 +46,11 @@ def references(metrics: Metrics, columns: Sequence[str]) -> None:
     """The rows of what is not a network."""
     for name in dict.fromkeys(name.split("/")[0] for name in metrics if "/" in name):
         say(row(name, metrics, columns, f"{name}/"))
+
+
+def answer(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> None:
+    """Call the question that the words ask; those with "=" are options of the runs, None: the words of the command."""
+    given = sys.argv[1:] if words is None else list(words)
+    rest = [word for word in given if "=" in word]
+    options = parser.parse_args([word for word in given if "=" not in word])
+    options.answer(options, rest)

@@ -11,13 +11,12 @@ own; words with "=" go to all of them.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from runs import Metrics, header, references, row, run, say
+from runs import Metrics, answer, header, references, row, run, say
 from torch import Tensor
 
 from inr.derivatives import observe_at
@@ -185,10 +184,7 @@ def main(words: Sequence[str] | None = None) -> None:
     many.add_argument("--scratch", type=int, default=4)
     many.add_argument("--steps", type=int, default=1000)
     many.set_defaults(answer=shapes)
-    given = sys.argv[1:] if words is None else list(words)
-    rest = [word for word in given if "=" in word]
-    options = parser.parse_args([word for word in given if "=" not in word])
-    options.answer(options, rest)
+    answer(parser, words)
 
 
 if __name__ == "__main__":

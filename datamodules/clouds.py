@@ -4,13 +4,13 @@ from functools import cached_property
 from typing import Any
 
 from datamodules.files import existing_file
+from datamodules.one_shape import OneShape
 from datamodules.read_cloud import read_cloud
-from datamodules.sdf import ShapeData
 from datamodules.shape import CloudShape
 from inr.errors import InputError
 
 
-class CloudData(ShapeData):
+class CloudData(OneShape):
     """Points with normals to fit a surface to: xyz, txt, pts, npy or ply; of a mesh file, its vertices alone.
 
     At the points the distance is zero and its gradient their normal. Around them both are estimated from the points
@@ -31,17 +31,3 @@ class CloudData(ShapeData):
         """The points."""
         cloud = read_cloud(self.path, self.fill)
         return CloudShape(self.path.stem, cloud.frame, cloud.points, cloud.normals)
-
-    @cached_property
-    def labels(self) -> list[str]:
-        """The name of the file."""
-        return [self.only.name]
-
-    def shape_at(self, position: int) -> CloudShape:
-        """The points."""
-        return self.only
-
-    @property
-    def frame(self) -> dict[str, Any]:
-        """Where the cube lies in the file's coordinates."""
-        return self.only.frame.describe()

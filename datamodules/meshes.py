@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules.batch import Units
 from datamodules.files import existing_file
 from datamodules.frames import frame_of
+from datamodules.one_shape import OneShape
 from datamodules.read_mesh import ENDINGS, read_mesh
 from datamodules.sdf import ShapeData
 from datamodules.shape import MeshShape
@@ -29,7 +30,7 @@ def normalised(name: str, mesh: Mesh, fill: float) -> MeshShape:
     return MeshShape(name, frame, Mesh(frame.to_unit(mesh.vertices), mesh.faces))
 
 
-class MeshData(ShapeData):
+class MeshData(OneShape):
     """A surface to fit: obj, ply, stl, off, glb; without a path, a torus with a bump.
 
     The longest side of its box becomes `fill` of that of the cube; `align` turns it to its principal axes first.
@@ -49,23 +50,9 @@ class MeshData(ShapeData):
         solid = read_mesh(self.path, self.fill, self.align)
         return MeshShape(self.path.stem, solid.frame, solid.mesh)
 
-    @cached_property
-    def labels(self) -> list[str]:
-        """The name of the file."""
-        return [self.only.name]
-
-    def shape_at(self, position: int) -> MeshShape:
-        """The surface."""
-        return self.only
-
-    @property
-    def frame(self) -> dict[str, Any]:
-        """Where the cube lies in the file's coordinates."""
-        return self.only.frame.describe()
-
 
 class ShapeCollection(ShapeData):
-    """Many shapes, of which some train and others are held out; each fills the cube on its own.
+    """Many shapes, of which some train and others are held out; each fills the cube on its own. Subclasses give `labels`.
 
     The options are those of `CollectionData` and `ShapeData`.
     """
@@ -82,6 +69,11 @@ class ShapeCollection(ShapeData):
     ) -> None:
         super().__init__(**shape)
         self.split, self.shown, self.root = Split(shown, choose, held_out, tuning, shuffle, limit, self.seed), shown, Path()
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Names of all shapes."""
+        raise NotImplementedError(f"{type(self).__name__} must name its shapes: define labels.")
 
     @property
     def own(self) -> set[str] | None:

@@ -30,7 +30,7 @@ class Probe(NamedTuple):
 class ShapeData(L.LightningDataModule):
     """Shapes in the cube [-1, 1]^3, fitted to signed distances at samples, scored on a lattice and by their surfaces.
 
-    Subclasses give `labels` and `shape_at`; collections also `parts` and `shown`.
+    Subclasses give `shape_at`; collections also `parts` and `shown`.
 
     Options: `pool` samples of each shape are made once, a share `surface` of them on the surface, `near` near it by gaussian
     steps of `sigmas`, the rest anywhere in the cube; of evaluated shapes no more than `observed` are used, null: all. A step
@@ -89,11 +89,6 @@ class ShapeData(L.LightningDataModule):
         self.shape, self.size = (resolution,) * 3, resolution**3
         self.quantities: Collection[str] = ("value", "jacobian")
         self.in_space = False  # whether the supervision has terms on the space around
-
-    @cached_property
-    def labels(self) -> list[str]:
-        """Names of all shapes."""
-        raise NotImplementedError(f"{type(self).__name__} must name its shapes: define labels.")
 
     def shape_at(self, position: int) -> Shape:
         """The shape at a position."""

@@ -8,14 +8,14 @@ import torch
 
 from datamodules.files import existing_file, refuse_infinite
 from datamodules.frames import Frame
-from datamodules.sdf import ShapeData
+from datamodules.one_shape import OneShape
 from datamodules.shape import VolumeShape
 from inr.errors import InputError
 from inr.marching import march_volume
 from inr.surfaces import Mesh
 
 
-class VolumeData(ShapeData):
+class VolumeData(OneShape):
     """A grid of distances to fit: an .npy file (columns, rows, layers) along x, y and z, positive outside.
 
     Voxels are `spacing` apart, in the unit of the distances; voxel 0 lies at the origin. `flip` turns a grid round that is
@@ -71,17 +71,3 @@ class VolumeData(ShapeData):
                 f" data.flip={'false' if self.sign < 0 else 'true'}."
             )
         return values
-
-    @cached_property
-    def labels(self) -> list[str]:
-        """The name of the file."""
-        return [self.path.stem]
-
-    def shape_at(self, position: int) -> VolumeShape:
-        """The grid."""
-        return self.only
-
-    @property
-    def frame(self) -> dict[str, Any]:
-        """Where the cube lies in the grid's coordinates."""
-        return self.only.frame.describe()
