@@ -7,8 +7,8 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-import conf.hooks  # noqa: F401  registers the resolver of run folders
-from conf.cli import command, job
+import conf.command.hooks  # noqa: F401  registers the resolver of run folders
+from conf.command.cli import command, job
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -17,9 +17,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
-    from conf.check import check_run
-    from conf.compose import adopt, instantiate_data, instantiate_optimizer, resume
-    from inr.runs import checkpoint_of, load_weights, read_checkpoint
+    from conf.command.check import check_run
+    from conf.command.compose import adopt, instantiate_data, instantiate_optimizer, resume
+    from inr.saved.runs import checkpoint_of, load_weights, read_checkpoint
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning against the newest torch

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from inr.derivatives import observe_at
 from inr.dictionary.coders import Codebook
+from inr.dictionary.network import NeuralDictionary
 from inr.field import Field, Signals
 from inr.measurements.pointwise import Pointwise
 from inr.networks.activations import ReLU
 from inr.networks.fourier import FourierFeatures
 from inr.networks.mlp import MLP
-from inr.networks.nid_moe import NeuralDictionary
 
 CHANNELS, SHAPE, FREQUENCIES = 3, (64, 64), 256
 Form = Callable[[NeuralDictionary, Tensor], Tensor]

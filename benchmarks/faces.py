@@ -19,18 +19,18 @@ import torch.nn.functional as F
 from dictionary import everyone, synchronise
 from torch import Tensor, nn
 
-from datamodules.images import Olivetti
-from inr.dictionary.linear import Problem
+from datamodules.grids.images import Olivetti
+from inr.dictionary.network import NeuralDictionary
+from inr.dictionary.normal_equations import Problem
 from inr.dictionary.solvers import Ridge
 from inr.errors import InputError
-from inr.losses import SquaredError
 from inr.measurements.pointwise import Pointwise
 from inr.networks.activations import ReLU, Sine
 from inr.networks.mlp import MLP
-from inr.networks.nid_moe import NeuralDictionary
 from inr.networks.positional import PositionalEncoding
-from inr.runs import build, read_checkpoint
-from inr.supervision import Supervision
+from inr.saved.runs import build, read_checkpoint
+from inr.supervision.losses import SquaredError
+from inr.supervision.terms import Supervision
 
 HELD_OUT = 50
 SINE, TOGETHER, ALONE = "sine 4x256 from scratch", f"ridge, all {HELD_OUT} together", "ridge, one at a time"

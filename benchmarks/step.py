@@ -144,9 +144,9 @@ def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
     """Seconds per step of a hand-written loop and of the Trainer with its callbacks, value only, the same 16,384 points."""
     import lightning as L
 
-    from datamodules.image import ImageData
-    from inr.losses import SquaredError
-    from inr.supervision import Supervision
+    from datamodules.grids.image import ImageData
+    from inr.supervision.losses import SquaredError
+    from inr.supervision.terms import Supervision
     from tasks.callbacks import FiniteLoss, Progress, Stopwatch
     from tasks.image import ImageTask
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inr.derivatives import pushforward
+from inr.tangents import pushforward
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import soundfile
 import torch
 from torch import Tensor
 
-from datamodules.batch import Scored
-from inr.differences import jacobian_at
-from inr.interpolation import linear, nearest, spline
-from inr.metrics import Metric, snr
-from tasks.grid import GridTask
-from tasks.pictures import spectrograms, waveforms
+from datamodules.common.batch import Scored
+from inr.baselines.interpolation import linear, nearest, spline
+from inr.metrics.figures import Metric, snr
+from inr.supervision.differences import jacobian_at
+from tasks.drawing.panels import spectrograms, waveforms
+from tasks.evaluation import GridTask
 
 PLOTTED = 200_000
 ZOOM = 0.01

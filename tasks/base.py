@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datamodules.batch import Batch, Units
+from datamodules.common.batch import Batch, Units
 from inr.derivatives import observe_at
 from inr.errors import InputError
-from inr.fitted import FittedField
 from inr.measurements.measurement import Measurement
-from inr.metrics import Metric
-from inr.schedules import CONSTANT
-from inr.supervision import Supervision
+from inr.metrics.figures import Metric
+from inr.optimisers.schedules import CONSTANT
+from inr.saved.fitted_field import FittedField
+from inr.supervision.terms import Supervision
 
 
 class INRTask(L.LightningModule):

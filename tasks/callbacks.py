@@ -21,9 +21,9 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-import inr.runs
+import inr.saved.runs
 from inr.errors import InputError
-from inr.metrics import Metric
+from inr.metrics.figures import Metric
 from tasks.base import INRTask
 
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -218,7 +218,7 @@ class Results(Callback):
             for name, export in pl_module.exporters().items():
                 if self.only in (None, name):
                     export(folder, self.scale)
-            inr.runs.save(folder, self.checkpoint(pl_module))
+            inr.saved.runs.save(folder, self.checkpoint(pl_module))
         self.print_table(metrics)
 
     @staticmethod

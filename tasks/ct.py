@@ -12,13 +12,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from datamodules.batch import Part, Scored
-from datamodules.scans import Compared
+from datamodules.common.batch import Part, Scored
+from datamodules.scans.scans import Compared
 from inr.derivatives import observe_at
-from inr.metrics import Metric, psnr, ssim
-from inr.raster import raster
-from tasks.grid import GridTask, mean_of
-from tasks.pictures import panels
+from inr.metrics.figures import Metric, psnr, ssim
+from inr.networks.sampled import raster
+from tasks.drawing.panels import panels
+from tasks.evaluation import GridTask, mean_of
 
 SHOWN = 4
 RAYS = 2**13  # of each set of views, that a test compares

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datamodules.batch import Scored
-from inr.differences import jacobian_at
-from inr.interpolation import cubic, linear, nearest
-from inr.lpips import load_lpips
-from inr.metrics import Metric, decibels, luma, mean_square, ssim
-from tasks.grid import GridTask
-from tasks.pictures import direction_map, panels
+from datamodules.common.batch import Scored
+from inr.baselines.interpolation import cubic, linear, nearest
+from inr.metrics.figures import Metric, decibels, luma, mean_square, ssim
+from inr.metrics.lpips import load_lpips
+from inr.supervision.differences import jacobian_at
+from tasks.drawing.panels import direction_map, panels
+from tasks.evaluation import GridTask
 
 LARGEST_PICTURE, ROWS = 768, 4
 LUMA_TEXT = "luma (65.738 R + 129.057 G + 25.064 B) / 256 of values clipped to 0..1"

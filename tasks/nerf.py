@@ -13,17 +13,17 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from datamodules.batch import Batch, Part, Scored
-from datamodules.capture import scale_of
+from datamodules.common.batch import Batch, Part, Scored
+from datamodules.scenes.capture import scale_of
 from inr.errors import InputError
 from inr.field import Signals
-from inr.lpips import load_lpips
 from inr.measurements.rays import camera_rays
 from inr.measurements.rendering import Rendering
-from inr.metrics import Metric, ssim
-from tasks.films import write_film
-from tasks.grid import GridTask
-from tasks.pictures import panels
+from inr.metrics.figures import Metric, ssim
+from inr.metrics.lpips import load_lpips
+from tasks.drawing.films import write_film
+from tasks.drawing.panels import panels
+from tasks.evaluation import GridTask
 
 SHOWN, OPAQUE = 4, 0.5
 

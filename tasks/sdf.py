@@ -11,17 +11,17 @@ import torch
 import trimesh
 from torch import Tensor
 
-from datamodules.batch import Part, Scored
-from inr.agreement import agreement, iou
+from datamodules.common.batch import Part, Scored
 from inr.derivatives import observe_at
 from inr.errors import InputError
-from inr.marching import march, march_volume
-from inr.metrics import Metric
+from inr.metrics.figures import Metric
 from inr.randomness import generator
-from inr.surfaces import Mesh
-from tasks.grid import GridTask, mean_of
-from tasks.pictures import panels
-from tasks.solids import sections, shaded
+from inr.shapes.marching_cubes import march, march_volume
+from inr.shapes.meshes import Mesh
+from inr.shapes.surface_metrics import agreement, iou
+from tasks.drawing.panels import panels
+from tasks.drawing.shapes import sections, shaded
+from tasks.evaluation import GridTask, mean_of
 
 log = logging.getLogger(__name__)
 SHOWN, SKETCHED, CLOUD, NEAR, PROBED = 4, 96, 30000, 0.05, 20000

@@ -26,7 +26,7 @@ def float64():
 def refusal(monkeypatch, capfd, tmp_path) -> Callable[..., list[str]]:
     """The command line in this process: what it says on stderr as it ends with code 1."""
     import train  # after the import hook
-    from conf.cli import ASKED, FULL
+    from conf.command.cli import ASKED, FULL
 
     def refuse(*words: str) -> list[str]:
         GlobalHydra.instance().clear()

@@ -17,7 +17,7 @@ from PIL import Image
 from running import QUICK, STEPS, checkpoint, run, tiny_image
 
 import train
-from conf.cli import ASKED, FULL
+from conf.command.cli import ASKED, FULL
 
 ROOT = Path(train.__file__).parent
 SMALL = (*QUICK, "model.hidden_features=8", "model.hidden_layers=1")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from running import QUICK
-from slices import write_dicom
+from tiny.slices import write_dicom
 
 SINOGRAM, SLICE = "data=sinogram data.path={bad}/", "data=slice data.path={bad}/"
 FAN = " data.beam=fan data.detector=8 "

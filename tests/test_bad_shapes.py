@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import trimesh
 from running import SOLID, STEPS, metrics, run
-from solids import ball, box, joined, moved
+from tiny.solids import ball, box, joined, moved
 
-from inr.surfaces import Mesh
+from inr.shapes.meshes import Mesh
 
 MESH, CLOUD, VOLUME = "data=mesh data.path={bad}/", "data=pointcloud data.path={bad}/", "data=volume data.path={bad}/"
 

@@ -8,7 +8,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from running import STEPS, checkpoint, collection, curve, metrics, run, small, tiny
-from signals import ANYWHERE, MODELS, SUPERVISIONS, TASKS
+from tiny.signals import ANYWHERE, MODELS, SUPERVISIONS, TASKS
 
 from inr.errors import InputError
 

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from captures import write_blender, write_llff
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from running import composed, tiny_celeba, tiny_cloud, tiny_images, tiny_olivetti
-from signals import CONF
+from tiny.captures import write_blender, write_llff
+from tiny.signals import CONF
 
-from conf.compose import instantiate_data
-from datamodules.spheres import read_spheres
+from conf.command.compose import instantiate_data
+from datamodules.scenes.spheres import read_spheres
 from inr.networks.radiance import Cascade
 
 EXPERIMENTS = sorted(

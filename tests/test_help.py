@@ -3,7 +3,7 @@
 import sys
 
 from omegaconf import OmegaConf
-from signals import CONF
+from tiny.signals import CONF
 
 import train
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from conf.hooks import unused
+from conf.command.hooks import unused
 
 
 def test_two_runs_in_one_second_get_two_folders(tmp_path):

@@ -17,8 +17,8 @@ from running import QUICK, ROOT, checkpoint, command, composed, curve, metrics, 
 from torch.testing import assert_close
 
 import inr
-from datamodules.read_image import read_image
-from inr.runs import build
+from datamodules.common.pictures import read_image
+from inr.saved.runs import build
 from tasks.callbacks import AtomicCheckpointIO
 
 LOGGED = (*QUICK, "callbacks.checkpoints.every=4", "trainer.val_check_interval=3", "data.points=50")

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr.dictionary.linear import FLOOR, NormalEquations, Problem, Rows
+from inr.dictionary.normal_equations import FLOOR, NormalEquations, Problem, Rows
 from inr.distributed import global_sum, ranks
 from inr.errors import InputError
 

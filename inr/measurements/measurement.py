@@ -1,18 +1,14 @@
 """What every sensor model has in common."""
 
-from __future__ import annotations
-
 import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from inr.derivatives import linearise
-
-if TYPE_CHECKING:
-    from inr.field import Field
+from inr.field import Field
+from inr.tangents import linearise
 
 
 class Samples(NamedTuple):
@@ -37,7 +33,7 @@ class Measurement(nn.Module):
     linear = True  # in the values of the field
     directions = False  # whether points come with a direction of view
 
-    def within(self, **context: Any) -> Measurement:
+    def within(self, **context: Any) -> "Measurement":
         """The measurement bound to a batch's context (poses, views, jitter, noise), read back from `self.context`."""
         if not context:
             return self
@@ -45,7 +41,7 @@ class Measurement(nn.Module):
         bound.context = context
         return bound
 
-    def prepare(self, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> tuple[Measurement, Field]:
+    def prepare(self, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> tuple["Measurement", Field]:
         """What observes in its place where that depends on the field itself, without gradient, and the field it looks at."""
         return self, field
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from inr.derivatives import pullback, pushforward
+from inr.tangents import pullback, pushforward
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from inr.derivatives import contract
 from inr.errors import InputError
 from inr.field import Field, Signals
 from inr.networks.activations import Activation
 from inr.networks.linear import Again, Chain
+from inr.tangents import contract
 
 
 class MLP(nn.Module):

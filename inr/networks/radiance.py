@@ -4,12 +4,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from inr.derivatives import pushforward
 from inr.errors import InputError
 from inr.field import Field, Signals
 from inr.networks.activations import Activation
 from inr.networks.linear import Chain, Linear
 from inr.networks.mlp import MLP
+from inr.tangents import pushforward
 
 SPACE = 3  # axes of position, and of direction
 

@@ -1,15 +1,16 @@
 import pytest
 import torch
-from signals import ANYWHERE, TRUNKS, every_signal, network
+from tiny.signals import ANYWHERE, TRUNKS, every_signal, network
 from torch.testing import assert_close
 
-from inr.derivatives import linearise, observe_at, pullback, value_and_jacobian
+from inr.derivatives import observe_at, value_and_jacobian
 from inr.field import Field
 from inr.measurements.measurement import Measurement
 from inr.measurements.pointwise import Pointwise
 from inr.networks.activations import Activation, Sine
 from inr.networks.linear import Again, Chain, Linear
 from inr.networks.mlp import MLP
+from inr.tangents import linearise, pullback
 
 SHAPE = (12, 9)
 CHANNELS = [3, 1]  # of more channels than axes tangents go forward, of fewer gradients go backward

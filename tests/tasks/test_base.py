@@ -8,14 +8,14 @@ import torch
 from running import tiny_image
 from torch.testing import assert_close
 
-from datamodules.image import ImageData
+from datamodules.grids.image import ImageData
 from inr.derivatives import value_and_jacobian
 from inr.field import Signals
-from inr.losses import SquaredError
 from inr.measurements.pointwise import Pointwise
 from inr.networks.activations import Sine
 from inr.networks.mlp import MLP
-from inr.supervision import Supervision
+from inr.supervision.losses import SquaredError
+from inr.supervision.terms import Supervision
 from tasks.image import ImageTask
 
 TERMS = {"value": SquaredError(), "jacobian": SquaredError(quantity="jacobian", reduction="sum_axes")}

@@ -6,7 +6,7 @@ import tifffile
 import torch
 from PIL import Image
 from running import STEPS, checkpoint, collection, curve, metrics, run, small
-from slices import write_dicom
+from tiny.slices import write_dicom
 
 import inr
 from inr.errors import InputError

@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from captures import write_blender
 from PIL import Image
 from running import RAYS, STEPS, checkpoint, curve, metrics, run, tiny
+from tiny.captures import write_blender
 from torch.testing import assert_close
 
 import inr
 import train
-from datamodules.read_blender import read_blender
-from datamodules.read_video import ffmpeg, read_video
-from datamodules.scene import SceneData
-from datamodules.scenes import Spheres
-from datamodules.spheres import read_spheres
+from datamodules.grids.read_video import ffmpeg, read_video
+from datamodules.scenes.layouts import Spheres
+from datamodules.scenes.read_blender import read_blender
+from datamodules.scenes.scene_data import SceneData
+from datamodules.scenes.spheres import read_spheres
 from inr.errors import InputError
-from inr.losses import SquaredError
 from inr.measurements.rendering import VolumeRendering
-from inr.metrics import psnr
+from inr.metrics.figures import psnr
 from inr.networks.activations import Sine
 from inr.networks.mlp import MLP
-from inr.supervision import Supervision
+from inr.supervision.losses import SquaredError
+from inr.supervision.terms import Supervision
 from tasks.nerf import NerfTask
 
 QUICK = ("model=positional", "model.hidden_features=16", *STEPS)

@@ -6,7 +6,7 @@ import torch
 import trimesh
 from PIL import Image
 from running import SOLID, STEPS, checkpoint, collection, curve, metrics, run, small, tiny_cloud
-from solids import ball
+from tiny.solids import ball
 from torch.testing import assert_close
 
 import inr

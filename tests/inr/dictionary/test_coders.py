@@ -3,7 +3,7 @@ import io
 import pytest
 import torch
 from safetensors.torch import load, save
-from signals import CODERS, network
+from tiny.signals import CODERS, network
 from torch.testing import assert_close
 
 from inr.dictionary.coders import Codebook, ConvCoder, ResNetCoder

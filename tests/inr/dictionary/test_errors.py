@@ -3,21 +3,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from signals import EXPERTS
+from tiny.signals import EXPERTS
 
-from inr.dictionary.balance import Balance, Sparsity
 from inr.dictionary.coders import Codebook, ConvCoder, ResNetCoder
-from inr.dictionary.linear import Problem
-from inr.dictionary.own import Own
+from inr.dictionary.network import NeuralDictionary
+from inr.dictionary.normal_equations import Problem
+from inr.dictionary.penalties import Balance, Sparsity
+from inr.dictionary.residuals import Own
 from inr.dictionary.solvers import L1, Ridge, TopK
 from inr.errors import InputError
 from inr.field import Signals
-from inr.losses import SquaredError
 from inr.measurements.pointwise import Pointwise
 from inr.networks.activations import Sine
 from inr.networks.mlp import MLP
-from inr.networks.nid_moe import NeuralDictionary
-from inr.supervision import Supervision
+from inr.supervision.losses import SquaredError
+from inr.supervision.terms import Supervision
 
 ALL = Signals(torch.arange(3))
 VALUE = SquaredError()

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from inr.dictionary.balance import Balance, Sparsity, Usage, penalties_of
 from inr.dictionary.gates import expected_load, strongest
+from inr.dictionary.penalties import Balance, Sparsity, Usage, penalties_of
 
 SIGNALS, EXPERTS = 4, 10
 

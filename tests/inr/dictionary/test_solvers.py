@@ -2,18 +2,18 @@ import itertools
 
 import pytest
 import torch
-from signals import EXPERTS, SIGNALS, network
+from tiny.signals import EXPERTS, SIGNALS, network
 from torch.testing import assert_close
 
-from datamodules.batch import Batch, Part
+from datamodules.common.batch import Batch, Part
 from inr.derivatives import observe_at
 from inr.dictionary import linear
-from inr.dictionary.linear import NormalEquations, Problem
+from inr.dictionary.normal_equations import NormalEquations, Problem
 from inr.dictionary.solvers import L1, MAD, RIDGES, Adam, Ridge, TopK
 from inr.field import Signals
-from inr.losses import SquaredError
 from inr.measurements.pointwise import Pointwise
-from inr.supervision import Supervision
+from inr.supervision.losses import SquaredError
+from inr.supervision.terms import Supervision
 
 SHAPE, CHANNELS = (9, 8), 2
 POINTS, UNKNOWNS = 72, EXPERTS + CHANNELS

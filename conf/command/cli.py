@@ -1,0 +1,216 @@
+"""The command's edge: a user's mistake ends in one line on stderr and exit code 1, without a traceback."""
+
+import contextlib
+import difflib
+import errno
+import functools
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from conf.command import help
+from conf.command.check import takes
+from inr.errors import InputError
+
+FULL, ASKED = "HYDRA_FULL_ERROR", "INR_FULL_ERROR"
+RUN_FILES = ("metrics.json", "metrics.csv", "checkpoints", "multirun.yaml")
+FAULTS = {  # part of the text or of the type's name -> what to do
+    "torchvision::": "torchvision must match torch: remove it (pip uninstall torchvision), or install the matching pair",
+    "InvalidCxxCompiler": "compile=true needs a C++ compiler (g++ or clang): install one, or leave compile out",
+    "out of memory": "the run must fit into memory: lower data.points, data.chunk or model.hidden_features",
+    "can't allocate memory": "the run must fit into memory: lower data.points, data.chunk or model.hidden_features",
+}
+Job = TypeVar("Job")
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from, outermost first."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def option_names(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all options, without resolving anything."""
+    for name in (str(name) for name in cfg if not str(name).startswith("_")):
+        node = cfg._get_node(name)
+        yield f"{prefix}{name}"
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+            yield from option_names(node, f"{prefix}{name}.")
+
+
+def without(unknown: str) -> DictConfig:
+    """The configuration that the command would have had without the unknown option, as far as it composes."""
+    GlobalHydra.instance().clear()
+    words = [word for word in sys.argv[1:] if "=" in word and not word.lstrip("+~").startswith(f"{unknown}=")]
+    words = [word for word in words if "," not in word and not word.startswith("hydra")]
+    with initialize_config_module("conf", version_base="1.3"):
+        try:
+            return compose("train", overrides=words)
+        except (HydraException, OmegaConfBaseException):
+            return compose("train")
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
+    """The closest choice, as a question, or nothing."""
+    tails = {choice.rsplit(".", 1)[-1]: choice for choice in reversed(choices)}
+    close = difflib.get_close_matches(word, choices, 1) or difflib.get_close_matches(word.rsplit(".", 1)[-1], list(tails), 1)
+    return f" Did you mean {tails.get(close[0], close[0])}?" if close else ""
+
+
+def unknown_choice(error: MissingConfigException) -> str | None:
+    """A group has no such choice."""
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    folder = Path(__file__).parents[1] / group
+    options = error.options or sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+    return f"{group} must be one of {', '.join(options)}; got {choice}.{nearest(choice, options)}" if options else None
+
+
+def unknown_option(error: ConfigCompositionException) -> str | None:
+    """There is no option, or no group, of this name."""
+    match = re.search(r"Could not (?:override|delete)[^']*'([^'=]+)", str(error))
+    if match is None:
+        return None
+    name = match.group(1)
+    parent, _, own_name = name.rpartition(".")
+    cfg = without(name)
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if isinstance(node, DictConfig) and own_name in takes(node):
+        return f"An option that the yaml files leave out needs a plus sign, got {name}; write +{name}=VALUE."
+    choices = [choice for choice in option_names(cfg) if choice != name]
+    siblings = [choice for choice in choices if choice.rpartition(".")[0] == parent]
+    shown = ", ".join(siblings[:24]) or ", ".join(choice for choice in choices if "." not in choice)
+    return f"There is no option {name}.{nearest(name, choices)} Options here: {shown}."
+
+
+def unreadable_option(error: OverrideParseException) -> str:
+    """A word of the command is not an option at all."""
+    rule = "Options are written name=value without spaces"
+    return f"{rule}, got {error.override}; put text with special characters in quotes: name='\"value\"'."
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """An optional package is not there."""
+    return f"An option needs a package that is not installed: {error}; install it, or leave the option out."
+
+
+def refused_options(error: InstantiationException) -> str | None:
+    """A constructor of another library did not like its options."""
+    target = re.search(r"'([\w.]+)'", str(error))
+    return f"{target.group(1)} must accept its options: {error.__cause__}." if target and error.__cause__ else None
+
+
+def unusable_file(error: OSError) -> str | None:
+    """A file or folder cannot be read or written."""
+    if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return f"Files must be readable and folders have room: {error}; mend this, or choose another path."
+
+
+def broken_installation(error: RuntimeError) -> str | None:
+    """Known faults of an installation or a machine."""
+    text = f"{type(error).__name__}: {error}"
+    return next((f"{advice} ({str(error).splitlines()[0]})" for part, advice in FAULTS.items() if part in text), None)
+
+
+EXPLANATIONS: dict[type[BaseException], Callable[..., str | None]] = {  # the most telling first
+    InputError: str,
+    MissingConfigException: unknown_choice,
+    OverrideParseException: unreadable_option,
+    ConfigCompositionException: unknown_option,
+    ModuleNotFoundError: missing_package,
+    RuntimeError: broken_installation,
+    OSError: unusable_file,
+    InstantiationException: refused_options,
+    HydraException: str,
+    OmegaConfBaseException: str,
+}
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for an error that the user can mend; None for one that only a developer can."""
+    for kind, explanation in EXPLANATIONS.items():
+        for cause in causes(error):
+            line = explanation(cause) if isinstance(cause, kind) else None
+            if line:
+                return re.sub(r"\.+(;|\.$)", r"\1", " ".join(line.split()))  # texts of libraries end in a stop, or not
+    return None
+
+
+@contextlib.contextmanager
+def one_line(about: str = "", ends: bool = True) -> Iterator[None]:
+    """Turn an error into one line on stderr, or a traceback if only a developer can mend it or HYDRA_FULL_ERROR=1 asks."""
+    try:
+        yield
+    except Exception as error:
+        line = None if os.environ.get(ASKED) == "1" else explain(error)
+        if line is None:
+            traceback.print_exception(error)
+        else:
+            sys.stderr.write(f"error: {about}{line}\n")
+        if ends:
+            sys.exit(1)
+
+
+def refuse_words(words: Sequence[str]) -> None:
+    """Raise InputError for a value without a name, and for a run folder that holds another run, before anything is written."""
+    is_child_process = os.environ.get("LOCAL_RANK", "0") != "0"
+    for word in words:
+        option, _, folder = word.partition("=")
+        if not option:
+            raise InputError(f"Options are written name=value without spaces, got {word}; put the name before it.")
+        used = [name for name in RUN_FILES if option in ("hydra.run.dir", "hydra.sweep.dir") and (Path(folder) / name).exists()]
+        if used and not is_child_process:
+            raise InputError(f"{option} must not hold another run, {folder} has {', '.join(used)}; choose another folder.")
+
+
+def refuse_ddp_sweeps(cfg: DictConfig) -> None:
+    """Raise InputError if a sweep in this process would start further processes, each of which would sweep again."""
+    hydra = HydraConfig.get()
+    here = "submitit" not in str(hydra.launcher.get("_target_", ""))
+    if hydra.mode == RunMode.MULTIRUN and here and "ddp" in str(cfg.trainer.get("strategy", "")).lower():
+        raise InputError("A sweep (-m) of trainer=ddp would run again on every process; use hydra/launcher=submitit_slurm.")
+
+
+def job(function: Callable[[DictConfig], Job]) -> Callable[[DictConfig], Job | None]:
+    """A function of the options as a Hydra job: an error ends a single run; a sweep says which job and goes on."""
+
+    @functools.wraps(function)
+    def guarded(cfg: DictConfig) -> Job | None:
+        sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
+        with one_line():
+            refuse_ddp_sweeps(cfg)
+        with one_line(f"[{' '.join(HydraConfig.get().overrides.task)}] " if sweeps else "", ends=not sweeps):
+            return function(cfg)
+        return None
+
+    return guarded
+
+
+def command(function: Callable[[], None]) -> None:
+    """Run a Hydra command, or print the help; a mistake in its words ends in one line too."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        return help.show()
+    os.environ.setdefault(ASKED, os.environ.get(FULL, "0"))  # further processes inherit what this one was asked
+    os.environ[FULL] = "1"  # lets errors pass through Hydra as they are
+    with one_line():
+        refuse_words(sys.argv[1:])
+        function()

@@ -1,0 +1,60 @@
+"""What --help prints: the options by group, with defaults and units, straight from the yaml files."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+HERE = Path(__file__).parents[1]
+HIDDEN, BASE = ("hydra", "__pycache__"), "data/base"
+SKIPPED = ("_target_", "_partial_", "_convert_", "defaults:", "- ", "# @package", "resumed:")
+HEAD = """\
+Fit coordinate networks to images, sounds and more, supervised by values and derivatives.
+
+  python train.py [GROUP=CHOICE] [OPTION=VALUE] ...      -m and commas make a sweep
+  python train.py task=image data.path=photo.jpg model=finer trainer.max_steps=2000
+  python train.py task=image model=nid_moe data=images data.root=FOLDER regime=dictionary
+  python train.py task=image data=images data.root=FOLDER regime=fit dictionary=RUN solver=ridge
+  python train.py ckpt_path=RUN trainer.max_steps=5000   go on;  train=false ckpt_path=RUN   evaluate and export
+"""
+
+
+def body(file: Path) -> list[str]:
+    """The lines of a yaml file that a user may set, without those that tie it to the code."""
+    lines = []
+    for line in file.read_text().splitlines():
+        if line in ("hydra:", "resumed:"):
+            break
+        text = line.strip()
+        if text and not text.startswith(SKIPPED) and "${hydra:" not in text and "${resumed" not in text:
+            lines.append(line)
+    return lines
+
+
+def groups() -> dict[str, list[Path]]:
+    """The files of every group by what may stand before the equals sign; those of experiments in all their folders."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(HERE.rglob("*.yaml")):
+        top, *rest = file.relative_to(HERE).parts
+        if rest and top not in HIDDEN:
+            folder = top if top == "experiment" else file.parent.relative_to(HERE).as_posix()
+            found.setdefault(folder, []).append(file)
+    return found
+
+
+def show() -> None:
+    """Print the help."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(HEAD)
+    console.print("options of the run", style="bold")
+    for line in body(HERE / "train.yaml"):
+        if not line.startswith("#"):
+            console.print(f"  {line}")
+    for group, files in groups().items():
+        names = [file.relative_to(HERE / group).with_suffix("").as_posix() for file in files]
+        title = "what every collection of data takes" if group == BASE else f"{group}= {', '.join(names)}"
+        console.print(f"\n{title}", style="bold")
+        for name, file in zip(names, files, strict=True):
+            if group != BASE:
+                console.print(f"  {group}={name}", style="underline")
+            for line in body(file):
+                console.print(f"    {line}")

@@ -1,0 +1,178 @@
+"""Any picture as an array: (rows, columns, channels), the number type of the file, upright, without transparency."""
+
+import logging
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
+
+import numpy as np
+import png
+import tifffile
+from PIL import Image, ImageOps
+
+from datamodules.common.files import existing_file, file_in
+from inr.errors import InputError
+
+BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
+PLAIN_MODES = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB", "PA": "RGBA"}
+ARRAYS = (".npy", ".npz")
+TIFFS = (".tif", ".tiff")
+DAMAGE = (  # what the readers raise over files that are broken or of another kind
+    OSError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    TokenError,
+    struct.error,
+    zlib.error,
+    BadZipFile,
+    png.Error,
+    tifffile.TiffFileError,
+    Image.DecompressionBombError,
+)
+
+
+def find(path: str | None, root: str | None, name: str | None) -> Path | None:
+    """The file meant by `path`, or by a folder and a name without ending; None if nothing is given.
+
+    Raises: InputError if it is not there, or if a name comes without its folder.
+    """
+    if path is not None:
+        return existing_file("data.path", path)
+    if root is not None:
+        return file_in(root, name)
+    if name is not None:
+        raise InputError(
+            f"data.name names a file in data.root, which is not given, got data.name={name}; add data.root=FOLDER."
+        )
+    return None
+
+
+def is_deep_png(path: Path) -> bool:
+    """Whether the file is a PNG with 16 bits per channel: byte 24 of its header says so."""
+    with path.open("rb") as file:
+        start = file.read(25)
+    return start[1:4] == b"PNG" and len(start) == 25 and start[24] == 16
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The one array of an .npy or .npz file, without unpickling anything."""
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except DAMAGE as error:
+        reason = str(error).split(". ")[0].rstrip(".")
+        raise InputError(f"An array must be plain numbers saved by numpy, without objects, {path} is not: {reason}.") from error
+    if len(arrays) != 1:
+        raise InputError(f"An .npz file must hold one array, {path} has {', '.join(arrays) or 'none'}; save the one as .npy.")
+    return next(iter(arrays.values()))
+
+
+def check_array(array: np.ndarray, path: Path) -> np.ndarray:
+    """An array as (rows, columns, channels) of a real number type."""
+    if array.dtype.kind not in "buif":
+        raise InputError(f"An array must hold real numbers, {path} has {array.dtype}; save integers or floats.")
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or 0 in array.shape:
+        raise InputError(
+            f"An image array must be (rows, columns) or (rows, columns, channels), none of them 0; {path} has {array.shape}:"
+            " reshape it."
+        )
+    if array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 2, 3, 4):
+        raise InputError(f"Channels come last, (rows, columns, channels); {path} has {array.shape}: transpose it.")
+    return array.astype(np.uint8) * 255 if array.dtype == bool else array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def read_picture(path: Path, frame: int | None) -> np.ndarray:
+    """A picture that Pillow can read, upright; palettes and odd colour spaces become RGB."""
+    with Image.open(path) as image:
+        frames = getattr(image, "n_frames", 1)
+        choose_frame(frames, frame, path)
+        image.seek(frame or 0)
+        upright = ImageOps.exif_transpose(image)
+        transparent = upright.mode in ("P", "RGB", "L") and "transparency" in upright.info
+        mode = "RGBA" if transparent else PLAIN_MODES.get(upright.mode, upright.mode)
+        array = np.asarray(upright if mode == upright.mode else upright.convert(mode))
+    return array.astype(np.uint16) if mode == "I" and array.min() >= 0 and array.max() < 65536 else array
+
+
+def choose_frame(frames: int, frame: int | None, path: Path) -> None:
+    """Refuse a file of several frames unless one is chosen, and a frame that is not there."""
+    if frames > 1 and frame is None:
+        raise InputError(f"An image is one frame, {path} has {frames}; choose one with data.frame=0.")
+    if not 0 <= (frame or 0) < frames:
+        raise InputError(f"data.frame must be in 0 .. {frames - 1}, the frames of {path}, got {frame}; choose one of them.")
+
+
+def read_tiff(path: Path, frame: int | None) -> np.ndarray:
+    """A page of a TIFF file in its own number type; pictures of 8 bits and less as Pillow reads them."""
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong is raised, too
+    with tifffile.TiffFile(path) as file:
+        choose_frame(len(file.pages), frame, path)
+        page = file.pages[frame or 0].aspage()
+        if page.dtype in (np.bool_, np.uint8) and page.samplesperpixel <= 4:
+            return read_picture(path, frame)  # which knows palettes, inverted greys, orientation and every compression
+        array = page.asarray()
+        return np.moveaxis(array, 0, -1) if page.axes == "SYX" else array
+
+
+def read_deep_png(path: Path, frame: int | None = None) -> np.ndarray:
+    """A PNG with 16 bits per channel, which Pillow would cut to 8 where it has colours."""
+    choose_frame(1, frame, path)
+    with path.open("rb") as file:
+        columns, rows, values, info = png.Reader(file=file).asDirect()
+        array = np.vstack([np.asarray(row, dtype=np.uint16) for row in values]).reshape(rows, columns, info["planes"])
+    return (array * (65535 / (2 ** info["bitdepth"] - 1))).round().astype(np.uint16)  # fewer bits may be significant
+
+
+def colour_of(background: str | Sequence[float]) -> tuple[float, ...]:
+    """A colour by its name or its three parts."""
+    colour = BACKGROUNDS.get(background, ()) if isinstance(background, str) else tuple(background)
+    if len(colour) != 3 or not all(isinstance(part, int | float) and 0 <= part <= 1 for part in colour):
+        choices = ", ".join(BACKGROUNDS)
+        raise InputError(f"data.background must be one of {choices}, or [r, g, b] in 0..1, got {background}.")
+    return colour
+
+
+def flatten_alpha(array: np.ndarray, background: str | Sequence[float]) -> np.ndarray:
+    """Lay a picture with two or four channels over a background colour; others pass."""
+    channels = array.shape[2]
+    if channels not in (2, 4):
+        return array
+    colour = colour_of(background)
+    peak = float(np.iinfo(array.dtype).max) if array.dtype.kind in "ui" else 1.0
+    alpha = array[..., -1:] / peak
+    below = peak * np.asarray(colour if channels == 4 else [sum(colour) / 3])
+    flat = alpha * array[..., :-1] + (1 - alpha) * below
+    return flat.round().astype(array.dtype) if array.dtype.kind in "ui" else flat.astype(array.dtype)
+
+
+def read_image(path: Path, frame: int | None = None, background: str | Sequence[float] = "white") -> np.ndarray:
+    """The picture in a file: png, jpeg, tiff, webp, bmp, gif, and what else Pillow knows, or .npy and .npz.
+
+    Shapes: (rows, columns, channels), with 1 or 3 channels for pictures; arrays keep theirs, none of which is transparency.
+    Raises: InputError if the file is missing, unreadable, truncated, of several frames, or not a picture.
+    """
+    if path.suffix.lower() in ARRAYS:
+        return check_array(read_array(path), path)
+    reader = read_tiff if path.suffix.lower() in TIFFS else read_deep_png if is_deep_png(path) else read_picture
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of damage, which is raised too, or does not matter
+            array = reader(path, frame)
+    except InputError:
+        raise
+    except DAMAGE as error:
+        raise InputError(
+            f"An image must be a whole file of a known kind (png, jpeg, tiff, webp, npy, ...), {path} is not: {error};"
+            " save it anew, or choose another."
+        ) from error
+    return flatten_alpha(check_array(array, path), background)

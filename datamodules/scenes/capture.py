@@ -1,0 +1,256 @@
+"""Photographs of a scene and their cameras, in whatever format they came, and what the readers of formats share."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datamodules.common.files import listing
+from datamodules.common.pictures import DAMAGE, colour_of, flatten_alpha
+from inr.errors import InputError
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+ORTHONORMAL = 1e-3
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Photographs of a scene, and the cameras that took them.
+
+    `names` of the views are unique, in the order of the format. `size` is that of every photograph as `read` gives it; `read`
+    takes a view and gives bytes. `poses` lead from cameras to the scene: right, up, backwards (a camera looks along minus its
+    third axis), position. `intrinsics` are focal lengths and the point on the optical axis, where coordinate k is the centre
+    of pixel k. `train` and `test` are views; some may be in neither. `ndc` are 2 focal_row / rows and 2 focal_column / columns
+    where rays are to go through normalised device coordinates, whose near plane is at depth 1. `box` says that the scene lies
+    in the cube [-1, 1]^3, so that rays are sampled there only. `background` is what a ray sees that hits nothing. `path` gives
+    the poses of a closed camera path of as many frames as wanted. `world` leads from the scene to the coordinates of the file.
+
+    Shapes: size (rows, columns); read (rows, columns, 3); poses (views, 3, 4); intrinsics (views, 4) = (focal_row,
+            focal_column, centre_row, centre_column); path (frames, 3, 4); world (4, 4), a similarity.
+    Units:  intrinsics [pixels]; positions, near and far [scene units], the latter along the optical axis (with ndc: 0 and 1);
+            background 0..1.
+    Raises: InputError if names repeat, if fewer than 2 views train or none tests, if a view does both, or if near is not
+            before far.
+    """
+
+    names: tuple[str, ...]
+    size: tuple[int, int]
+    read: Callable[[int], np.ndarray]
+    poses: np.ndarray
+    intrinsics: np.ndarray
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    near: float
+    far: float
+    ndc: tuple[float, float] | None
+    box: bool
+    background: tuple[float, float, float]
+    path: Callable[[int], np.ndarray]
+    world: np.ndarray
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if self.poses.shape != (count, 3, 4) or self.intrinsics.shape != (count, 4):
+            shapes = f"poses {self.poses.shape} and intrinsics {self.intrinsics.shape}"
+            raise ValueError(f"Poses are (views, 3, 4) and intrinsics (views, 4), got {shapes} of {count} views.")
+        name, uses = Counter(self.names).most_common(1)[0] if count else ("", 0)
+        if uses > 1:
+            raise InputError(f"Names of views must be unique, {name} is there {uses} times; rename or remove the others.")
+        check_split(self.names, self.train, self.test)
+        if not 0 <= self.near < self.far < float("inf"):
+            raise InputError(f"Depths must be 0 <= near < far, got near={self.near:g} and far={self.far:g}; correct them.")
+
+
+@dataclass(frozen=True)
+class PhotographFiles:
+    """Files by their views: calling it reads one as bytes, without transparency, reduced by a whole factor.
+
+    Pixels come as they are stored: a tag that says how to turn a photograph is not followed, as it is not by the programs
+    that find cameras.
+
+    Shapes: view -> (rows, columns, 3)
+    Raises: InputError if a file cannot be read.
+    """
+
+    files: tuple[Path, ...]
+    background: tuple[float, ...] = (0.0, 0.0, 0.0)
+    factor: int = 1
+
+    def __call__(self, view: int) -> np.ndarray:
+        """The photograph of a view."""
+        file = self.files[view]
+        try:
+            with Image.open(file) as image:
+                check_depth(image, file)
+                array = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        except DAMAGE as error:
+            raise refusal(file, error) from error
+        return shrink(flatten_alpha(array, self.background), self.factor)
+
+    def stored_size(self) -> tuple[int, int]:
+        """Rows and columns of all files, which only have their headers read.
+
+        Raises: InputError if one cannot be read, if they differ, or if the factor leaves nothing of them.
+        """
+        sizes = [stored_size(file) for file in self.files]
+        for file, size in zip(self.files, sizes, strict=True):
+            if size != sizes[0]:
+                found = "{} has {} x {} and {} has {} x {}".format(self.files[0], *sizes[0], file.name, *size)
+                raise InputError(f"Photographs must be of one size, {found} pixels; resize or remove them.")
+        if self.factor > min(sizes[0]):
+            rows, columns = sizes[0]
+            raise InputError(f"downscale must leave pixels of {rows} x {columns}, got {self.factor}; choose a smaller one.")
+        return sizes[0]
+
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of what is read."""
+        rows, columns = self.stored_size()
+        return rows // self.factor, columns // self.factor
+
+
+def refusal(file: Path, error: Exception) -> InputError:
+    """What is said of a file that is no photograph."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"Photographs must be there, {file} is missing; add it, or leave its view out.")
+    reason = " ".join(str(error).split()).rstrip(".")
+    return InputError(f"A photograph must be a whole picture (png, jpeg, ...), {file} is not: {reason}; copy it anew.")
+
+
+def check_depth(image: Image.Image, file: Path) -> None:
+    """Refuse pictures of numbers that are no bytes and would be cut."""
+    if image.mode[0] in "IF":
+        raise InputError(f"A photograph must have 8 bits per channel, {file} is of mode {image.mode}; convert it.")
+
+
+def stored_size(file: Path) -> tuple[int, int]:
+    """Rows and columns by the header of a file."""
+    try:
+        with Image.open(file) as image:
+            return image.height, image.width
+    except DAMAGE as error:
+        raise refusal(file, error) from error
+
+
+def photographs_in(folder: Path) -> tuple[Path, ...]:
+    """The photographs of a folder, sorted by name.
+
+    Raises: InputError if there are none.
+    """
+    files = (file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and not file.name.startswith("."))
+    files_found = tuple(sorted(file for file in files if file.is_file()))
+    if not files_found:
+        kinds = ", ".join(ending[1:] for ending in ENDINGS)
+        raise InputError(f"A folder of photographs must hold some ({kinds}), {folder} holds {listing(folder)}; add them.")
+    return files_found
+
+
+def backdrop(background: str | Sequence[float]) -> tuple[float, float, float]:
+    """A colour by its name or its three parts, 0..1."""
+    red, green, blue = map(float, colour_of(background))
+    return red, green, blue
+
+
+def shrink(image: np.ndarray, factor: int) -> np.ndarray:
+    """A picture whose pixels are the means of squares of pixels; rows and columns that fill no square are cut off.
+
+    Shapes: (rows, columns, 3) -> (rows // factor, columns // factor, 3), bytes.
+    """
+    if factor == 1:
+        return image
+    rows, columns = (side // factor * factor for side in image.shape[:2])
+    return np.array(Image.fromarray(image).reduce(factor, (0, 0, columns, rows)))
+
+
+def every(count: int, step: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Views to train on and to test: every step-th tests, from the first on.
+
+    Raises: InputError for a step that leaves nothing to train on.
+    """
+    if not isinstance(step, int) or step < 2:
+        raise InputError(f"hold_every must be a whole number of views, at least 2, got {step}; 8 is usual.")
+    test = tuple(range(0, count, step))
+    return tuple(view for view in range(count) if view % step), test
+
+
+def check_split(names: Sequence[str], train: Sequence[int], test: Sequence[int]) -> None:
+    """Refuse a split that leaves too little to train on or nothing to test, or that shows what it tests."""
+    both = sorted(set(train) & set(test))
+    if both:
+        raise InputError(f"A view trains or tests, {names[both[0]]} does both; take it from one of the lists.")
+    if len(train) < 2 or len(test) < 1:
+        found = f"got {len(train)} and {len(test)} of {len(names)} photographs"
+        raise InputError(f"A capture needs at least 2 views to train on and 1 to test, {found}; add some, or split otherwise.")
+
+
+def check_poses(names: Sequence[str], poses: np.ndarray) -> None:
+    """Refuse poses (views, 3, 4) whose first three columns are no rotation, and cameras that all stand at one point.
+
+    Raises: InputError naming the first such view.
+    """
+    whole = np.where(np.isfinite(poses).all((1, 2), keepdims=True), poses, 0.0)
+    turns = whole[:, :, :3].clip(-2, 2)
+    skew = np.abs(turns.swapaxes(1, 2) @ turns - np.eye(3)).max((1, 2))
+    singular = (skew > ORTHONORMAL) | (np.linalg.det(turns) <= 0)
+    if singular.any():
+        name = names[int(singular.argmax())]
+        raise InputError(f"A pose must be a rotation and a position, {name} has a singular pose; remove that view.")
+    if len(poses) > 1 and not np.ptp(poses[:, :, 3], axis=0).any():
+        raise InputError(f"Cameras must stand apart, all {len(poses)} stand at one point; a scene has no depth from there.")
+
+
+def check_positive(**options: float | None) -> None:
+    """Refuse options that are given and not positive."""
+    for name, value in options.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"{name} must be a positive number, got {value}; correct it.")
+
+
+def check_options(downscale: int | None, pixel_centre: float) -> None:
+    """Refuse a downscale that is no whole factor, and a point outside of its pixel."""
+    if downscale is not None and (not isinstance(downscale, int) or downscale < 1):
+        raise InputError(f"downscale must be a whole factor, at least 1, got {downscale}; 1 keeps photographs as they are.")
+    if not 0 <= pixel_centre <= 1:
+        rule = "pixel_centre must be where in its pixel a ray passes, in 0..1"
+        raise InputError(f"{rule}, got {pixel_centre}; 0.5 is the middle, published NeRF code uses 0.")
+
+
+def pinhole(focal: np.ndarray, centre: np.ndarray, pixel_centre: float, factor: float = 1.0) -> np.ndarray:
+    """Intrinsics of photographs reduced by a factor, from those of the whole ones, whose left edge is 0 and the right columns.
+
+    `pixel_centre` is where in its pixel a ray passes: 0.5 in COLMAP and Blender, 0 in published NeRF code.
+
+    Shapes: focal and centre (views, 2) for rows and columns -> (views, 4)
+    """
+    return np.concatenate([focal / factor, centre / factor - pixel_centre], -1)
+
+
+def rays(pose: np.ndarray, intrinsics: np.ndarray, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Origins and directions of the rays of a view; a direction has length 1 along the optical axis.
+
+    Shapes: pose (3, 4), intrinsics (4,), coordinates (..., 2) = (row, column) -> (3,) and (..., 3)
+    """
+    down, right = np.moveaxis((coordinates - intrinsics[2:]) / intrinsics[:2], -1, 0)
+    return pose[:, 3], np.stack([right, -down, -np.ones_like(down)], -1) @ pose[:, :3].T
+
+
+def similarity(scale: float = 1.0, frame: np.ndarray | None = None) -> np.ndarray:
+    """The matrix (4, 4) that enlarges by a scale and then goes by a pose (3, 4)."""
+    pose = np.eye(3, 4) if frame is None else frame
+    return np.vstack([np.column_stack([scale * pose[:, :3], pose[:, 3]]), [0.0, 0.0, 0.0, 1.0]])
+
+
+def scale_of(world: np.ndarray) -> float:
+    """How long a unit of the scene is in the world."""
+    return float(np.cbrt(np.linalg.det(world[:3, :3])))
+
+
+def into_scene(poses: np.ndarray, world: np.ndarray) -> np.ndarray:
+    """Poses (views, 3, 4) of the world in the scene from which `world` leads there."""
+    turn = world[:3, :3] / scale_of(world)
+    positions = (poses[:, :, 3] - world[:3, 3]) @ turn / scale_of(world)
+    return np.concatenate([turn.T @ poses[:, :, :3], positions[:, :, None]], -1)

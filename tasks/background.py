@@ -1,0 +1,221 @@
+"""Robust principal components of a film: what stands still, what moves, and where."""
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from scipy.ndimage import binary_opening
+from torch import Tensor
+
+from inr.errors import InputError
+from inr.metrics.figures import Metric, psnr
+from tasks.drawing.films import write_film
+from tasks.drawing.panels import panels
+from tasks.image import ImageTask, colours
+
+MAD, ROUNDING = 1.4826, 1 / math.sqrt(12)  # a standard deviation by the median of a gaussian; that of rounding to bytes
+SHOWN, GREY, PEAK = 4, 127.5, 255.0
+
+
+class Separation(NamedTuple):
+    """A film taken apart: background in 0..255, where the foreground is, and how large a difference made it so.
+
+    Shapes: background (frames, rows, columns, channels), mask (frames, rows, columns).
+    """
+
+    background: Tensor
+    mask: Tensor
+    threshold: float
+
+
+class BackgroundTask(ImageTask):
+    """Split a film of a still camera: the reconstruction is the background, what differs from it the foreground.
+
+    The mask is where a channel differs by more than `threshold` (8-bit values), by default `cutoff` times the noise; that is
+    1.4826 x the median |difference| of all frames, and no less than that of rounding. An opening by a square of `opening`
+    pixels cleans it; 1: none.
+
+    Raises: InputError for a cutoff or threshold that is not positive, and an opening below 1.
+    Source: Neural Implicit Dictionary Learning via Mixture-of-Expert Training (ICML 2022), section 4.3.
+    """
+
+    def __init__(
+        self, *args: Any, cutoff: float = 5.0, threshold: float | None = None, opening: int = 3, **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        if not cutoff > 0 or (threshold is not None and not threshold > 0) or opening < 1:
+            raise InputError(
+                "task.cutoff and task.threshold must be positive and task.opening at least 1 pixel, got"
+                f" {cutoff}, {'null' if threshold is None else threshold} and {opening}."
+            )
+        self.cutoff, self.threshold, self.opening = cutoff, threshold, opening
+        self.result: Separation | None = None
+
+    def on_fit_start(self) -> None:
+        """All frames begin with the code of one: as a still film, from which each then departs as far as it must."""
+        codes = getattr(getattr(self.network, "coder", None), "codes", None)
+        if codes is not None and self.trainer.ckpt_path is None:
+            codes.data.copy_(codes.data[:1].expand_as(codes))
+
+    @cached_property
+    def frames(self) -> UInt8[Tensor, "frames rows columns channels"]:
+        """The frames that are evaluated, as they lie in the film."""
+        return torch.stack([self.data.scored(place).truth for place in range(len(self.data.names))])
+
+    @cached_property
+    def truth(self) -> tuple[Tensor, Tensor] | None:
+        """The true background and mask of these frames, if they are known."""
+        if getattr(self.data, "background", None) is None:
+            return None
+        places = self.data.encoded.positions
+        return torch.from_numpy(self.data.background[places]), torch.from_numpy(self.data.foreground[places])
+
+    @cached_property
+    def median(self) -> Tensor:
+        """The median of the frames over time, at every pixel, as often as there are frames."""
+        return torch.from_numpy(np.median(self.frames.numpy(), 0)).float().expand(self.frames.shape)
+
+    def backgrounds(self, values: Tensor) -> Tensor:
+        """Reconstructions (frames, rows, columns, channels) in 0..255, clipped, from values (samples, channels)."""
+        return self.data.restore(self.images(values)).clamp(0, PEAK)
+
+    def separate(self, background: Tensor) -> Separation:
+        """A background (frames, rows, columns, channels) and the mask that it makes."""
+        sizes = [(frame - still).abs() for frame, still in zip(self.frames, background, strict=True)]
+        noise = max(MAD * float(torch.stack(sizes).median()), ROUNDING)
+        threshold = self.cutoff * noise if self.threshold is None else self.threshold
+        mask = torch.stack([opened(size.amax(-1) > threshold, self.opening) for size in sizes])
+        return Separation(background, mask, threshold)
+
+    def validate(self, values: Tensor) -> dict[str, float]:
+        """PSNR of the background against the truth, or else against the median over time."""
+        background = self.backgrounds(values)
+        return {"psnr": mean_psnr(background, self.compared[: len(background)])}
+
+    @property
+    def compared(self) -> Tensor:
+        """The true background, or else the median over time."""
+        return self.median if self.truth is None else self.truth[0]
+
+    def score(self, values: Tensor) -> dict[str, Metric]:
+        """Figures of the network's separation, then those of classical ones."""
+        self.frames = self.frames[: values.shape[0] // (self.data.size * self.data.patches.count)]
+        self.result = self.separate(self.backgrounds(values))
+        metrics = self.figures_of(self.result)
+        for row, make in self.rows().items():
+            metrics |= {f"{row}/{name}": figure for name, figure in self.figures_of(self.separate(make())).items()}
+        metrics.pop("median/psnr_median", None)
+        return metrics
+
+    def rows(self) -> dict[str, Callable[[], Tensor]]:
+        """Backgrounds by classical methods."""
+        return {
+            "median": lambda: self.median,
+            "mean": lambda: self.frames.float().mean(0).expand(self.frames.shape),
+            "svd 1": lambda: leading(self.frames),
+        }
+
+    def figures_of(self, result: Separation) -> dict[str, Metric]:
+        """How good a separation is, or where the truth is not known what it is like."""
+        rule = f"a channel differs by more than {result.threshold:.1f} of 255"
+        rule += "" if self.opening == 1 else f", opened by {self.opening} x {self.opening} pixels"
+        if self.truth is not None:
+            background = f"mean over {len(result.mask)} frames of the PSNR of the background, all pixels and channels, peak 255"
+            value = mean_psnr(result.background, self.truth[0])
+            return {"psnr_background": Metric(value, "dB", background)} | overlap(result.mask, self.truth[1], rule)
+        still = f"mean over {len(result.mask)} frames of the PSNR of the background against the median of the frames over time"
+        share, rest = self.describe(result)
+        return {
+            "psnr_median": Metric(mean_psnr(result.background, self.median), "dB", f"{still}: no truth is known; peak 255"),
+            "foreground": Metric(share, "1", f"share of pixels in the mask: {rule}"),
+            "residual": Metric(rest, "8-bit value (0..255)", "mean |frame - background| outside the mask"),
+        }
+
+    def describe(self, result: Separation) -> tuple[float, float]:
+        """The share of pixels in the mask, and the mean absolute difference in the others."""
+        total, count = 0.0, 0
+        for frame, still, mask in zip(self.frames, result.background, result.mask, strict=True):
+            total += float((frame - still).abs()[~mask].sum())
+            count += int((~mask).sum()) * frame.shape[-1]
+        return float(result.mask.float().mean()), total / count if count else math.nan
+
+    def draw(self) -> dict[str, np.ndarray]:
+        """Some frames: as they are, background, foreground (grey where there is none), mask, true mask."""
+        count = len(self.frames)
+        places = sorted({round(share * (count - 1)) for share in np.linspace(0.05, 0.95, SHOWN)})
+        return {"separation": panels([self.parts(place) for place in places])}
+
+    def parts(self, place: int) -> list[tuple[str, np.ndarray]]:
+        """Panels of one frame."""
+        assert self.result is not None
+        frame, still, mask = self.frames[place], self.result.background[place], self.result.mask[place]
+        row = [
+            (self.data.names[place], colours(frame / PEAK)),
+            ("background", colours(still / PEAK)),
+            ("foreground", colours(difference(frame, still) / PEAK)),
+            ("mask", colours(mask[..., None].float())),
+        ]
+        return row if self.truth is None else [*row, ("true mask", colours(self.truth[1][place][..., None].float()))]
+
+    def export(self, folder: Path, scale: float) -> None:
+        """Films of background, foreground (grey where there is none) and mask, `mask.npy`, `background.png` of the middle.
+
+        Only that picture is `scale` times as fine.
+        """
+        assert self.result is not None
+        still, mask, rate = self.result.background, self.result.mask, self.data.rate
+        write_film(folder / "background", (as_bytes(frame) for frame in still), rate)
+        moving = (as_bytes(difference(frame, behind)) for frame, behind in zip(self.frames, still, strict=True))
+        write_film(folder / "foreground", moving, rate)
+        write_film(folder / "mask", (255 * frame.numpy().astype(np.uint8) for frame in mask), rate)
+        np.save(folder / "mask.npy", mask.numpy())
+        self.save(folder / "background", self.rendered(len(still) // 2, scale))
+
+
+def as_bytes(frame: Tensor) -> np.ndarray:
+    """A frame (rows, columns, channels) of 0..255 in bytes, grey as (rows, columns)."""
+    rounded = frame.round().clamp(0, 255).to(torch.uint8).numpy()
+    return rounded[..., 0] if rounded.shape[-1] == 1 else rounded
+
+
+def difference(frame: Tensor, background: Tensor) -> Tensor:
+    """What differs from the background, halved so that it fits above and below the grey of 127.5."""
+    return GREY + (frame - background) / 2
+
+
+def opened(mask: Bool[Tensor, "rows columns"], side: int) -> Bool[Tensor, "rows columns"]:
+    """The part of a mask that squares of `side` pixels inside it make up; outside the picture it goes on as at the border."""
+    if side == 1:
+        return mask
+    padded = np.pad(mask.numpy(), side, mode="edge")
+    return torch.from_numpy(binary_opening(padded, np.ones((side, side), bool))[side:-side, side:-side].copy())
+
+
+def leading(frames: UInt8[Tensor, "frames *shape"], rank: int = 1) -> Float[Tensor, "frames *shape"]:
+    """The best approximation of this rank in least squares, in 0..255: truncated singular values, no mean taken off."""
+    matrix = frames.flatten(1).float()
+    _, vectors = torch.linalg.eigh((matrix @ matrix.T).double())
+    basis = vectors[:, -rank:].float()
+    return (basis @ (basis.T @ matrix)).clamp(0, PEAK).reshape(frames.shape)
+
+
+def mean_psnr(background: Tensor, truth: Tensor) -> float:
+    """The mean over frames of the PSNR of a background in 0..255."""
+    figures = [psnr(frame, true.float(), PEAK) for frame, true in zip(background, truth, strict=True)]
+    return sum(figures) / len(figures)
+
+
+def overlap(mask: Bool[Tensor, "*shape"], truth: Bool[Tensor, "*shape"], rule: str) -> dict[str, Metric]:
+    """How well a mask covers the true one, over all frames together."""
+    both, found, true = (float(part.sum()) for part in (mask & truth, mask, truth))
+    either = found + true - both
+    return {
+        "iou": Metric(both / either if either else 1.0, "1", f"pixels in both masks / in either, all frames; {rule}"),
+        "precision": Metric(both / found if found else math.nan, "1", "share of the mask that is truly foreground"),
+        "recall": Metric(both / true if true else math.nan, "1", "share of the true foreground that the mask has"),
+    }

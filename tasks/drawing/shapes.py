@@ -1,0 +1,125 @@
+"""Pictures of shapes: solids in the light, and sections through fields of distances, positive outside."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from inr.shapes.ray_tracing import normals, orthographic, trace
+from tasks.drawing.panels import rasterise
+
+Points = Callable[[Tensor], Tensor]
+GREY, WARNING = torch.tensor([0.86, 0.86, 0.88]), torch.tensor([0.90, 0.25, 0.15])
+AMBIENT, LAMP, GLOW = 0.30, 0.70, 0.15  # the first two make white where a surface faces the lamp
+GRAZING = 0.1  # cosine up to which a normal may seem to point away: at outlines it does
+WIDTH = 2.6  # of a picture [half-widths of the cube]: what fills the cube is seen from any side, but for its corners
+SLOPE, STEPS = 1.5, 144  # of rays: fields of networks are steeper than distances, here and there
+FARTHEST = 2.0  # distances beyond are no longer told apart; in the cube, those to a shape that fills it are nearer
+THIN = np.delete(np.linspace(-FARTHEST, FARTHEST, 41), 20)  # every 0.1 but zero
+PLANES = (("z", "y"), ("x", "z"), ("x", "y"))  # axes across and upward of the sections x = 0, y = 0, z = 0
+TICKS = np.linspace(-1, 1, 5)
+ZERO: dict[str, tuple[str, float, Any]] = {"reconstruction": ("black", 1.8, "solid"), "truth": ("limegreen", 1.4, "dashed")}
+
+
+class Seen(NamedTuple):
+    """What a camera sees of a solid: unit normals and where there are any; right, top and the way to the eye are its axes.
+
+    Shapes: normals (size, size, 3); reached (size, size); axes (3, 3), a row each.
+    """
+
+    normals: Tensor
+    reached: Tensor
+    axes: Tensor
+
+
+def look_at(distance: Points, size: int, azimuth: float, elevation: float, up: str, normal: Points | None) -> Seen:
+    """What an orthographic camera sees of the solid where the distance is negative."""
+    origins, directions = orthographic(size, azimuth, elevation, WIDTH, up)
+    points, reached = trace(distance, origins, directions, steps=STEPS, slope=SLOPE)
+    found = torch.zeros_like(points)
+    if reached.any():
+        found[reached] = (normal or (lambda at: normals(distance, at)))(points[reached]).to(found)
+    eye = -directions[0]
+    top = F.normalize(origins[0] - origins[-size], dim=0)  # the first column, upward
+    axes = torch.stack([torch.linalg.cross(top, eye), top, eye])
+    return Seen(found.reshape(size, size, 3), reached.reshape(size, size), axes)
+
+
+def shaded(
+    distance: Points,
+    size: int = 240,
+    azimuth: float = 35.0,
+    elevation: float = 25.0,
+    up: str = "y",
+    normal: Points | None = None,
+) -> np.ndarray:
+    """A matt grey solid on white, lit from over the viewer's left shoulder and weakly from below.
+
+    Where its normal points away from the viewer, which the inside of a surface does, it is red. The camera is that of
+    `orthographic`: without azimuth x is to the right, with up="z" y. `normal` gives unit normals at points, by default
+    differences of the distance.
+
+    Shapes: distance (points, 3) -> (points,), normal (points, 3) -> (points, 3); the picture (size, size, 3) in 0..1.
+    Units:  azimuth and elevation [degrees].
+    """
+    seen = look_at(distance, size, azimuth, elevation, up, normal)
+    lamp = F.normalize(torch.tensor([-0.4, 0.6, 1.0]), dim=0) @ seen.axes
+    facing = seen.normals @ seen.axes[2]
+    front = torch.where(facing[..., None] < 0, -seen.normals, seen.normals)
+    light = AMBIENT + LAMP * (front @ lamp).clamp(min=0) + GLOW * (front @ -seen.axes[1]).clamp(min=0)
+    colour = torch.where(facing[..., None] < -GRAZING, WARNING, GREY) * light.clamp(max=1)[..., None]
+    return torch.where(seen.reached[..., None], colour, 1.0).numpy()
+
+
+def middle(volume: np.ndarray, axis: int) -> np.ndarray:
+    """The section through the middle of a volume over x, y, z, across an axis; its rows and columns are those of `PLANES`."""
+    size = volume.shape[axis]
+    plane = volume.take([(size - 1) // 2, size // 2], axis).mean(axis)  # of an even number of samples none is at 0
+    return plane if axis == 0 else plane.T
+
+
+def lines(axis: Axes, plane: np.ndarray, levels: np.ndarray, colour: str, width: float, dash: Any = "solid") -> None:
+    """Lines of equal distance, of the levels that occur."""
+    finite = plane[np.isfinite(plane)]
+    levels = levels[(levels > finite.min(initial=np.inf)) & (levels < finite.max(initial=-np.inf))]
+    if len(levels):
+        places = (np.linspace(-1, 1, side) for side in plane.T.shape)
+        axis.contour(*places, np.ma.masked_invalid(plane), levels, colors=colour, linewidths=width, linestyles=dash)
+
+
+def sections(volume: np.ndarray, truth: np.ndarray | None = None, title: str = "") -> np.ndarray:
+    """The planes x = 0, y = 0 and z = 0 of a field of distances: colours, thin lines every 0.1, a bold line where it is zero.
+
+    The zero line of the true distances, if given, is dashed over it.
+
+    Shapes: volume and truth (n, n, n), each with its n, over x, y, z sampled at linspace(-1, 1, n) -> (rows, columns, 3).
+    """
+    fields = {"reconstruction": volume} | ({} if truth is None else {"truth": truth})
+    planes = {name: [middle(field, axis) for axis in range(3)] for name, field in fields.items()}
+    farthest = max(np.abs(plane[np.isfinite(plane)]).max(initial=0) for plane in planes["reconstruction"])
+    limit = min(farthest, FARTHEST) or 1.0
+    figure = Figure(figsize=(11.5, 3.9), dpi=110, layout="constrained")
+    axes = figure.subplots(1, 3)
+    for place, (axis, (across, upward)) in enumerate(zip(axes, PLANES, strict=True)):
+        plane = planes["reconstruction"][place]
+        edge = 1 + 1 / (len(plane) - 1)  # samples are in the middle of pixels
+        extent = (-edge, edge, -edge, edge)
+        shown = axis.imshow(plane, cmap="RdBu", vmin=-limit, vmax=limit, origin="lower", extent=extent)
+        lines(axis, plane, THIN, "0.35", 0.4)
+        for name in fields:
+            lines(axis, planes[name][place], np.zeros(1), *ZERO[name])
+        axis.set(title=f"{'xyz'[place]} = 0", xlabel=across, ylabel=upward)
+        axis.set(xlim=(-1, 1), ylim=(-1, 1), xticks=TICKS, yticks=TICKS)
+    beyond = "both" if farthest > limit else "neither"
+    figure.colorbar(shown, ax=list(axes), label="distance [half-widths of the cube]", extend=beyond)
+    styles = [ZERO[name] for name in fields]
+    handles = [Line2D([], [], color=colour, linewidth=width, linestyle=dash) for colour, width, dash in styles]
+    figure.legend(handles, list(fields), loc="outside upper left", ncols=2, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return rasterise(figure)

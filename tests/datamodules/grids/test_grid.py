@@ -1,0 +1,270 @@
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from datamodules.grids.image import ImageData
+from inr.baselines.interpolation import linear, nearest
+from inr.supervision.differences import BORDERS, FILTERS, jacobian_at
+
+SIDES = (13, 11)
+random = np.random.default_rng(1)
+PICTURE = random.normal(size=(*SIDES, 3))
+RGB = random.integers(0, 256, (9, 7, 3), dtype=np.uint8)
+DEEP = random.integers(0, 65536, (9, 7, 3), dtype=np.uint16)
+NODES = list(itertools.product(*map(range, SIDES)))
+GRIDS = [(1, 0), (2, 0), (3, 2), (4, 1)]
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Image data of an array that is written first."""
+
+    def load(array, **options):
+        np.save(tmp_path / "picture.npy", array)
+        data = ImageData(str(tmp_path / "picture.npy"), **options)
+        data.setup()
+        return data
+
+    return load
+
+
+@pytest.fixture
+def picture(load):
+    """Image data of a random array, with its options."""
+    return lambda **options: load(PICTURE, **options)
+
+
+def flat(mask):
+    return mask.flatten().nonzero().flatten()
+
+
+def on_grid(factor, offset):
+    return torch.tensor([all(part % factor == offset for part in node) for node in NODES]).reshape(SIDES)
+
+
+@pytest.mark.parametrize("train_pixels", ["grid", "random", "all", "stencil"])
+@pytest.mark.parametrize(("factor", "offset"), GRIDS)
+def test_train_pixels_choose_the_samples(picture, train_pixels, factor, offset):
+    data = picture(factor=factor, offset=offset, train_pixels=train_pixels)
+    chosen, grid = data.train_samples.tolist(), flat(on_grid(factor, offset)).tolist()
+    assert chosen == sorted(set(chosen))
+    described = data.describe()["training_shape"]
+    if train_pixels == "all" or factor == 1:
+        assert chosen == list(range(len(NODES)))
+    elif train_pixels == "grid":
+        assert chosen == grid
+    elif train_pixels == "stencil":
+        assert chosen == flat(~data.unread()).tolist()
+    else:
+        assert len(chosen) == len(grid)
+        assert chosen != grid
+        assert chosen == picture(factor=factor, offset=offset, train_pixels="random").train_samples.tolist()
+        assert chosen != picture(factor=factor, offset=offset, train_pixels="random", seed=1).train_samples.tolist()
+    assert described == (
+        list(SIDES) if train_pixels in ("all", "stencil") else [len(range(offset, side, factor)) for side in SIDES]
+    )
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize(("factor", "offset"), GRIDS)
+def test_unseen_and_unread_samples_do_not_reach_the_targets(picture, factor, offset, border, filter):
+    data = picture(factor=factor, offset=offset, border=border, filter=filter)
+    if factor == 1:
+        assert data.unseen().all()
+        assert data.unread().all()
+        return
+    read = {quantity: torch.zeros(SIDES, dtype=torch.bool) for quantity in ("value", "jacobian")}
+    original = data.samples
+    before = data.batch_at(data.train_samples).parts["data"].targets
+    for node in NODES:
+        data.samples, data.device_grid = original.clone(), None
+        data.samples[node] += 1
+        after = data.batch_at(data.train_samples).parts["data"].targets
+        for quantity, mask in read.items():
+            mask[node] = not torch.equal(before[quantity], after[quantity])
+    assert torch.equal(data.unseen(), ~read["value"])
+    assert torch.equal(data.unread(), ~(read["value"] | read["jacobian"]))
+
+
+@pytest.mark.parametrize("train_pixels", ["grid", "random", "all", "stencil"])
+def test_limit_keeps_some_of_the_training_samples(picture, train_pixels):
+    everything = picture(factor=3, train_pixels=train_pixels).train_samples
+    some = picture(factor=3, train_pixels=train_pixels, limit=6)
+    assert len(some.train_samples) == 6
+    assert set(some.train_samples.tolist()) < set(everything.tolist())
+    assert torch.equal(picture(factor=3, train_pixels=train_pixels, limit=10**6).train_samples, everything)
+    assert not torch.equal(picture(factor=3, train_pixels=train_pixels, limit=6, seed=1).train_samples, some.train_samples)
+    assert torch.equal(some.unseen(), picture(factor=3).unseen())
+
+
+@pytest.mark.parametrize("array", [PICTURE, RGB, DEEP])
+@pytest.mark.parametrize("filter", FILTERS)
+@pytest.mark.parametrize("border", BORDERS)
+def test_a_batch_holds_the_fitted_numbers_and_their_derivatives(load, array, border, filter):
+    data = load(array, filter=filter, border=border)
+    samples = torch.randperm(data.size, generator=torch.Generator().manual_seed(0))[:20]
+    batch = data.batch_at(samples)
+    part, fitted = batch.parts["data"], data.normalise(data.samples)
+    indices = part.coordinates[0].long()
+    assert part.coordinates.shape == (1, 20, 2)
+    assert batch.signals.index.tolist() == [0]
+    assert torch.equal(data.flatten(indices), samples)
+    assert_close(part.targets["value"], fitted[tuple(indices.T)][None])
+    assert_close(part.targets["jacobian"], jacobian_at(fitted, indices, filter, border)[None], rtol=1e-5, atol=1e-6)
+    assert part.targets["jacobian"].dtype == part.targets["value"].dtype == torch.float32
+
+
+def test_a_batch_holds_only_what_is_asked_for(picture):
+    data = picture()
+    for quantities in ({"value"}, {"value", "jacobian"}):
+        data.quantities = quantities
+        assert set(data.batch_at(torch.arange(4)).parts["data"].targets) == quantities
+
+
+def take(data, count, step=0, accumulate=1):
+    data.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=accumulate, training=True)
+    return list(itertools.islice(data.train_dataloader(), count))
+
+
+def test_draws_go_on_where_the_step_says(picture):
+    data = picture(factor=2, points=10)
+    drawn = take(data, 12)
+    assert [len(indices) for indices in drawn] == [10] * 12
+    for start in (1, 7, 11):
+        assert all(map(torch.equal, drawn[start:], take(picture(factor=2, points=10), 12 - start, start)))
+    assert all(map(torch.equal, drawn[6:], take(picture(factor=2, points=10), 6, 3, accumulate=2)))
+    assert not torch.equal(drawn[0], take(picture(factor=2, points=10, seed=1), 1)[0])
+
+
+@pytest.mark.parametrize("points", [5, 10, 41])
+def test_every_epoch_of_draws_shows_every_training_sample_once(picture, points):
+    data = picture(factor=2, points=points)
+    epoch = len(data.train_samples)
+    drawn = torch.cat(take(data, 2 * epoch // points + 1))
+    for half in (drawn[:epoch], drawn[epoch : 2 * epoch]):
+        assert torch.equal(half.sort().values, data.train_samples)
+
+
+@pytest.mark.parametrize("points", [None, 42, 1000])
+def test_enough_points_make_one_batch_that_is_built_once(picture, points):
+    data, cpu = picture(factor=2, points=points), torch.device("cpu")
+    assert len(data.train_samples) == 42
+    assert take(data, 3, 5) == [None] * 3
+    whole = data.transfer_batch_to_device(None, cpu, 0)
+    assert whole is data.transfer_batch_to_device(None, cpu, 0)
+    expected = data.batch_at(data.train_samples).parts["data"]
+    assert torch.equal(whole.parts["data"].coordinates, expected.coordinates)
+    assert_close(whole.parts["data"].targets, expected.targets)
+    some = data.transfer_batch_to_device(data.train_samples[:3], cpu, 0)
+    assert torch.equal(some.parts["data"].coordinates, expected.coordinates[:, :3])
+
+
+@pytest.mark.parametrize("border", ["replicate", "periodic"])
+def test_the_border_changes_the_targets_there_and_nowhere_else(picture, border):
+    everything = torch.arange(len(NODES))
+    one_sided, other = (picture(border=name).batch_at(everything).parts["data"].targets for name in ("one_sided", border))
+    assert torch.equal(one_sided["value"], other["value"])
+    changed = (one_sided["jacobian"] != other["jacobian"]).flatten(2).any(-1).reshape(SIDES)
+    assert not changed[1:-1, 1:-1].any()
+    changed[1:-1, 1:-1] = True
+    assert changed.all()
+
+
+def test_the_filter_changes_every_derivative_that_has_neighbours_to_smooth_over(picture):
+    everything = torch.arange(len(NODES))
+    central, sobel = (picture(filter=name).batch_at(everything).parts["data"].targets["jacobian"] for name in FILTERS)
+    down, right = (central != sobel).any(-2).reshape(*SIDES, 2).unbind(-1)
+    assert down[:, 1:-1].all()
+    assert right[1:-1].all()
+    assert not down[:, [0, -1]].any()
+    assert not right[[0, -1]].any()
+
+
+@pytest.mark.parametrize("chunk", [1, 20, 143, 10**6])
+def test_the_chunk_bounds_what_is_looked_at_together(picture, chunk):
+    data = picture(chunk=chunk)
+    for loader, expected in ((data.test_dataloader(), torch.arange(143)), (data.val_dataloader(), data.validation_samples())):
+        parts = list(loader)
+        assert len(parts) == len(loader) == -(-len(expected) // chunk)
+        assert max(map(len, parts)) == min(chunk, len(expected))
+        assert torch.equal(torch.cat(parts), expected)
+    (batch,) = data.constant_batches(torch.device("cpu"))
+    spread = data.flatten(batch.parts["data"].coordinates[0].long())
+    assert batch.signals.index.tolist() == [0]
+    assert len(spread) == min(chunk, 143)
+    assert spread[0] == 0
+    assert torch.equal(spread, spread.unique())
+
+
+@pytest.mark.parametrize("validation_points", [1, 50, 143, 1000, None])
+def test_validation_looks_at_so_many_samples_the_same_every_time(picture, validation_points):
+    looked_at = picture(validation_points=validation_points).validation_samples()
+    assert len(looked_at.unique()) == len(looked_at) == min(validation_points or 143, 143)
+    assert torch.equal(looked_at, picture(validation_points=validation_points).validation_samples())
+    assert len(picture(validation_points=validation_points).test_dataloader()) == 1
+    if validation_points == 50:
+        assert not torch.equal(looked_at, picture(validation_points=50, seed=1).validation_samples())
+
+
+def test_reading_happens_once(picture):
+    data = picture()
+    samples = data.samples
+    data.setup("fit")
+    assert data.samples is samples
+
+
+@pytest.mark.parametrize("train_pixels", ["grid", "random", "all", "stencil"])
+@pytest.mark.parametrize(("factor", "offset"), GRIDS)
+def test_what_is_scored_was_shown_or_not(picture, train_pixels, factor, offset):
+    data = picture(factor=factor, offset=offset, train_pixels=train_pixels)
+    scored = data.scored(0)
+    unseen, unread, trained = (scored.masks[name] for name in ("psnr", "psnr_unread", "psnr_train"))
+    assert data.meanings().keys() == scored.masks.keys()
+    assert data.names == [scored.name]
+    assert scored.observed is None
+    assert torch.equal(scored.truth, data.samples)
+    assert flat(trained).tolist() == data.train_samples.tolist()
+    assert not (unread & ~unseen).any()
+    if factor == 1:
+        assert unseen.all()
+        assert unread.all()
+    elif train_pixels == "grid":
+        assert torch.equal(trained, ~unseen)
+    elif train_pixels == "stencil":
+        assert torch.equal(trained, ~unread)
+
+
+def test_the_words_say_how_many_of_the_scored_samples_were_trained_on(picture):
+    assert "(" not in picture(factor=2).meanings()["psnr"]
+    everything = picture(factor=2, train_pixels="all").meanings()["psnr"]
+    assert everything.endswith("of factor 2 and offset 0 (101 of 101 were trained on)")
+    assert "143 of 143" in picture().meanings()["psnr"]
+
+
+@pytest.mark.parametrize("validation_points", [50, None])
+def test_validations_are_compared_with_the_truth_at_their_samples(picture, validation_points):
+    data = picture(factor=2, validation_points=validation_points)
+    values = torch.rand(validation_points or 143, 3)
+    ((seen, truth, mask),) = data.validated(values)
+    samples = data.validation_samples()
+    assert torch.equal(seen, values)
+    assert torch.equal(truth, data.normalise(data.samples).flatten(0, 1)[samples])
+    assert torch.equal(mask, data.unseen().flatten()[samples])
+    whole = torch.rand(1, *SIDES, 3)
+    assert torch.equal(data.merge(whole), whole)
+
+
+@pytest.mark.parametrize(("factor", "offset"), GRIDS)
+def test_references_reproduce_the_samples_that_they_are_made_of(picture, factor, offset):
+    data = picture(factor=factor, offset=offset)
+    rows = data.references({"nearest": nearest, "linear": linear})
+    assert list(rows) == ([] if factor == 1 else ["nearest", "linear", "hermite"])
+    truth, shown = data.normalise(data.samples), on_grid(factor, offset)
+    for make in rows.values():
+        assert make().shape == (1, *SIDES, 3)
+        assert_close(make()[0][shown], truth[shown])

@@ -1,0 +1,246 @@
+"""What is wrong with a capture is said in one line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny.captures import write_blender, write_llff, write_nerfstudio
+
+from datamodules.scenes.capture import Capture
+from datamodules.scenes.read_blender import read_blender
+from datamodules.scenes.read_llff import read_llff
+from datamodules.scenes.read_nerfstudio import read_nerfstudio
+from datamodules.scenes.spheres import read_spheres
+from inr.errors import InputError
+
+SPHERES = read_spheres(size=10, views=9, hold_every=3)
+
+
+def read_all(read, root, options):
+    capture = read(root, **options)
+    for view in range(len(capture.names)):
+        capture.read(view)
+
+
+def check(read, folder, options, words):
+    with pytest.raises(InputError) as caught:
+        read_all(read, folder, options)
+    message = str(caught.value)
+    assert words in message.replace(str(folder), "ROOT")
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+def table(change):
+    def spoil(folder):
+        rows = np.load(folder / "poses_bounds.npy")
+        np.save(folder / "poses_bounds.npy", change(rows))
+
+    return spoil
+
+
+def entry(place, value):
+    def change(rows):
+        rows[place] = value
+        return rows
+
+    return table(change)
+
+
+def few(count):
+    def spoil(folder):
+        table(lambda rows: rows[:count])(folder)
+        for file in sorted((folder / "images").iterdir())[count:]:
+            file.unlink()
+
+    return spoil
+
+
+def garbage(path, content=b"\x89PNG no picture"):
+    return lambda folder: (folder / path).write_bytes(content)
+
+
+def cut(path):
+    return lambda folder: (folder / path).write_bytes((folder / path).read_bytes()[:-60])
+
+
+def picture(path, shape, dtype=np.uint8):
+    return lambda folder: Image.fromarray(np.zeros(shape, dtype)).save(folder / path)
+
+
+def gone(path):
+    return lambda folder: (folder / path).unlink()
+
+
+def renamed(path, other):
+    return lambda folder: (folder / path).rename(folder / other)
+
+
+def moved(folder):
+    (folder / "images").rename(folder / "images_2")
+
+
+def transforms(change, name="transforms.json"):
+    def spoil(folder):
+        content = json.loads((folder / name).read_text())
+        change(content)
+        (folder / name).write_text(json.dumps(content))
+
+    return spoil
+
+
+def setting(**values):
+    return transforms(lambda content: content.update(values))
+
+
+def frame(place, **values):
+    return lambda content: content["frames"][place].update(values)
+
+
+def lacking(key, place=None):
+    return lambda content: (content if place is None else content["frames"][place]).pop(key)
+
+
+def alike(content):
+    for one in content["frames"]:
+        one["transform_matrix"] = np.eye(4).tolist()
+
+
+def flipped(content):
+    content["frames"][2]["transform_matrix"][0][0] *= -1
+
+
+def nothing(folder):
+    pass
+
+
+SINGULAR = np.zeros((4, 4)).tolist()
+PICTURE = "images/view_04.png"
+LLFF = [
+    (gone("poses_bounds.npy"), {}, "is a folder with poses_bounds.npy and the photographs in images or images_8, ROOT has no"),
+    (garbage("poses_bounds.npy"), {}, "saved by numpy"),
+    (
+        table(lambda rows: rows[:, :15]),
+        {},
+        "numbers (views, 17): 3 x 5 of pose and camera, near, far; ROOT/poses_bounds.npy",
+    ),
+    (table(lambda rows: rows.astype(str)), {}, "numbers (views, 17)"),
+    (entry((4, 2), np.nan), {}, "must be finite, row 4 of"),
+    (entry((4, 14), 0), {}, "positive height, width and focal, and 0 < near < far, row 4"),
+    (entry((4, 15), -1), {}, "positive height, width and focal, and 0 < near < far, row 4"),
+    (entry((4, 9), 20), {}, "ROOT/images/view_04.png has 10 x 10 pixels for 10 x 20 in poses_bounds.npy; turn or resize"),
+    (entry((slice(4, 6), slice(0, 15, 5)), 0), {}, "view_04 has a singular pose"),
+    (entry((slice(None), slice(3, 15, 5)), 1), {}, "Cameras must stand apart, all 9 stand at one point"),
+    (table(lambda rows: rows[:7]), {}, "a row for each photograph, it has 7 for 9 in ROOT/images"),
+    (table(lambda rows: rows[:7]), {"downscale": 2}, "a row for each photograph, it has 7 for 9 in ROOT/images"),
+    (few(2), {}, "at least 3 photographs, 2 to train on and 1 to test, got 2"),
+    (few(3), {"hold_every": 2}, "at least 2 views to train on and 1 to test, got 1 and 2 of 3"),
+    (moved, {"downscale": 1}, "ROOT has no images; of folders it has images_2"),
+    (moved, {"downscale": 4}, "ROOT has no images or images_4; of folders it has images_2"),
+    (renamed("images", "photos"), {}, "ROOT has no images; of folders it has none such"),
+    (garbage(PICTURE), {}, f"A photograph must be a whole picture (png, jpeg, ...), ROOT/{PICTURE} is not: cannot identify"),
+    (cut(PICTURE), {}, f"ROOT/{PICTURE} is not: "),
+    (cut(PICTURE), {"downscale": 2}, f"ROOT/{PICTURE} is not: "),
+    (picture(PICTURE, (12, 10, 3)), {}, "of one size, ROOT/images/view_00.png has 10 x 10 and view_04.png has 12 x 10 pixels"),
+    (picture(PICTURE, (10, 10), np.uint16), {}, f"8 bits per channel, ROOT/{PICTURE} is of mode I;16"),
+    (nothing, {"downscale": 0}, "downscale must be a whole factor, at least 1, got 0"),
+    (nothing, {"downscale": 2.5}, "downscale must be a whole factor, at least 1, got 2.5"),
+    (nothing, {"downscale": 11}, "downscale must leave pixels of 10 x 10, got 11"),
+    (nothing, {"hold_every": 1}, "hold_every must be a whole number of views, at least 2, got 1"),
+    (nothing, {"hold_every": 0}, "hold_every must be a whole number of views, at least 2, got 0"),
+    (nothing, {"bound_factor": 0}, "bound_factor must be a positive number, got 0"),
+    (nothing, {"pixel_centre": 2}, "pixel_centre must be where in its pixel a ray passes, in 0..1, got 2"),
+]
+TRAIN = "transforms_train.json"
+BLENDER = [
+    (gone(TRAIN), {}, "ROOT/transforms_train.json is not there; ROOT holds transforms_test.json"),
+    (nothing, {"test_split": "val"}, "ROOT/transforms_val.json is not there"),
+    (garbage(TRAIN, b"{"), {}, "must be json, ROOT/transforms_train.json is not: Expecting property name"),
+    (garbage(TRAIN, b"\xff\xff"), {}, "must be json, ROOT/transforms_train.json is not: "),
+    (garbage(TRAIN, b"[]"), {}, "must list its photographs as frames, ROOT/transforms_train.json has none"),
+    (transforms(lacking("frames"), TRAIN), {}, "must list its photographs as frames, ROOT/transforms_train.json has none"),
+    (transforms(lacking("camera_angle_x"), TRAIN), {}, "must give camera_angle_x, ROOT/transforms_train.json does not"),
+    (transforms(lacking("file_path", 1), TRAIN), {}, "frame 1 of ROOT/transforms_train.json has no file_path"),
+    (transforms(lacking("transform_matrix", 1), TRAIN), {}, "frame 1 of ROOT/transforms_train.json has no transform_matrix"),
+    (transforms(frame(1, file_path=3), TRAIN), {}, "file_path must be text, frame 1"),
+    (transforms(frame(1, file_path="train/r_7"), TRAIN), {}, "ROOT/train/r_7 is missing"),
+    (transforms(frame(1, transform_matrix=[[1]]), TRAIN), {}, "4 x 4 numbers, that of train/view_02 in"),
+    (transforms(frame(1, transform_matrix=SINGULAR), TRAIN), {}, "train/view_02 has a singular pose"),
+    (transforms(flipped, TRAIN), {}, "train/view_04 has a singular pose"),
+    (transforms(lambda content: content.update(camera_angle_x=40), TRAIN), {}, "in radians, below pi"),
+    (transforms(lambda content: content.update(camera_angle_x="wide"), TRAIN), {}, "must be a positive number"),
+    (gone("train/view_02.png"), {}, "ROOT/train/view_02 is missing"),
+    (picture("test/view_03.png", (9, 10, 3)), {}, "and view_03.png has 9 x 10 pixels"),
+    (nothing, {"train_split": "test"}, "Names of views must be unique, test/view_00 is there 2 times"),
+    (nothing, {"background": "pink"}, "background must be one of white, black, grey"),
+    (nothing, {"bound": 0}, "bound must be a positive number, got 0"),
+    (nothing, {"near": 6}, "0 <= near < far"),
+    (nothing, {"skip": 0}, "skip must be a whole number of views, at least 1, got 0"),
+]
+STUDIO = [
+    (gone("transforms.json"), {}, "ROOT/transforms.json is not there; ROOT holds no files"),
+    (setting(camera_model="OPENCV_FISHEYE"), {}, "images/view_00 has camera_model OPENCV_FISHEYE; undistort"),
+    (setting(is_fisheye=True), {}, "images/view_00 has is_fisheye; undistort"),
+    (setting(k1=0.1), {}, "free of distortion, images/view_00 has k1=0.1; undistort"),
+    (transforms(frame(5, p2=-1e-3)), {}, "free of distortion, images/view_05 has p2=-0.001; undistort"),
+    (setting(w=20), {}, "images/view_00 is 10 x 10 for 10 x 20; correct them"),
+    (transforms(lacking("fl_x", 3)), {}, "must give fl_x"),
+    (transforms(frame(3, transform_matrix=SINGULAR)), {}, "images/view_03 has a singular pose"),
+    (transforms(alike), {}, "Cameras must stand apart, all 9 stand at one point"),
+    (setting(test_filenames=["images/view_77.png"]), {}, "test_filenames must name frames by their file_path"),
+    (setting(test_filenames=["images/view_01.png"]), {}, "A view trains or tests, images/view_01 does both"),
+    (gone(PICTURE), {}, f"ROOT/{PICTURE} is missing"),
+    (picture(PICTURE, (12, 10, 3)), {}, "of one size, ROOT/images/view_00.png has 10 x 10 and view_04.png has 12 x 10 pixels"),
+    (nothing, {"near": 9.0, "far": 3.0}, "0 <= near < far"),
+    (nothing, {"bound": -1.0}, "bound must be a positive number, got -1.0"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "options", "words"), LLFF)
+def test_llff(spoil, options, words, tmp_path):
+    spoil(write_llff(tmp_path, SPHERES))
+    check(read_llff, tmp_path, options, words)
+
+
+@pytest.mark.parametrize(("spoil", "options", "words"), BLENDER)
+def test_blender(spoil, options, words, tmp_path):
+    spoil(write_blender(tmp_path, SPHERES))
+    check(read_blender, tmp_path, options, words)
+
+
+@pytest.mark.parametrize(("spoil", "options", "words"), STUDIO)
+def test_nerfstudio(spoil, options, words, tmp_path):
+    spoil(write_nerfstudio(tmp_path, SPHERES))
+    check(read_nerfstudio, tmp_path, options, words)
+
+
+@pytest.mark.parametrize("read", [read_llff, read_blender, read_nerfstudio])
+def test_a_folder_that_is_not_there(read, tmp_path):
+    check(read, tmp_path / "none", {}, "root must be an existing folder, got ROOT; name one")
+
+
+@pytest.mark.parametrize("options", [{"size": 1}, {"views": 2}, {"variant": -1}, {"size": 9.5}])
+def test_generated_captures_that_are_none(options):
+    with pytest.raises(InputError, match="of the generated capture must be a whole number, at least"):
+        read_spheres(**options)
+
+
+def test_cameras_that_look_all_ways_have_no_average(tmp_path):
+    write_llff(tmp_path, SPHERES)
+    rows = np.tile(np.load(tmp_path / "poses_bounds.npy")[:1], (9, 1))
+    turns = 2 * np.pi * np.arange(9) / 9
+    poses = rows[:, :15].reshape(9, 3, 5)
+    down, right, back = poses[:, :, 0], poses[:, :, 1], poses[:, :, 2]
+    zero = np.zeros(9)
+    down[:] = [0, 0, -1]
+    right[:] = np.stack([-np.sin(turns), np.cos(turns), zero], -1)
+    back[:] = np.stack([np.cos(turns), np.sin(turns), zero], -1)
+    poses[:, :, 3] = 4 * back
+    rows[:, :15] = poses.reshape(9, 15)
+    np.save(tmp_path / "poses_bounds.npy", rows)
+    check(read_llff, tmp_path, {}, "these look all ways; set spherify=true")
+    around = read_llff(tmp_path, spherify=True, hold_every=3)
+    assert isinstance(around, Capture)
+    np.testing.assert_allclose(around.poses[:, 2, 3], 0, atol=1e-9)
+    np.testing.assert_allclose(around.poses[:, 2, 1], 1)  # upright

@@ -1,0 +1,286 @@
+import json
+import os
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from tiny.captures import world_poses, write_blender, write_llff, write_nerfstudio
+
+from datamodules.scenes.camera_paths import average_pose, look_at, meeting_point, orbit, spiral
+from datamodules.scenes.capture import every, rays, shrink
+from datamodules.scenes.read_blender import read_blender
+from datamodules.scenes.read_llff import read_llff
+from datamodules.scenes.read_nerfstudio import read_nerfstudio
+from datamodules.scenes.spheres import read_spheres, trace
+from inr.errors import InputError
+
+DATA = Path(os.environ.get("INR_DATA", "nowhere"))
+SPHERES = read_spheres(size=26, views=9, hold_every=3)
+TILTED = np.array([[0.0, -2.0, 0.0, 5.0], [2.0, 0.0, 0.0, -3.0], [0.0, 0.0, 2.0, 0.5], [0.0, 0.0, 0.0, 1.0]])
+ELSEWHERE = replace(SPHERES, world=TILTED)
+FORMATS = {
+    "llff": (write_llff, read_llff, {"hold_every": 3}),
+    "blender": (write_blender, read_blender, {}),
+    "nerfstudio": (write_nerfstudio, read_nerfstudio, {}),
+}
+ROUND_TRIPS = [
+    ("llff", {}),
+    ("llff", {"ndc": False}),
+    ("llff", {"spherify": True}),
+    ("llff", {"ndc": False, "recentre": False}),
+    ("llff", {"ndc": False, "bound_factor": None}),
+    ("blender", {}),
+    ("blender", {"bound": None}),
+    ("nerfstudio", {}),
+    ("nerfstudio", {"bound": 4.0, "near": 1.0}),
+]
+
+
+def world_rays(capture, view, coordinates):
+    """Origin and unit directions in the coordinates of the file."""
+    poses, _ = world_poses(capture)
+    origin, directions = rays(poses[view, :3], capture.intrinsics[view], coordinates)
+    return origin, directions / np.linalg.norm(directions, axis=-1, keepdims=True)
+
+
+def assert_rotations(poses):
+    turns = poses[:, :, :3]
+    assert_allclose(turns.swapaxes(1, 2) @ turns, np.broadcast_to(np.eye(3), turns.shape), atol=1e-9)
+    assert (np.linalg.det(turns) > 0).all()
+
+
+def read_back(kind, folder, capture=SPHERES, **options):
+    write, read, usual = FORMATS[kind]
+    return read(write(folder, capture), **usual | options)
+
+
+@pytest.mark.parametrize("original", [SPHERES, ELSEWHERE], ids=["at home", "elsewhere"])
+@pytest.mark.parametrize(("kind", "options"), ROUND_TRIPS)
+def test_what_is_read_back_has_the_same_pixels_and_rays(kind, options, original, tmp_path):
+    capture = read_back(kind, tmp_path, original, **options)
+    order = [[name.rpartition("/")[2] for name in capture.names].index(name) for name in original.names]
+    assert capture.size == original.size
+    assert [sorted(order[view] for view in views) for views in (original.train, original.test)] == [
+        sorted(capture.train),
+        sorted(capture.test),
+    ]
+    coordinates = np.random.default_rng(0).uniform(0, 25, (20, 2))
+    for view, place in enumerate(order):
+        assert_array_equal(capture.read(place), original.read(view))
+        for found, expected in zip(
+            world_rays(capture, place, coordinates), world_rays(original, view, coordinates), strict=True
+        ):
+            assert_allclose(found, expected, atol=1e-5)
+    assert_rotations(capture.poses)
+    assert_rotations(capture.path(7))
+    assert capture.path(7).shape == (7, 3, 4)
+    assert pickle.loads(pickle.dumps(capture)).names == capture.names  # workers of a loader can have it
+
+
+@pytest.mark.parametrize(("kind", "options"), ROUND_TRIPS)
+def test_pixels_of_a_reduced_photograph_look_where_those_that_they_average_do(kind, options, tmp_path):
+    whole, reduced = (read_back(kind, tmp_path, downscale=factor, **options) for factor in (1, 2))
+    assert reduced.size == (13, 13)
+    assert_array_equal(reduced.read(4), shrink(whole.read(4), 2))
+    middles = np.random.default_rng(0).uniform(0, 12, (20, 2))
+    for found, expected in zip(world_rays(reduced, 4, middles), world_rays(whole, 4, 2 * (middles + 0.5) - 0.5), strict=True):
+        assert_allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_pixel_centre_moves_the_optical_axis_by_itself(kind, tmp_path):
+    middle, corner = (read_back(kind, tmp_path, pixel_centre=share) for share in (0.5, 0))
+    assert_allclose(corner.intrinsics - middle.intrinsics, np.tile([0, 0, 0.5, 0.5], (9, 1)), atol=1e-12)
+    assert_allclose(middle.intrinsics[:, 2:], 12.5)
+
+
+def test_units_of_each_scene_are_as_promised(tmp_path):
+    forward = read_back("llff", tmp_path / "llff", ELSEWHERE, ndc=False)
+    assert forward.near == pytest.approx(0.9 / 0.75)
+    assert forward.far / forward.near == pytest.approx(SPHERES.far / SPHERES.near / 0.9)
+    assert_allclose(average_pose(forward.poses), np.eye(3, 4), atol=1e-9)
+    through = read_back("llff", tmp_path / "llff", ELSEWHERE)
+    assert (through.near, through.far) == (0, 1)
+    assert_allclose(through.ndc, 2 * through.intrinsics[0, :2] / 26)
+    around = read_back("llff", tmp_path / "llff", ELSEWHERE, spherify=True)
+    assert around.ndc is None
+    assert np.square(around.poses[:, :, 3]).sum(-1).mean() == pytest.approx(1)
+    assert_allclose(meeting_point(around.poses), 0, atol=1e-9)
+    assert_allclose(around.poses[:, :2, 3].mean(0), 0, atol=1e-9)  # up is where they are
+    assert around.poses[:, 2, 3].mean() > 0
+    cube = read_back("blender", tmp_path / "blender", ELSEWHERE, bound=3)
+    assert (cube.near, cube.far, cube.box) == (pytest.approx(2 / 3), 2, True)
+    assert_allclose(cube.world, np.diag([3, 3, 3, 1]))
+    world = read_back("blender", tmp_path / "blender", ELSEWHERE, bound=None)
+    assert (world.near, world.far, world.box) == (2, 6, False)
+    studio = read_back("nerfstudio", tmp_path / "studio", ELSEWHERE, near=1.0)
+    assert np.linalg.norm(studio.poses[:, :, 3], axis=-1).max() == pytest.approx(1)
+    assert_allclose(meeting_point(studio.poses), 0, atol=1e-9)
+    assert (studio.near * np.cbrt(np.linalg.det(studio.world[:3, :3])), studio.far) == (pytest.approx(1), 2.5)
+
+
+def test_transparency_is_laid_over_the_background_before_pixels_are_averaged(tmp_path):
+    write_blender(tmp_path, SPHERES)
+    random = np.random.default_rng(0).integers(0, 256, (26, 26, 4), dtype=np.uint8)
+    for file in (tmp_path / "train").iterdir():
+        Image.fromarray(random).save(file)
+    for file in (tmp_path / "test").iterdir():
+        Image.fromarray(random[..., :3]).save(file)
+    capture = read_blender(tmp_path, downscale=2, background=[1.0, 0.5, 0.0])
+    alpha = random[..., 3:] / 255
+    flat = alpha * random[..., :3] + (1 - alpha) * 255 * np.array([1, 0.5, 0])
+    assert_allclose(capture.read(0), flat.reshape(13, 2, 13, 2, 3).mean((1, 3)), atol=1.01)
+    assert capture.background == (1.0, 0.5, 0.0)
+
+
+def test_photographs_are_not_turned_as_their_cameras_were_found_without(tmp_path):
+    write_llff(tmp_path, SPHERES)
+    tag = Image.Exif()
+    tag[0x0112] = 3  # upside down
+    for view, file in enumerate(sorted((tmp_path / "images").iterdir())):
+        Image.fromarray(SPHERES.read(view)).save(file, exif=tag)
+    capture = read_llff(tmp_path, hold_every=3)
+    assert_array_equal(capture.read(2), SPHERES.read(2))
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 7])
+def test_shrinking_takes_the_mean_of_squares(factor):
+    image = np.random.default_rng(0).integers(0, 256, (21, 30, 3), dtype=np.uint8)
+    rows, columns = 21 // factor, 30 // factor
+    squares = image[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
+    assert_allclose(shrink(image, factor), squares.mean((1, 3)), atol=0.6)
+
+
+def test_reduced_photographs_are_made_once(tmp_path):
+    first = read_back("llff", tmp_path, downscale=2)
+    files = sorted((tmp_path / "images_2").iterdir())
+    times = [file.stat().st_mtime_ns for file in [*files, tmp_path / "images_2"]]
+    again = read_llff(tmp_path, downscale=2, hold_every=3)
+    assert [file.stat().st_mtime_ns for file in [*files, tmp_path / "images_2"]] == times
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["images", "images_2", "poses_bounds.npy"]
+    assert first.names == again.names == SPHERES.names
+    read_llff(tmp_path, downscale=4, hold_every=3)
+    shutil.rmtree(tmp_path / "images")
+    assert read_llff(tmp_path, hold_every=3).size == (13, 13)  # the largest there are
+
+
+def test_reduced_photographs_that_cannot_be_kept_are_one_clear_error(tmp_path, monkeypatch):
+    def refuse(*paths):
+        raise OSError(30, "Read-only file system")
+
+    write_llff(tmp_path, SPHERES)
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(InputError, match=r"images_2, which cannot be written: Read-only file system; copy"):
+        read_llff(tmp_path, downscale=2)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["images", "poses_bounds.npy"]
+
+
+def test_nerfstudio_reads_shared_cameras_and_fills_in_a_split(tmp_path):
+    file = write_nerfstudio(tmp_path, SPHERES) / "transforms.json"
+    transforms = json.loads(file.read_text())
+    tests = transforms.pop("test_filenames")
+    file.write_text(json.dumps(transforms))
+    assert read_nerfstudio(tmp_path).test == SPHERES.test  # those that are not listed
+    trains = transforms.pop("train_filenames")
+    file.write_text(json.dumps(transforms))
+    assert read_nerfstudio(tmp_path, hold_every=4).test == (0, 4, 8)
+    transforms |= {"val_filenames": tests, "camera_angle_x": 2 * np.deg2rad(18)}
+    for frame in transforms["frames"]:
+        for key in ("fl_x", "fl_y", "cx", "cy"):
+            del frame[key]
+    transforms["frames"].reverse()
+    file.write_text(json.dumps(transforms))
+    capture = read_nerfstudio(tmp_path)
+    assert (capture.test, len(capture.train)) == (SPHERES.test, len(trains))
+    assert_allclose(capture.intrinsics, SPHERES.intrinsics)
+
+
+@pytest.mark.parametrize("variant", range(6))
+def test_colours_of_spheres_are_those_traced(variant):
+    capture = read_spheres(size=40, views=6, hold_every=3, variant=variant)
+    grid = np.stack(np.mgrid[:40, :40], -1).astype(float)
+    nudges = np.stack(np.mgrid[-1:2, -1:2], -1).reshape(9, 1, 1, 2) / 3
+    for view in range(6):
+        origin, directions = rays(capture.poses[view], capture.intrinsics[view], grid)
+        colours, depth = trace(origin, directions, variant)
+        around, _ = trace(*rays(capture.poses[view], capture.intrinsics[view], grid + nudges), variant)
+        inner = np.ptp(around, axis=0).max(-1) < 0.04
+        assert 0.4 < inner.mean() < 0.95
+        assert_allclose(capture.read(view)[inner] / 255, colours[inner], atol=0.03)
+        hit = np.isfinite(depth)
+        assert (colours[~hit] == 1).all()
+        assert 0.2 < hit.mean() < 0.6
+        points = origin + depth[hit][:, None] * directions[hit]
+        assert np.abs(points).max() <= 1
+        assert capture.near < depth[hit].min() < depth[hit].max() < capture.far
+        corners = np.stack(np.meshgrid(*[[-1, 1]] * 3), -1) - capture.poses[view, :, 3]
+        along = -corners @ capture.poses[view, :, 2]
+        assert capture.near <= along.min() < along.max() <= capture.far
+
+
+def test_a_point_looks_the_same_from_everywhere():
+    seen = 0
+    grid = np.stack(np.mgrid[:26, :26], -1).astype(float)
+    for one, other in zip(range(9), [*range(1, 9), 0], strict=True):
+        origin, directions = rays(SPHERES.poses[one], SPHERES.intrinsics[one], grid)
+        colours, depth = trace(origin, directions)
+        hit = np.isfinite(depth)
+        points = origin + depth[hit][:, None] * directions[hit]
+        place = SPHERES.poses[other, :, 3]
+        again, share = trace(place, points - place)
+        assert (share < 1 + 1e-9).all()  # nothing is seen through
+        visible = share > 1 - 1e-9
+        assert_allclose(again[visible], colours[hit][visible], atol=1e-6)
+        seen += visible.mean()
+    assert 4 < seen < 8
+    _, below = trace([[0.1, 0.2, -3], [0.1, 2, -3], [-3, 0.3, -0.55]], [[0, 0, 1], [0, 0, 1], [1, 0, 0]])
+    assert_allclose(below, [2.42, np.inf, 3 - np.sqrt(0.95**2 - 0.3**2)])
+
+
+def test_generated_captures_are_deterministic_and_differ():
+    assert_array_equal(read_spheres(20, 4, 3).read(1), read_spheres(20, 4, 3).read(1))
+    assert (read_spheres(20, 4, 3).read(1) != read_spheres(20, 4, 3, variant=1).read(1)).any()
+    read_spheres(20, 4, 3).read(1)[:] = 0  # a copy
+    assert read_spheres(20, 4, 3).read(1).any()
+    assert not read_spheres(20, 4, 3, "black").read(1)[0].any()
+
+
+def test_paths_are_closed_and_look_at_their_target():
+    middle = look_at([[1.0, 2.0, 3.0]], [0.0, 0.0, 0.5])[0]
+    circle, wave = orbit(8, 3.0, 1.0, (0.0, 0.0, 0.5)), spiral(8, middle, (0.3, 0.2, 0.1), 2.0)
+    for poses, target in ((circle, [0, 0, 0.5]), (wave, middle[:, 3] - 2 * middle[:, 2])):
+        assert_rotations(poses)
+        towards = target - poses[:, :, 3]
+        assert_allclose(-poses[:, :, 2], towards / np.linalg.norm(towards, axis=-1, keepdims=True), atol=1e-12)
+        assert_allclose(meeting_point(poses), target, atol=1e-9)
+        steps = np.linalg.norm(np.diff(poses[[*range(8), 0], :, 3], axis=0), axis=-1)
+        assert steps.max() < 2.5 * steps.mean()
+    assert (circle[:, 2, 1] > 0).all()  # upright
+    assert_rotations(look_at([[0.0, 0.0, 2.0]], [0.0, 0.0, 0.0]))  # straight down
+    assert_allclose(average_pose(np.stack([middle] * 3)), middle, atol=1e-12)
+    apart = np.stack([np.eye(3, 4), np.eye(3, 4)])
+    apart[1, 0, 3] = 2
+    assert_allclose(meeting_point(apart), [1, 0, 0])  # axes that never meet
+
+
+def test_every_view_trains_or_tests():
+    train, test = every(20, 8)
+    assert test == (0, 8, 16)
+    assert sorted(train + test) == list(range(20))
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs INR_DATA")
+def test_published_captures_are_read():
+    fern = read_llff(DATA / "llff" / "fern", downscale=8)
+    assert (len(fern.names), len(fern.train), fern.test, fern.size) == (20, 17, (0, 8, 16), (378, 504))
+    assert_allclose(fern.intrinsics, np.tile([407.566, 407.566, 188.5, 251.5], (20, 1)), atol=1e-3)
+    assert fern.read(0).shape == (378, 504, 3)
+    lego = read_blender(DATA / "blender" / "lego")
+    assert (len(lego.train), len(lego.test), lego.size) == (100, 25, (400, 400))
+    assert_allclose(lego.intrinsics[:, :2], 555.5555, atol=1e-3)
+    assert (lego.read(0)[0] == 255).all()

@@ -1,0 +1,111 @@
+import subprocess
+import sys
+import weakref
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules.grids.read_video import read_video
+from tasks.drawing.films import write_film
+
+SMOOTH = (128 + 90 * np.sin(np.indices((9, 32, 48, 3)).sum(0) / 12)).astype(np.uint8)
+GREY = SMOOTH[..., 0]
+
+
+@pytest.fixture
+def without_ffmpeg(monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+
+
+def distance(one, other):
+    return np.abs(one.astype(int) - other)
+
+
+@pytest.mark.parametrize("frames", [SMOOTH, GREY], ids=["colour", "grey"])
+@pytest.mark.parametrize("rate", [25, 12.5, 24])
+def test_films_come_back_within_a_few_grey_levels(tmp_path, capfd, frames, rate):
+    path = write_film(tmp_path / "new" / "run.1", frames, rate)
+    assert path == tmp_path / "new" / "run.1.mp4"
+    read, found = read_video(path)
+    assert found == rate
+    expected = frames if frames.ndim == 4 else frames[..., None].repeat(3, -1)
+    assert read.shape == expected.shape
+    assert distance(read, expected).max() <= 8
+    assert distance(read, expected).mean() <= 1.5
+    assert capfd.readouterr() == ("", "")
+
+
+def test_films_are_h264_as_every_viewer_plays_it(tmp_path):
+    path = write_film(tmp_path / "film", SMOOTH, 25)
+    shown = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
+    assert "Video: h264" in shown
+    assert "yuv420p" in shown
+
+
+@pytest.mark.parametrize("size", [(31, 48), (32, 47), (31, 47), (1, 1)])
+def test_odd_sizes_repeat_the_last_row_and_column(tmp_path, capfd, size):
+    frames = SMOOTH[:, : size[0], : size[1]]
+    read, _ = read_video(write_film(tmp_path / "film", frames, 25))
+    expected = np.pad(frames, ((0, 0), (0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
+    assert read.shape == expected.shape
+    assert distance(read, expected).max() <= 10
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_ffmpeg_a_gif_is_written(tmp_path, capfd, without_ffmpeg):
+    frames = SMOOTH // 128 * 255
+    frames[:, 0, 0] = np.arange(9)[:, None]  # a gif joins frames that are equal
+    path = write_film(tmp_path / "run.1", iter(frames), 10)
+    assert path == tmp_path / "run.1.gif"
+    with Image.open(path) as film:
+        assert film.n_frames == len(frames)
+        assert (film.info["duration"], film.info["loop"]) == (100, 0)
+        for index, frame in enumerate(frames):
+            film.seek(index)
+            assert distance(np.asarray(film.convert("RGB")), frame).max() <= 8
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_gif_of_grey_frames_keeps_its_size_and_one_picture_is_enough(tmp_path, without_ffmpeg):
+    with Image.open(write_film(tmp_path / "film", GREY[:1, :31], 100)) as film:
+        assert film.size == (48, 31)
+        assert distance(np.asarray(film.convert("L")), GREY[0, :31]).max() <= 1
+
+
+def test_frames_are_drawn_one_by_one_and_then_forgotten(tmp_path):
+    drawn = []
+
+    def frames():
+        for index in range(200):
+            frame = np.full((32, 48, 3), index, np.uint8)
+            drawn.append(weakref.ref(frame))
+            yield frame
+            del frame
+            assert sum(reference() is not None for reference in drawn) <= 3
+
+    read, _ = read_video(write_film(tmp_path / "film", frames(), 25), 100, 199, 99)
+    assert distance(read.mean((1, 2, 3)), [100, 199]).max() <= 2
+
+
+MISTAKES = [
+    ([], 25, "one frame or more, got none"),
+    (SMOOTH, 0, "rate > 0, got rate=0"),
+    (SMOOTH / 255, 25, r"uint8, got \(32, 48, 3\) of float64"),
+    (SMOOTH[..., :2], 25, r"\(rows, columns, 3\) of uint8, got \(32, 48, 2\)"),
+    ([SMOOTH[0], SMOOTH[1, :-1]], 25, r"of one size, got \(32, 48\) and \(31, 48\)"),
+]
+
+
+@pytest.mark.parametrize(("frames", "rate", "message"), MISTAKES)
+def test_mistakes_are_named(tmp_path, frames, rate, message):
+    with pytest.raises(ValueError, match=message):
+        write_film(tmp_path / "film", frames, rate)
+
+
+def test_ffmpegs_reason_is_told_where_it_cannot_write(tmp_path, capfd):
+    (tmp_path / "film.mp4").mkdir()
+    with pytest.raises(OSError, match=r"could not be written to .*film\.mp4: .+\."):
+        write_film(tmp_path / "film", [*SMOOTH] * 100, 25)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,229 @@
+"""Background and foreground of a film."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from PIL import Image
+from running import metrics, run
+from torch.testing import assert_close
+
+from datamodules.grids.read_video import ffmpeg, read_video
+from datamodules.grids.video import VideoCollection
+from inr.errors import InputError
+from inr.measurements.pointwise import Pointwise
+from inr.networks.activations import Sine
+from inr.networks.mlp import MLP
+from inr.supervision.losses import AbsoluteError
+from inr.supervision.terms import Supervision
+from tasks.background import BackgroundTask, difference, leading, mean_psnr, opened, overlap
+
+QUICK = (
+    "experiment=nid/robust_pca",
+    "data.size=16",
+    "data.points=32",
+    "model.experts=3",
+    "model.trunk.hidden_features=16",
+    "model.trunk.encoding.frequencies=8",
+    "trainer=cpu",
+    "trainer.max_steps=3",
+    "trainer.val_check_interval=2",
+    "callbacks.progress.refresh_rate=0",
+)
+FILM = "mp4" if ffmpeg() else "gif"
+EXPORTS = {f"background.{FILM}", f"foreground.{FILM}", f"mask.{FILM}", "background.png", "mask.npy"}
+
+
+class Known(BackgroundTask):
+    """A task on data without a trainer."""
+
+    films = VideoCollection()
+
+    @property
+    def data(self):
+        return self.films
+
+
+def task_of(data, **options):
+    data.setup()
+    parts = MLP(2, 3, Sine(), hidden_features=4, hidden_layers=1), {"data": Pointwise(data.shape)}
+    task = Known(*parts, Supervision({"value": AbsoluteError()}), torch.optim.Adam, **options)
+    task.films = data
+    return task
+
+
+def values_of(task, background):
+    """What a network would have to give for this background in 0..255."""
+    return task.data.normalise(torch.as_tensor(background)).flatten(0, 2)
+
+
+@pytest.fixture(scope="module")
+def scored():
+    """The generated film and the figures of its true background."""
+    task = task_of(VideoCollection(), opening=1)
+    return task, task.score(values_of(task, task.data.background))
+
+
+# laws
+
+
+def test_the_true_background_is_perfect(scored):
+    _, figures = scored
+    assert figures["psnr_background"].value > 120  # up to float32
+    assert figures["iou"].value > 0.99  # what is missing is noise
+    assert figures["precision"].value == pytest.approx(figures["iou"].value)
+    assert figures["recall"].value == 1
+
+
+def test_references_rank_as_they_must(scored):
+    _, figures = scored
+    assert figures["median/psnr_background"].value > 35 > 30 > figures["mean/psnr_background"].value
+    assert figures["median/iou"].value > 0.98
+    assert {name.split("/")[0] for name in figures if "/" in name} == {"median", "mean", "svd 1"}
+    names = {"psnr_background", "iou", "precision", "recall"}
+    assert {name.split("/")[-1] for name in figures} == names
+    assert all(figure.definition for figure in figures.values())
+
+
+def test_the_median_and_the_mean_are_those_over_time(scored):
+    task, _ = scored
+    film = task.data.film.frames
+    assert_array_equal(task.rows()["median"]()[7].numpy(), np.median(film, 0))
+    assert_close(task.rows()["mean"]()[7].double(), torch.from_numpy(film.mean(0)), atol=1e-3, rtol=0)
+
+
+def test_a_film_of_changing_light_has_rank_one():
+    picture, light = torch.rand(5, 6, 3), torch.linspace(0.5, 1, 8)
+    frames = (255 * light[:, None, None, None] * picture).round().to(torch.uint8)
+    assert (leading(frames) - frames).abs().max() < 1.0
+    assert_close(leading(frames, rank=8), frames.float(), atol=1e-2, rtol=0)
+
+
+def test_the_threshold_follows_the_noise(scored):
+    task, _ = scored
+    result = task.separate(torch.from_numpy(task.data.background).float())
+    assert result.threshold == pytest.approx(5 * 1.4826)  # noise of 2 grey levels has a median of 1.4, rounded to 1
+    assert task.separate(task.frames.float()).threshold == pytest.approx(5 / np.sqrt(12))
+    assert not task.separate(task.frames.float()).mask.any()
+
+
+def test_a_given_threshold_counts(scored):
+    task = task_of(VideoCollection(), threshold=300.0)
+    figures = task.score(values_of(task, task.data.background))
+    assert (figures["iou"].value, figures["recall"].value) == (0, 0)
+    assert np.isnan(figures["precision"].value)
+
+
+def test_without_truth_the_median_is_the_measure(tmp_path):
+    film = VideoCollection().film.frames
+    for place, frame in enumerate(film):
+        Image.fromarray(frame).save(tmp_path / f"{place:02d}.png")
+    task = task_of(VideoCollection(str(tmp_path)))
+    median = np.median(film, 0)
+    figures = task.score(values_of(task, np.broadcast_to(median, film.shape).copy()))
+    assert figures["psnr_median"].value > 120
+    assert "median" in figures["psnr_median"].definition
+    assert figures["foreground"].value == pytest.approx(VideoCollection().foreground.mean(), rel=0.05)
+    assert 1.5 < figures["residual"].value < 3
+    assert "median/psnr_median" not in figures
+    assert {"median/foreground", "mean/psnr_median", "svd 1/residual"} <= set(figures)
+    assert task.validate(values_of(task, film))["psnr"] == pytest.approx(
+        mean_psnr(torch.from_numpy(film).float(), torch.from_numpy(median).expand(film.shape))
+    )
+    task.draw()
+
+
+def test_fewer_frames_are_compared_with_their_own_truth():
+    data = VideoCollection(first=3, step=2, test_signals=5, held_out=8)
+    task = task_of(data)
+    places = data.encoded.positions
+    figures = task.score(values_of(task, data.background[places]))
+    assert len(places) == 5
+    assert figures["psnr_background"].value > 120
+    assert task.result.mask.shape == (5, 64, 64)
+    assert figures["iou"].value > 0.95
+
+
+def test_overlap_counts_pixels():
+    mask, truth = torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2, 4, 4, dtype=torch.bool)
+    mask[0, :2], truth[0, 1:3] = True, True
+    found = {name: figure.value for name, figure in overlap(mask, truth, "").items()}
+    assert found == {"iou": 4 / 12, "precision": 0.5, "recall": 0.5}
+    nothing = torch.zeros_like(mask)
+    assert overlap(nothing, nothing, "")["iou"].value == 1
+    assert overlap(nothing, truth, "")["iou"].value == 0
+
+
+def test_an_opening_keeps_what_its_square_fits_into_also_at_the_border():
+    mask = torch.zeros(20, 20, dtype=torch.bool)
+    mask[:2, :3], mask[8:13, 4:9] = True, True
+    speckled = mask.clone()
+    speckled[17, 5] = speckled[16:18, 14] = True
+    assert_close(opened(speckled, 3), mask)
+    assert_close(opened(speckled, 1), speckled)
+
+
+def test_the_difference_is_grey_where_there_is_none():
+    frame = torch.tensor([[[0, 128, 255]]], dtype=torch.uint8)
+    assert_close(difference(frame, frame.float()), torch.full((1, 1, 3), 127.5))
+    assert_close(difference(frame, torch.tensor([[[255.0, 128, 0]]])), torch.tensor([[[0.0, 127.5, 255]]]))
+
+
+@pytest.mark.parametrize("options", [{"cutoff": 0.0}, {"threshold": 0.0}, {"opening": 0}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(InputError, match=r"task.cutoff and task.threshold must be positive and task.opening at least 1"):
+        task_of(VideoCollection(), **options)
+
+
+def test_all_frames_begin_with_the_code_of_one():
+    task = task_of(VideoCollection())
+    codes = torch.nn.Parameter(torch.randn(4, 3))
+    task.network.coder = SimpleNamespace(codes=codes)
+    first = codes.detach()[:1].clone()
+    for path, alike in (("run.ckpt", False), (None, True)):
+        task._trainer = SimpleNamespace(ckpt_path=path)
+        task.on_fit_start()
+        assert torch.equal(codes.detach(), first.expand(4, 3)) is alike
+
+
+# runs
+
+
+@pytest.mark.parametrize("colour", ["rgb", "grey"])
+def test_a_run_writes_films_masks_and_pictures(colour, tmp_path):
+    folder = run(tmp_path / "run", *QUICK, f"data.colour={colour}", "export.scale=2")
+    written = {path.name for path in (folder / "export").iterdir()}
+    assert written >= EXPORTS
+    assert (folder / "pictures" / "separation.png").is_file()
+    mask = np.load(folder / "export" / "mask.npy")
+    assert (mask.shape, mask.dtype) == ((40, 16, 16), bool)
+    with Image.open(folder / "export" / "background.png") as picture:
+        assert picture.size == (32, 32)
+    found = metrics(folder)
+    assert {"psnr_background", "iou", "precision", "recall", "median/iou", "mean/psnr_background", "svd 1/iou"} <= set(found)
+    assert all(figure["definition"] for figure in json.loads((folder / "metrics.json").read_text()).values())
+    if ffmpeg():
+        film, rate = read_video(folder / "export" / "mask.mp4")
+        assert (len(film), rate) == (40, 25)
+        assert ((film[..., 0] > 127) == mask).mean() > 0.99
+
+
+def test_a_run_on_an_own_film_needs_no_truth(tmp_path):
+    random = np.random.default_rng(0)
+    (tmp_path / "frames").mkdir()
+    for place in range(3):
+        Image.fromarray(random.integers(0, 256, (17, 20, 3), dtype=np.uint8)).save(tmp_path / "frames" / f"{place}.png")
+    options = [option for option in QUICK if not option.startswith("data.size")]
+    folder = run(tmp_path / "run", *options, f"data.path={tmp_path / 'frames'}")
+    assert {"psnr_median", "foreground", "residual", "mean/residual"} <= set(metrics(folder))
+    assert {path.name for path in (folder / "export").iterdir()} >= EXPORTS
+
+
+def test_a_resumed_run_goes_on_from_its_codes(tmp_path):
+    whole = run(tmp_path / "whole", *QUICK, "scheduler=constant")
+    half = run(tmp_path / "half", *QUICK, "scheduler=constant", "trainer.max_steps=2")
+    more = run(tmp_path / "more", f"ckpt_path={half}", "trainer.max_steps=3")
+    assert metrics(more)["psnr_background"] == metrics(whole)["psnr_background"]
