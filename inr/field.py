@@ -1,4 +1,4 @@
-"""Fields: what a network represents. Points go in, values come out."""
+"""Fields, what a network represents: points go in, values come out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from inr.tangents import pushforward
 
@@ -27,23 +27,36 @@ class Field:
 
     Shapes: points (1|signals, *points, dims) in [-1, 1]^dims -> values (signals, *points, channels). The signal axis is
             always there; of size 1 in the points it means that all signals share them.
-    `proposal` is a cheaper field of the same scene that says where this one is worth sampling.
     """
 
-    def __init__(
-        self,
-        function: Callable[[Tensor], Tensor],
-        penalties: dict[str, Tensor] | None = None,
-        proposal: Field | None = None,
-    ) -> None:
-        self.function, self.penalties, self.proposal = function, penalties or {}, proposal
+    def __init__(self, function: Callable[[Tensor], Tensor], penalties: dict[str, Tensor] | None = None) -> None:
+        self.function = function
+        self.penalties = penalties or {}
+
+    @property
+    def coarse(self) -> Field:
+        """A cheaper field of the same signals that says where this one is worth sampling: itself, unless there is one."""
+        return self
 
     def __call__(self, points: Float[Tensor, "shared *points dims"]) -> Float[Tensor, "signals *points channels"]:
-        """Values of the field at the points."""
+        """Evaluate the field at the points."""
         return self.function(points)
 
     def pushforward(
         self, points: Float[Tensor, "shared *points dims"], tangents: Float[Tensor, "axes #shared *#points dims"]
     ) -> tuple[Float[Tensor, "signals *points channels"], Float[Tensor, "axes #signals *#points channels"]]:
-        """Values, and their derivatives along each tangent of the points."""
+        """Evaluate the field, and its derivatives along each tangent of the points."""
         return pushforward(self.function, points, tangents)
+
+
+class Network(nn.Module):
+    """A function from signals to their fields; subclasses define `field`.
+
+    directions: points carry a unit direction of view behind the position, as those of a radiance field do.
+    """
+
+    directions: bool = False
+
+    def field(self, signals: Signals) -> Field:
+        """Return the fields of these signals."""
+        raise NotImplementedError(f"{type(self).__name__} must give the fields of signals: define field(signals).")

@@ -13,7 +13,7 @@ from inr.dictionary.gates import expected_load, strongest
 from inr.dictionary.penalties import Balance, Sparsity, Usage, penalties_of
 from inr.dictionary.residuals import Own
 from inr.errors import InputError
-from inr.field import Field, Signals
+from inr.field import Field, Network, Signals
 from inr.networks.activations import Activation
 from inr.networks.linear import Chain
 from inr.networks.mlp import MLP
@@ -21,7 +21,7 @@ from inr.randomness import generator
 from inr.tangents import contract
 
 
-class NeuralDictionary(nn.Module):
+class NeuralDictionary(Network):
     """Fields that share a trunk h and differ in a code g: f(x) = (sum over k of g_k W_k) h(x) + bias.
 
     The experts W_k are mixed into one head per signal before anything is evaluated, so a point costs the same whatever

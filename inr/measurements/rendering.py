@@ -166,13 +166,13 @@ class VolumeRendering(Measurement):
     def prepare(self, field: Field, coordinates: Tensor) -> tuple[Measurement, Field]:
         """With `importance`: bound to distances that a first pass proposes, without gradient."""
         if self.proposal:
-            return self, field.proposal or field
+            return self, field.coarse
         if not self.importance:
             return self, field
         with torch.no_grad():
             samples = self.locate(coordinates)
             distances, lengths = samples.quadrature
-            weights = self.composite((field.proposal or field)(samples.points), lengths)
+            weights = self.composite(field.coarse(samples.points), lengths)
             near, far = in_cube(self.rays(coordinates), self.near, self.far) if self.box else (self.near, self.far)
             edges = cell_edges(distances, near, far).expand(*weights.shape[:-1], -1)
             fractions = strata(self.importance, self.context.get("fine jitter"), weights)

@@ -7,13 +7,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from inr.errors import InputError
-from inr.field import Field, Signals
+from inr.field import Field, Network, Signals
 from inr.networks.activations import Activation
 from inr.networks.linear import Again, Chain
 from inr.tangents import contract
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """encoding -> hidden_layers x (linear, activation) -> linear: a field for one signal.
 
     `input_scale` stretches the points before anything else sees them. After `skip` hidden layers the encoded points enter

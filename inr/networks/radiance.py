@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from inr.errors import InputError
-from inr.field import Field, Signals
+from inr.field import Field, Network, Signals
 from inr.networks.activations import Activation
 from inr.networks.linear import Chain, Linear
 from inr.networks.mlp import MLP
@@ -14,7 +14,7 @@ from inr.tangents import pushforward
 SPACE = 3  # axes of position, and of direction
 
 
-class RadianceField(nn.Module):
+class RadianceField(Network):
     """Density from the position, colour from the position's features and the encoded direction of view.
 
     position -> trunk -> density; (linear(trunk), encoding(direction)) -> linear -> activation -> linear -> colour.
@@ -77,18 +77,31 @@ class RadianceField(nn.Module):
         return Field(self)
 
 
-class Cascade(nn.Module):
+class CascadeField(Field):
+    """The fine field of a cascade, beside the coarse one that says where it is worth sampling."""
+
+    def __init__(self, fine: Field, coarse: Field) -> None:
+        super().__init__(fine.function, fine.penalties)
+        self.cheaper = coarse
+
+    @property
+    def coarse(self) -> Field:
+        """The field of the coarse network."""
+        return self.cheaper
+
+
+class Cascade(Network):
     """Two networks of one scene: the field is that of `fine`, and `coarse` proposes where it is worth sampling.
 
     Source: Mildenhall et al., NeRF (ECCV 2020), section 5.2.
     """
 
-    def __init__(self, coarse: nn.Module, fine: nn.Module) -> None:
+    def __init__(self, coarse: Network, fine: Network) -> None:
         super().__init__()
-        self.coarse, self.fine, self.directions = coarse, fine, getattr(fine, "directions", False)
+        self.coarse = coarse
+        self.fine = fine
+        self.directions = fine.directions
 
     def field(self, signals: Signals) -> Field:
-        """The fine field, with the coarse one as its proposal."""
-        fine: Field = self.fine.field(signals)  # type: ignore[operator]
-        fine.proposal = self.coarse.field(signals)  # type: ignore[operator]
-        return fine
+        """Return the fine field, with the coarse one beside it."""
+        return CascadeField(self.fine.field(signals), self.coarse.field(signals))

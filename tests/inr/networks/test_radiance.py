@@ -67,7 +67,7 @@ def test_a_cascade_proposes_with_its_coarse_network():
     cascade, points = Cascade(coarse, fine), torch.rand(1, 5, 3)
     field = cascade.field(every_signal(cascade))
     assert_close(field(points), fine(points))
-    assert_close(field.proposal(points), coarse(points))
+    assert_close(field.coarse(points), coarse(points))
     assert not cascade.directions
 
 
