@@ -12,7 +12,7 @@ from datamodules.common.batch import Batch, Part, Units
 from datamodules.grids.store import Rows
 from inr.distributed import rank, ranks
 from inr.field import Signals
-from inr.randomness import draw, key
+from inr.randomness import draw_indices, key
 from inr.supervision.differences import complete_at, jacobian_at
 
 
@@ -80,13 +80,13 @@ class Schedule:
         """The signals that a step shows: all patches of some images."""
         few = self.images if self.batch_signals is None else max(1, self.batch_signals // self.patches)
         every = torch.arange(self.images)
-        drawn = draw(step, few, self.images, key(self.seed, "signals")) if few < self.images else every
+        drawn = draw_indices(step, few, self.images, key(self.seed, "signals")) if few < self.images else every
         return (drawn[:, None] * self.patches + torch.arange(self.patches)).flatten()
 
     def samples(self, step: int) -> Tensor | None:
         """The samples that a step shows, this process's slice of them; None: all."""
         everything = self.points is None or self.points >= self.size
-        return None if everything else draw(step, self.points or 0, self.size, self.seed, rank(), ranks())
+        return None if everything else draw_indices(step, self.points or 0, self.size, self.seed, rank(), ranks())
 
     def draws(self, step: int, prefetch: Callable[[Tensor], None]) -> Iterator[Draw]:
         """The draws from a step on; signals are announced one step before they are shown."""

@@ -17,7 +17,7 @@ from inr.baselines.interpolation import Along, hermite, interpolate
 from inr.distributed import rank, ranks
 from inr.errors import InputError
 from inr.field import Signals
-from inr.randomness import draw, key, permute
+from inr.randomness import draw_indices, key, permute
 from inr.supervision.differences import check, footprint, jacobian_at
 
 TRAIN_SAMPLES = ("grid", "stencil", "all", "random")
@@ -259,7 +259,7 @@ class GridData(L.LightningDataModule):
             if self.points is None or self.points >= len(samples):
                 yield None
             else:
-                yield samples[draw(step, self.points, len(samples), self.seed, rank(), ranks())]
+                yield samples[draw_indices(step, self.points, len(samples), self.seed, rank(), ranks())]
             step += 1
 
     def validation_samples(self) -> Tensor:
