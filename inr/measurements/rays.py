@@ -108,14 +108,14 @@ def strata(samples: int, jitter: Tensor | None, like: Tensor, open_end: bool = F
     even = torch.linspace(0, 1, samples, dtype=like.dtype, device=like.device)
     if jitter is None:
         return even
-    between = (even[1:] + even[:-1]) / 2
+    between = (even[1:] + even[:-1]) / 2  # edges of the strata
     low, high = torch.cat([even[:1], between]), torch.cat([between, even[-1:]])
     return low + (high - low) * jitter.to(like)
 
 
 def spaced(fractions: Tensor, near: Tensor | float, far: Tensor | float, spacing: str) -> Tensor:
     """Return distances at fractions of the way from near to far, which is even in depth or in disparity, 1 / depth."""
-    if spacing == "disparity":
+    if spacing == "disparity":  # 1 / distance runs linearly from 1 / near to 1 / far
         return 1 / ((1 - fractions) / near + fractions / far)
     return near + (far - near) * fractions
 

@@ -17,12 +17,7 @@ THINNER = 2.0  # taken off a raw density before softplus: a fresh field, about 0
 ENDLESS = 1e10  # length of an open interval, as published
 
 
-def softplus(raw: Tensor) -> Tensor:
-    """Return log(1 + exp(raw - 2))."""
-    return F.softplus(raw - THINNER)
-
-
-DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {"softplus": softplus, "relu": F.relu}
+DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {"softplus": lambda raw: F.softplus(raw - THINNER), "relu": F.relu}
 
 
 class VolumeRendering(Measurement):
@@ -127,7 +122,7 @@ class VolumeRendering(Measurement):
         scene = self.rays(coordinates)
         rays = scene if self.ndc is None else to_ndc(scene, self.ndc)
         near, far = self.interval(rays)
-        distances = self.context.get("distances")
+        distances = self.context.get("distances")  # of `prepare`, which do not move with the pixel
         if distances is None:
             fractions = strata(self.samples, self.context.get("jitter"), coordinates, self.open_end)
             distances = spaced(fractions, near, far, self.spacing)
@@ -141,7 +136,7 @@ class VolumeRendering(Measurement):
 
     def lengths(self, distances: Tensor, near: Tensor | float, far: Tensor | float) -> Tensor:
         """Return the stretch of the ray that each sample stands for, in units of its direction."""
-        if self.open_end:
+        if self.open_end:  # the last cell absorbs all that is left, if there is any density in it
             return torch.cat([distances.diff(dim=-1), torch.full_like(distances[..., :1], ENDLESS)], -1)
         return cell_edges(distances, near, far).diff(dim=-1)
 
@@ -210,5 +205,6 @@ def cell_edges(distances: Float[Tensor, "*batch samples"], near: Tensor | float,
 
     Shapes: near and far (..., 1) or numbers -> (..., samples + 1).
     """
+    # Half-way: in the middle of its cell where samples are even, a sample's value is exact to second order.
     first, middle = distances[..., :1], (distances[..., 1:] + distances[..., :-1]) / 2
     return torch.cat([torch.zeros_like(first) + near, middle, torch.zeros_like(first) + far], -1)

@@ -250,8 +250,7 @@ class Gabor(Activation):
     # With z = a + ib the exponent is -(omega b + sigma^2 (a^2 + b^2)) + i omega a, so w = exp(growth) (cos + i sin)(omega a).
     # Because of |z| it has no complex derivative: the pushforward is the real differential of (a, b) -> (u, v), w = u + iv.
     #   d growth = -omega db - 2 sigma^2 (a da + b db),   d phase = omega da,
-    #   du = u d growth - v d phase,   dv = v d growth + u d phase;   the pullback is the transpose of these four lines.
-
+    #   du = u d growth - v d phase,   dv = v d growth + u d phase;   the pullback is the transpose.
     complex_valued = True
 
     def __init__(self, omega: float = 10.0, sigma: float = 10.0) -> None:

@@ -33,6 +33,7 @@ class Waves(Encoding):
 
     def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
         """Encode coordinates, and their tangents: d sin p = cos p dp, d cos p = -sin p dp, where dp is linear in dx."""
+        # Each of sine and cosine is, up to sign, the derivative of the other, so both are computed once.
         phase, dphase = self.phases(x), self.phases(dx)
         sine, cosine = phase.sin(), phase.cos()
         value, tangent = [sine, cosine], [cosine * dphase, -sine * dphase]

@@ -138,6 +138,7 @@ class SkipConnection(nn.Module):
     def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
         """Concatenate input and output, and their tangents."""
         y, dy = self.chain.pushforward(x, dx)
+        # Tangents shared by all points (size 1) take their full size only here, where they meet others.
         dx = dx.expand(*dy.shape[:-1], dx.shape[-1])
         return torch.cat([x.to(y.dtype), y], -1), torch.cat([dx.to(dy.dtype), dy], -1)
 

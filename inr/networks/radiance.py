@@ -55,7 +55,7 @@ class RadianceField(Network):
         width = trunk.hidden_features * (2 if last.complex_valued else 1)
         self.trunk = trunk
         self.encoding = encoding
-        self.density = Linear(width, 1, exact=True)
+        self.density = Linear(width, 1, exact=True)  # its errors add up along a ray
         self.features = Linear(width, trunk.hidden_features)
         first = activation.layer(trunk.hidden_features + encoding.out_features, hidden_features, "hidden")
         self.colour = Chain(first, activation, activation.layer(hidden_features, out_features - 1, "last"))
