@@ -16,7 +16,7 @@ from datamodules.common.batch import Part, Scored
 from datamodules.scans.scans import Compared
 from inr.derivatives import observe_at
 from inr.metrics.figures import Metric, psnr, ssim
-from inr.networks.sampled import raster
+from inr.networks.sampled import bilinear_field
 from tasks.drawing.panels import panels
 from tasks.evaluation import GridTask, mean_of
 
@@ -64,7 +64,7 @@ class CTTask(GridTask):
     def figure_set(self, values: Tensor, scored: Scored) -> dict[str, Metric]:
         """All figures of one reconstruction (*shape, 1): of the slice where it is known, and of its projections."""
         slice_figures = super().figure_set(values, scored) if scored.masks else {}
-        field, place = raster(values[None, ..., 0]), self.data.names.index(scored.name)
+        field, place = bilinear_field(values[None, ..., 0]), self.data.names.index(scored.name)
 
         def project(some: Compared) -> Tensor:
             beam = self.measurements["data"].within(**some.context)  # type: ignore[operator]

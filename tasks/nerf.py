@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from datamodules.scenes.capture import scale_of
 from inr.errors import InputError
 from inr.field import Signals
 from inr.measurements.rays import camera_rays
-from inr.measurements.rendering import Rendering
 from inr.metrics.figures import Metric, ssim
 from inr.metrics.lpips import load_lpips
 from tasks.drawing.films import write_film
@@ -26,6 +25,14 @@ from tasks.drawing.panels import panels
 from tasks.evaluation import GridTask
 
 SHOWN, OPAQUE = 4, 0.5
+
+
+class Rendering(NamedTuple):
+    """A view: colours in 0..1, depth along the optical axis in scene units, opacity; (..., 3), (..., 1) and (..., 1)."""
+
+    colour: Tensor
+    depth: Tensor
+    opacity: Tensor
 
 
 class NerfTask(GridTask):
@@ -76,8 +83,8 @@ class NerfTask(GridTask):
         """Colour, depth and opacity (1, points, ...) of an evaluation batch, in float32."""
         ((name, part),) = batch.parts.items()
         field = self.evaluated.field(batch.signals)  # type: ignore[operator]
-        seen: Rendering = self.within(name, part).look(field, part.coordinates)  # type: ignore[operator]
-        return Rendering(*(tensor.float() for tensor in seen))
+        seen = self.within(name, part).observe(field, part.coordinates)
+        return Rendering(*(seen[quantity].float() for quantity in ("value", "depth", "opacity")))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep depth and opacity beside the colours."""
@@ -148,7 +155,7 @@ class NerfTask(GridTask):
                 seen = self.render(batch)
                 parts.append(torch.cat([self.with_constant(batch, seen.colour), seen.depth, seen.opacity], -1)[0].cpu())
         colour, depth, opacity = torch.cat(parts).unflatten(0, (len(rows), len(columns))).split([3, 1, 1], -1)
-        return Rendering(colour.clamp(0, 1), depth[..., 0], opacity[..., 0], opacity)
+        return Rendering(colour.clamp(0, 1), depth[..., 0], opacity[..., 0])
 
     def grid(self, scale: float) -> tuple[Tensor, Tensor]:
         """Rows and columns of the photographs: centres of pixels of a picture `scale` times the size of those of the test."""
@@ -170,7 +177,7 @@ class NerfTask(GridTask):
             name = self.data.names[place].replace("/", "_") if len(self.data.captures) == 1 else self.data.names[place]
             capture = self.data.captures[scene]
             if scale == 1:
-                seen = Rendering(self.brightness(images[place]), self.depth[place], self.opacity[place], self.opacity[place])
+                seen = Rendering(self.brightness(images[place]), self.depth[place], self.opacity[place])
             else:
                 seen = self.look(scene, capture.poses[view], capture.intrinsics[view], *self.grid(scale))
             yield name, scene, seen

@@ -15,7 +15,7 @@ from datamodules.scans.scanner import Scanner
 from datamodules.scans.scans import Scans
 from inr.distributed import rank, ranks
 from inr.errors import InputError
-from inr.randomness import Rows, draw, key
+from inr.randomness import StepRandomness, draw_indices, key
 from inr.supervision.differences import check
 
 LARGEST = 2**27  # signals x bins^2 x views that an iterative reference is made of
@@ -215,11 +215,11 @@ class CTData(L.LightningDataModule):
         rays = own_share(self.rays) if drawn.samples is None else drawn.samples
         if self.quantities:
             total = self.rays if drawn.samples is None else self.schedule.points or self.rays
-            own = Rows(self.seed, drawn.step, total * rank() // ranks(), total * (rank() + 1) // ranks(), total)
-            parts["data"] = scans.ray_part(signals, rays.to(device), self.quantities, self.filter, rows=own)
+            own = StepRandomness(self.seed, drawn.step, total * rank() // ranks(), total * (rank() + 1) // ranks(), total)
+            parts["data"] = scans.ray_part(signals, rays.to(device), self.quantities, self.filter, randomness=own)
         if self.on_slice:
             count = min(self.slice_points, self.size)
-            pixels = draw(drawn.step, count, self.size, key(self.seed, "slice"), rank(), ranks())
+            pixels = draw_indices(drawn.step, count, self.size, key(self.seed, "slice"), rank(), ranks())
             known = () if scans is self.evaluated else self.on_slice  # what is evaluated is never shown
             parts["result"] = scans.slice_part(signals, pixels.to(device), self.shape, known, self.filter)
         return scans.batch(signals, parts, self.seen)

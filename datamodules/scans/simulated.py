@@ -17,7 +17,7 @@ from datamodules.scans.scans import Scans
 from inr.derivatives import observe_at
 from inr.errors import InputError
 from inr.measurements.radon import REGIONS
-from inr.networks.sampled import raster
+from inr.networks.sampled import bilinear_field
 from inr.randomness import generator, key
 
 BEAMS, FULL = ("parallel", "fan"), {"parallel": 180.0, "fan": 360.0}
@@ -177,7 +177,7 @@ class SimulatedCT(CTData):
 @torch.no_grad()
 def project(slices: Tensor, scanner: Scanner) -> Tensor:
     """Sinograms (signals, bins, views) of slices (signals, rows, columns), bilinear between the centres of their pixels."""
-    beam, field = scanner.beam(FINER), raster(slices)
+    beam, field = scanner.beam(FINER), bilinear_field(slices)
     places = torch.cartesian_prod(torch.arange(float(scanner.bins)), torch.arange(float(scanner.views)))[None]
     few = max(1, RAYS // (FINER * scanner.samples * len(slices)))
     parts = [observe_at(beam, field, some, {"value"})["value"] for some in places.split(few, 1)]

@@ -17,7 +17,7 @@ from datamodules.scenes.photographs import RayDraw
 from datamodules.scenes.scene_data import SceneData
 from datamodules.scenes.spheres import read_spheres
 from inr.errors import InputError
-from inr.randomness import draw, key
+from inr.randomness import draw_indices, key
 
 
 class SceneCollection(SceneData):
@@ -101,7 +101,7 @@ class SceneCollection(SceneData):
         """The scenes that a step shows."""
         every = torch.arange(len(self.captures))
         few = len(every) if self.batch_signals is None else self.batch_signals
-        return draw(step, few, len(every), key(self.seed, "signals")) if few < len(every) else every
+        return draw_indices(step, few, len(every), key(self.seed, "signals")) if few < len(every) else every
 
     def swept(self, images: int | None) -> int:
         """How many scenes are evaluated."""

@@ -18,7 +18,7 @@ from datamodules.scenes.photographs import Photographs, RayDraw, read_photograph
 from inr.distributed import rank, ranks
 from inr.errors import InputError
 from inr.field import Signals
-from inr.randomness import Rows, draw, key, permute
+from inr.randomness import StepRandomness, draw_indices, key, permute
 from inr.supervision.differences import check, jacobian_at
 
 PEAK = 255.0
@@ -197,7 +197,7 @@ class SceneData(L.LightningDataModule):
         }
         if drawn.step is not None:
             first, last = (self.points * place // ranks() for place in (rank(), rank() + 1))
-            context["rows"] = Rows(self.seed, drawn.step, first, last, self.points)
+            context["randomness"] = StepRandomness(self.seed, drawn.step, first, last, self.points)
         each, targets = list(zip(shown, views, pixels.long(), strict=True)), {}
         if quantities:
             targets["value"] = torch.stack([self.normalise(scene.pixels[view, *at.T]) for scene, view, at in each])
@@ -240,7 +240,7 @@ class SceneData(L.LightningDataModule):
     def training_pixels(self, signal: int, step: int) -> tuple[Int[Tensor, " points"], Int[Tensor, "points 2"]]:
         """Views and pixels of a scene that a step shows, this process's slice of them."""
         total = len(self.captures[signal].train) * math.prod(self.coarse)
-        return self.locate(signal, draw(step, self.points, total, key(self.seed, signal), rank(), ranks()))
+        return self.locate(signal, draw_indices(step, self.points, total, key(self.seed, signal), rank(), ranks()))
 
     def locate(self, signal: int, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Views and pixels of positions among the training pixels of a scene."""

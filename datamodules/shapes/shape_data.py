@@ -15,7 +15,7 @@ from datamodules.shapes.pools import Pools
 from datamodules.shapes.shape import Sampling, Shape, lattice
 from inr.distributed import rank, ranks
 from inr.errors import InputError
-from inr.randomness import Rows
+from inr.randomness import StepRandomness
 
 TUNED, SHELL, INTERPOLATED = 64, 0.1, 20000
 SLOPES = 0.03  # weight of the derivative: slopes are 1, distances near the surface a hundredth
@@ -210,7 +210,7 @@ class ShapeData(L.LightningDataModule):
             parts["data"] = pools.part(drawn.signals, places.to(device), self.quantities, device)
         if self.in_space:
             total = self.space_points or self.points or pools.size
-            rows = Rows(self.seed, drawn.step, total * rank() // ranks(), total * (rank() + 1) // ranks(), total)
+            rows = StepRandomness(self.seed, drawn.step, total * rank() // ranks(), total * (rank() + 1) // ranks(), total)
             parts["space"] = Part(rows.uniform("space", 3, device)[None] * 2 - 1, {})
         return pools.batch(drawn.signals, parts, self.encodes)
 

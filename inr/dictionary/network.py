@@ -220,4 +220,4 @@ def last_layer(trunk: MLP, out_features: int) -> Tensor:
     if not isinstance(trunk.layers, Chain) or not isinstance(activation, Activation):
         raise InputError("The trunk of a dictionary must end in its activation; give it out_features: null.")
     head = activation.layer(trunk.hidden_features, out_features, "last")
-    return head.matrix().detach()  # type: ignore[operator]
+    return head.matrix().detach()

@@ -3,7 +3,7 @@
 import math
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from inr.dictionary.coders import Coder
 from inr.errors import InputError

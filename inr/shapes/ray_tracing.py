@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inr.errors import InputError
+from inr.measurements.rays import box_interval
 from inr.shapes.marching_cubes import CHUNK, evaluate
 
 REFINEMENTS = 12  # as many bring a step of half the cube down to rounding
@@ -23,17 +24,6 @@ class Hits(NamedTuple):
 
     points: Float[Tensor, "rays 3"]
     reached: Bool[Tensor, " rays"]
-
-
-def through_cube(
-    origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
-) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]]:
-    """How far along a ray it enters the cube [-1, 1]^3, 0 if it starts there, and leaves it.
-
-    A ray that misses leaves before it enters; one that runs within a face has nan.
-    """
-    one, other = (-1 - origins) / directions, (1 - origins) / directions  # infinite for a side that is never met
-    return one.minimum(other).amax(-1).clamp(min=0), one.maximum(other).amin(-1)
 
 
 @torch.no_grad()
@@ -58,8 +48,7 @@ def trace(
     """
     if not (slope > 0 and tolerance > 0):
         raise InputError(f"Tracing needs slope > 0 and tolerance > 0, got slope={slope}, tolerance={tolerance}.")
-    along, leave = through_cube(origins, directions)
-    leave = leave.clamp(max=far)
+    along, leave = (ends.squeeze(-1) for ends in box_interval(origins, directions, 0.0, far))
     (alive,) = (along < leave).nonzero(as_tuple=True)
     along = along.where(along < leave, 0.0)
     before, value, earlier = along.clone(), torch.zeros_like(along), torch.zeros_like(along)

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import conf
-from inr.field import Signals
+from inr.field import Field, Signals
 
 CONF = Path(conf.__file__).parent
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -44,3 +44,8 @@ def every_signal(network: torch.nn.Module) -> Signals:
     """All signals of a network: one, or those of a codebook."""
     codes = getattr(getattr(network, "coder", None), "codes", [None])
     return Signals(torch.arange(len(codes)))
+
+
+def field_of(network: Any) -> Field:
+    """The fields of all signals of a network."""
+    return network.field(every_signal(network))

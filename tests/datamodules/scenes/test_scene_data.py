@@ -114,11 +114,11 @@ def test_an_epoch_shows_every_training_pixel_once(factor):
 def test_ranks_together_draw_what_one_process_draws(as_rank):
     data = noise(points=7)
     whole = data.draw(2)
-    jitter = data.batch_at(whole, CPU, ()).parts["data"].context["rows"].uniform("jitter", 4, CPU)
+    jitter = data.batch_at(whole, CPU, ()).parts["data"].context["randomness"].uniform("jitter", 4, CPU)
     shares, rows = [], []
     for rank in range(2):
         shares.append(as_rank(rank, 2, lambda: data.draw(2)))
-        rows.append(as_rank(rank, 2, lambda: data.batch_at(shares[-1], CPU, ())).parts["data"].context["rows"])
+        rows.append(as_rank(rank, 2, lambda: data.batch_at(shares[-1], CPU, ())).parts["data"].context["randomness"])
     for name in ("views", "pixels"):
         assert torch.equal(torch.cat([getattr(share, name) for share in shares], 1), getattr(whole, name))
     assert [(one.first, one.last, one.points) for one in rows] == [(0, 3, 7), (3, 7, 7)]
@@ -134,7 +134,7 @@ def test_a_step_shows_the_same_after_a_resume_and_others_something_else():
         assert one.step == other.step
         assert places(one) == places(other)
         old, new = (known.batch_at(draw, CPU, BOTH).parts["data"] for known, draw in ((data, one), (resumed, other)))
-        assert old.context["rows"] == new.context["rows"]
+        assert old.context["randomness"] == new.context["randomness"]
         assert torch.equal(old.targets["jacobian"], new.targets["jacobian"])
     assert len({str(places(draw)) for draw in drawn}) == 6
     assert places(noise(points=30, seed=1).draw(0)) != places(drawn[0])
@@ -148,7 +148,7 @@ def test_parts_hold_the_same_rays_and_only_one_is_evaluated():
     part = data.transfer_batch_to_device(next(iter(data.test_dataloader())), CPU, 0).parts
     assert list(part) == ["data"]
     assert part["data"].targets == {}
-    assert "rows" not in part["data"].context
+    assert "randomness" not in part["data"].context
 
 
 @pytest.mark.parametrize("quantities", [("value",), ("value", "jacobian"), ()])
@@ -170,7 +170,7 @@ def test_constants_come_from_training_views_alone():
     assert not (rows % 2).any()
     assert not (columns % 2).any()
     assert_close(part.targets["value"][0], PIXELS[views, rows, columns] / 255)
-    assert "rows" not in part.context
+    assert "randomness" not in part.context
 
 
 # evaluation
