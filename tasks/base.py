@@ -217,7 +217,7 @@ class INRTask(L.LightningModule):
         measurement: Any = self.measurements[self.result_part]
         constant = None if self.encoded is not None else self.constant[signal]
         scale, offset, axes, chunk = units.scale, units.offset, len(self.data.shape), self.data.chunk
-        return FittedField(self.evaluated, measurement, axes, scale, offset, units.unit, constant, signal, chunk)
+        return FittedField(self.evaluated, measurement, axes, scale, offset, units.unit, constant, signal, chunk)  # type: ignore[arg-type]
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and its learning rate as a function of the step."""

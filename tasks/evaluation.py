@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Scored
-from inr.baselines.interpolation import Along
+from inr.baselines.interpolation import Interpolation
 from inr.errors import InputError
 from inr.metrics.figures import Metric, psnr, slabs
 from tasks.base import INRTask
@@ -19,7 +19,7 @@ class GridTask(INRTask):
     `methods` (interpolations by name) and further figures.
     """
 
-    methods: Mapping[str, Along] = {}
+    methods: Mapping[str, Interpolation] = {}
 
     def brightness(self, values: Tensor) -> Tensor:
         """What the figures compare, from fitted values (..., channels), scaled so that the peak is 1."""

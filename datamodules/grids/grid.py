@@ -13,7 +13,7 @@ from torch import Tensor
 from datamodules.common.batch import Batch, Part, Scored, Units
 from datamodules.common.draws import Chunks, Stream
 from datamodules.common.files import refuse_infinite
-from inr.baselines.interpolation import Along, hermite, interpolate
+from inr.baselines.interpolation import Interpolation, hermite, interpolate
 from inr.distributed import rank, ranks
 from inr.errors import InputError
 from inr.field import Signals
@@ -193,7 +193,7 @@ class GridData(L.LightningDataModule):
         """One signal is not cut."""
         return values
 
-    def references(self, methods: Mapping[str, Along]) -> dict[str, Callable[[], Tensor]]:
+    def references(self, methods: Mapping[str, Interpolation]) -> dict[str, Callable[[], Tensor]]:
         """Interpolations (1, *shape, channels) of the factor grid by name; none at factor 1, nothing is missing."""
         if self.factor == 1:
             return {}
@@ -206,7 +206,7 @@ class GridData(L.LightningDataModule):
             channels = range(samples.shape[-1])
             return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)[None]
 
-        def by(along: Along) -> Callable[[], Tensor]:
+        def by(along: Interpolation) -> Callable[[], Tensor]:
             return by_channel(lambda c: interpolate(samples[..., c], *where, along))
 
         rows = {name: by(along) for name, along in methods.items()}

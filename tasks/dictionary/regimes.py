@@ -241,7 +241,7 @@ class Fit(Encode):
         super().setup(trainer, pl_module, stage)
         network: Any = pl_module.network
         for name, parameter in network.named_parameters():
-            parameter.requires_grad_(name.startswith(("coder.", "own.")))
+            parameter.requires_grad_(name.startswith(("coder.", "residuals.")))
         network.penalties, network.noise = {}, 0.0  # they shape a dictionary that is being learned
         if stage != "fit" or trainer.ckpt_path is not None:
             return
@@ -265,7 +265,8 @@ class Fit(Encode):
                 self.dictionary,
             )
             pl_module.data.encodes = True  # type: ignore[union-attr]
-        network.kept = min(self.solver.kept(int(state["_extra_state"])) or len(network.experts), len(network.experts))
+        experts = len(network.experts)
+        network.active_gates = min(self.solver.active_gates(int(state["_extra_state"])) or experts, experts)
 
     def codes(self, task: INRTask) -> Tensor:
         """The codes in the dictionary's checkpoint."""
