@@ -1,7 +1,7 @@
 """A fitted signal as a plain function of sensor coordinates, in the units of its file."""
 
-import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from inr.field import Network, Signals
 from inr.measurements.measurement import Measurement
 
 
+@dataclass(eq=False, repr=False)
 class FittedField:
     """A fitted field, callable at sensor coordinates: `field(c)`, `field.value(c)`, `field.jacobian(c)`.
 
@@ -30,33 +31,19 @@ class FittedField:
     Raises: InputError if the last axis of the coordinates is not `axes` long.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        measurement: Measurement,
-        axes: int,
-        scale: float = 1.0,
-        offset: float = 0.0,
-        unit: str = "",
-        constant: Tensor | None = None,
-        signal: int = 0,
-        chunk: int = 65536,
-    ) -> None:
-        self.network = network
-        self.measurement = measurement
-        self.axes = axes
-        self.scale = scale
-        self.offset = offset
-        self.unit = unit
-        self.constant = constant
-        self.signal = signal
-        self.chunk = chunk
+    network: Network
+    measurement: Measurement
+    axes: int
+    scale: float = 1.0
+    offset: float = 0.0
+    unit: str = ""
+    constant: Tensor | None = None
+    signal: int = 0
+    chunk: int = 65536
 
     def within(self, **context: Tensor) -> "FittedField":
         """Return the field as a sensor in a context sees it: the pose and the intrinsics of a camera (`VolumeRendering`)."""
-        bound = copy.copy(self)
-        bound.measurement = self.measurement.within(**context)
-        return bound
+        return replace(self, measurement=self.measurement.within(**context))
 
     def observe(self, coordinates: Tensor | ArrayLike, quantity: str) -> Tensor:
         """Return a quantity (..., channels[, axes]) of the fitted numbers at coordinates (..., axes)."""

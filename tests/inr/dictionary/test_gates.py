@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from inr.dictionary.gates import expected_load, strongest
-from inr.dictionary.penalties import Balance, Sparsity, Usage, penalties_of
+from inr.dictionary.penalties import Balance, Sparsity, Usage
 
 SIGNALS, EXPERTS = 4, 10
 
@@ -109,7 +109,8 @@ def test_sparsity_weighs_experts_by_their_rank(experts, base):
 def test_balance_rests_in_the_warm_up_and_sparsity_after_it():
     gates, load = torch.randn(SIGNALS, EXPERTS), torch.rand(EXPERTS)
     terms = {"balance": Balance(), "sparsity": Sparsity(), "always": Sparsity(always=True)}
-    dense, chosen = (penalties_of(terms, Usage(gates, load, dense, dense)) for dense in (True, False))
+    usages = [Usage(gates, load, dense, dense) for dense in (True, False)]
+    dense, chosen = ({name: term(usage) for name, term in terms.items()} for usage in usages)
     assert {name for name, penalty in dense.items() if penalty > 0} == {"sparsity", "always"}
     assert {name for name, penalty in chosen.items() if penalty > 0} == {"balance", "always"}
     assert torch.equal(dense["always"], chosen["always"])

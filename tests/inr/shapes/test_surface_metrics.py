@@ -39,7 +39,9 @@ def test_the_f_score_weighs_what_is_missing_and_what_is_too_much():
     one, both = ball(0.3), joined(ball(0.3), moved(ball(0.3), 2.0, 0.0, 0.0))
     apart = 2.0 + 0.3**2 / (3 * 2.0) - 0.3  # the mean distance of a sphere from another one, two centres apart
     for pair in ((one, both), (both, one)):
-        assert compare_surfaces(*pair, threshold=0.02).chamfer == pytest.approx(apart / 4, abs=0.01)  # half of the points, one way
+        assert compare_surfaces(*pair, threshold=0.02).chamfer == pytest.approx(
+            apart / 4, abs=0.01
+        )  # half of the points, one way
         assert compare_surfaces(*pair, threshold=0.02).f_score == pytest.approx(2 / 3, abs=0.02)  # 2 x 1 x 1/2 / (1 + 1/2)
 
 

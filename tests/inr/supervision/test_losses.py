@@ -60,4 +60,3 @@ def test_values_near_zero_are_kept_off_the_surface():
 def test_terms_of_space_refuse_what_has_no_meaning(build):
     with pytest.raises(InputError, match="must be"):
         build()
-
