@@ -67,7 +67,7 @@ def synchronise(device: str) -> None:
 
 def everyone(network: NeuralDictionary) -> Signals:
     """All signals of a codebook."""
-    return Signals(torch.arange(len(network.coder.codes), device=network.experts.device))  # type: ignore[arg-type]
+    return Signals(torch.arange(len(network.coder.codes), device=network.experts.device))
 
 
 # one head per signal, and the ways around it
@@ -99,7 +99,7 @@ def messages(network: NeuralDictionary, outputs: Tensor) -> Tensor:
 
 def naive(network: NeuralDictionary, points: Tensor) -> Tensor:
     """The published way: every signal evaluates the trunk and all experts at its own copy of the points."""
-    return messages(network, every_expert(network, points.expand(len(network.coder.codes), -1, -1)))  # type: ignore[arg-type]
+    return messages(network, every_expert(network, points.expand(len(network.coder.codes), -1, -1)))
 
 
 def shared(network: NeuralDictionary, points: Tensor) -> Tensor:

@@ -125,8 +125,7 @@ class Faces:
         saved = {name.removeprefix("network."): value for name, value in self.state.items()}
         kept = {name: value for name, value in saved.items() if name == "experts" or name.startswith("trunk.")}
         network.load_state_dict(network.state_dict() | kept)
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad_(name.startswith(("coder.", "residuals.")))
+        network.freeze()
         return network
 
     def batch(self, signals: list[int]) -> Any:
@@ -182,7 +181,7 @@ def refined(faces: Faces, residuals: str, lr: float, signal: int, rule: Rule) ->
     """The curve of a face encoded alone and then refined, the seconds of its encoding included."""
     network, face = faces.dictionary(residuals), faces.face(signal)
     codes, seconds = faces.encode([signal])
-    network.coder.codes.data.copy_(codes)  # type: ignore[operator]
+    network.coder.codes.data.copy_(codes)
     free = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return rule.fit(lambda: network.field(everyone(network))(face.points), free, lr, face, seconds)
 

@@ -75,7 +75,9 @@ def conjugate_gradients(
     Source: Hestenes & Stiefel, Methods of Conjugate Gradients for Solving Linear Systems (1952).
     """
     # scipy.sparse.linalg.cg solves one system at a time; here all signals share every product with the basis.
-    solution, residual, direction = torch.zeros_like(right), right, right
+    solution = torch.zeros_like(right)
+    residual = right
+    direction = right
     energy = right.square().sum(-1, keepdim=True)
     least = tolerance**2 * energy
     for _ in range(steps):

@@ -35,6 +35,7 @@ class Coder(nn.Module):
     encodes: codes are computed from observations, so that new signals have some at once.
     reads: kind of observations that it computes them from: grids, points, or nothing.
     sees: the same in words, for tables.
+    codes, names: of a codebook alone.
 
     Shapes: signals -> codes (signals, experts + channels), a gate per expert and a bias per channel.
     """
@@ -42,6 +43,8 @@ class Coder(nn.Module):
     encodes = True
     reads = "nothing"
     sees = "nothing"
+    codes: nn.Parameter
+    names: list[str]
 
     def forward(self, signals: Signals) -> Float[Tensor, "signals codes"]:
         """Return the codes of the signals."""
@@ -74,6 +77,7 @@ class Codebook(Coder):
 
     def get_extra_state(self) -> Tensor:
         """Return the names as bytes in a tensor, so that every format of checkpoints can hold them."""
+        # Every name ends in a line break; without names it is the only byte, since an empty buffer is refused.
         return torch.frombuffer(bytearray("\n".join(self.names).encode() + b"\n"), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:

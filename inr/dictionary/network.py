@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from inr.dictionary.coders import Codebook, Coder
 from inr.dictionary.gates import expected_load, strongest
 from inr.dictionary.penalties import Balance, Sparsity, Usage
-from inr.dictionary.residuals import Residuals
+from inr.dictionary.residuals import ResidualWeights
 from inr.errors import InputError
 from inr.field import Field, Network, Signals
 from inr.networks.activations import Activation
@@ -61,10 +61,11 @@ class NeuralDictionary(Network):
         self.active_gates = experts if top_k is None else top_k
         self.seed = 0
         self.step = 0
+        # Each expert is initialised as a head of its own: one layer with all their outputs has the same fan-in.
         head = last_layer(trunk, experts * out_features)
         self.experts = nn.Parameter(head.reshape(experts, out_features, -1).clone())
         signals = len(coder.codes) if isinstance(coder, Codebook) else 0
-        self.residuals = None if residuals is None else Residuals(residuals, trunk, self.experts.shape[1:], signals)
+        self.residuals = None if residuals is None else ResidualWeights(residuals, trunk, self.experts.shape[1:], signals)
 
     @property
     def unknowns(self) -> int:
@@ -78,6 +79,13 @@ class NeuralDictionary(Network):
     def set_extra_state(self, state: Tensor) -> None:
         """Use as many gates as the checkpoint says."""
         self.active_gates = int(state[0])
+
+    def freeze(self) -> None:
+        """Fix trunk and experts; codes and residual weights stay free, nothing is penalised."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith(("coder.", "residuals.")))
+        self.penalties = {}  # they shape a dictionary that is being learned
+        self.noise = 0.0
 
     def at_step(self, step: int, seed: int, warmup: int) -> None:
         """Prepare a training step: all experts for `warmup` steps, then `top_k`, with noise that depends on seed and step."""
@@ -112,6 +120,7 @@ class NeuralDictionary(Network):
     def field_of(self, codes: Float[Tensor, "signals codes"], index: Int[Tensor, " signals"] | None = None) -> Field:
         """Return the fields of these codes, all gates as they are; with an index also with the residuals of the signals."""
         gates, bias = codes.split([len(self.experts), self.experts.shape[1]], -1)
+        # In float32: rounding of the few numbers of a head would be the same error at all points.
         with torch.autocast(codes.device.type, enabled=False):
             heads = (gates @ self.experts.flatten(1)).unflatten(1, self.experts.shape[1:])
         if self.residuals is not None and index is not None:

@@ -25,7 +25,7 @@ class Pushforward(nn.Module):
         return self.trunk.pushforward(points, tangents)
 
 
-class Residuals(nn.Module):
+class ResidualWeights(nn.Module):
     """Weights that each signal adds to its head, and with kind `all` to every weight of the trunk; zero at first.
 
     kind: head or all.
@@ -41,6 +41,7 @@ class Residuals(nn.Module):
             raise InputError(f"fit.refine must be null or one of {', '.join(KINDS)}, got {kind}.")
         if signals < 1:
             raise InputError("Additions of every signal's own need a codebook, which counts them; choose model.coder=codebook.")
+        # Zero, so that refining starts from the solver's reconstruction.
         self.heads = nn.Parameter(torch.zeros(signals, *head))
         self.pushforwards = [Pushforward(trunk)]  # in a list: its parameters belong to the dictionary
         named = list(trunk.named_parameters()) if kind == "all" else []

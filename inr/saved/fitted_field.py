@@ -54,7 +54,7 @@ class FittedField:
         chunks = coordinates.reshape(-1, self.axes).split(self.chunk)
         with torch.no_grad():
             field = self.network.field(Signals(torch.tensor([self.signal], device=parameter.device)))
-            seen = [
+            seen = [  # each chunk leaves the device at once
                 observe_at(self.measurement, field, chunk.to(parameter)[None], {quantity})[quantity][0].cpu()
                 for chunk in chunks
             ]
@@ -78,6 +78,7 @@ class FittedField:
 
         First and last sample stay where they are: axis i is sampled at linspace(0, shape[i] - 1, round(scale shape[i])).
         """
+        # In float64, so that the rounding of a fractional step does not add up along an axis.
         axes = [torch.linspace(0, size - 1, max(round(scale * size), 1), dtype=torch.float64) for size in shape]
         per_row = int(np.prod([len(axis) for axis in axes[1:]], initial=1))
         for first in axes[0].split(max(self.chunk // per_row, 1)):

@@ -82,7 +82,7 @@ class Misalignment(Term):
     def compare(self, prediction: Tensor, target: Tensor | None) -> Tensor:
         """Return one minus the cosine over the axes."""
         assert target is not None
-        return 1 - torch.cosine_similarity(prediction, target, -1)[..., None]
+        return 1 - torch.cosine_similarity(prediction, target, -1)[..., None]  # an axis of one, for the reduction
 
 
 class Eikonal(Term):
@@ -101,7 +101,7 @@ class Eikonal(Term):
 
     def error(self, difference: Tensor) -> Tensor:
         """Return the error of the length over the axes; smooth at length zero."""
-        return (smooth_length(difference) - 1).abs() ** self.power
+        return (smooth_length(difference) - 1).abs() ** self.power  # one entry per channel: the sum over axes is the mean
 
 
 class OffSurface(Term):

@@ -112,6 +112,7 @@ class Supervision:
     def axes(self, part: str) -> list[int] | None:
         """Return the axes along which the jacobian of a part is read; None: all."""
         named = [term.axes for term in self.terms.values() if term.part == part and term.quantity == "jacobian"]
+        # Every axis costs a tangent through the network, so only those that some term reads are followed.
         return None if None in named else sorted({axis for axes in named for axis in axes or ()})
 
     def along(self, part: str, axes: Sequence[int]) -> "Supervision":

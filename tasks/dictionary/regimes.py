@@ -240,9 +240,7 @@ class Fit(Encode):
         """Take trunk and experts over and freeze them; a resumed fit has them already."""
         super().setup(trainer, pl_module, stage)
         network: Any = pl_module.network
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad_(name.startswith(("coder.", "residuals.")))
-        network.penalties, network.noise = {}, 0.0  # they shape a dictionary that is being learned
+        network.freeze()
         if stage != "fit" or trainer.ckpt_path is not None:
             return
         if self.dictionary is None:

@@ -9,7 +9,7 @@ from inr.dictionary.coders import Codebook, ConvCoder, ResNetCoder
 from inr.dictionary.network import NeuralDictionary
 from inr.dictionary.normal_equations import Problem
 from inr.dictionary.penalties import Balance, Sparsity
-from inr.dictionary.residuals import Residuals
+from inr.dictionary.residuals import ResidualWeights
 from inr.dictionary.solvers import L1, Ridge, TopK
 from inr.errors import InputError
 from inr.field import Signals
@@ -47,7 +47,7 @@ def solve(solver, term, coordinates=1):
         (lambda: build(top_k=0), "1 .. experts = 8, or null for all, got top_k=0"),
         (lambda: build(top_k=9), "1 .. experts = 8, or null for all, got top_k=9"),
         (lambda: build(residuals="tail"), "null or one of head, all, got tail"),
-        (lambda: Residuals("head", MLP(2, None, Sine()), (3, 4), 0), "need a codebook, which counts them"),
+        (lambda: ResidualWeights("head", MLP(2, None, Sine()), (3, 4), 0), "need a codebook, which counts them"),
         (
             lambda: NeuralDictionary(MLP(2, None, Sine()), ConvCoder((8, 8), 4, 3), 4, 3, residuals="head"),
             "need a codebook, which counts them; choose model.coder=codebook",

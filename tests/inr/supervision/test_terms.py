@@ -51,14 +51,6 @@ def test_the_scale_of_the_weights_does_not_matter_and_one_row_of_weights_serves_
     assert_close(SquaredError()(prediction, target, weights), expected)
     assert_close(SquaredError()(prediction, target, 1e6 * weights), expected)
 
-
-def test_points_without_weight_do_not_count():
-    prediction, target, weights = torch.randn(1, 5, 3), torch.randn(1, 5, 3), torch.tensor([[1.0, 0, 2, 0, 3]])
-    expected = SquaredError()(prediction, target, weights)
-    prediction[:, [1, 3]] = 1e6
-    assert_close(SquaredError()(prediction, target, weights), expected)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_weight_at_all_gives_zero_and_finite_gradients(dtype):
     prediction = torch.randn(2, 5, 3, dtype=dtype, requires_grad=True)
