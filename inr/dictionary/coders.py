@@ -110,7 +110,7 @@ class Block(nn.Module):
         convolution = CONVOLUTIONS[axes]
         self.halve = convolution(in_channels, out_channels, 3, stride=2, padding=1)
         self.refine = convolution(out_channels, out_channels, 3, padding=1)
-        # By group and not by batch: a code depends on its own signal alone, in training as well.
+        # By group and not by batch, as torchvision's ResNets: a code depends on its signal alone, in training as well.
         self.before = nn.GroupNorm(GROUPS, out_channels)
         self.after = nn.GroupNorm(GROUPS, out_channels)
         self.project = convolution(in_channels, out_channels, 1, stride=2) if residual else None

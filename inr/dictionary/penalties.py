@@ -1,6 +1,5 @@
 """Penalties on codes: experts used evenly, codes sparse."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -30,7 +29,6 @@ def variation(x: Float[Tensor, " experts"]) -> Float[Tensor, ""]:
     return x.var(unbiased=False) / (x.mean().square() + TINY)
 
 
-@dataclass
 class Balance:
     """importance CV^2(sum of |gates|) + load CV^2(load), over the signals of a step.
 
@@ -40,14 +38,12 @@ class Balance:
     Source: Neural Implicit Dictionary Learning (ICML 2022), equation 7; Shazeer et al. (2017), section 4.
     """
 
-    importance: float = 0.01
-    load: float = 0.01
-    published: bool = False
-
-    def __post_init__(self) -> None:
-        if not (self.importance >= 0 and self.load >= 0):
-            weights = f"importance={self.importance}, load={self.load}"
-            raise InputError(f"Weights of the balance must not be negative, got {weights}.")
+    def __init__(self, importance: float = 0.01, load: float = 0.01, published: bool = False) -> None:
+        if not (importance >= 0 and load >= 0):
+            raise InputError(f"Weights of the balance must not be negative, got importance={importance}, load={load}.")
+        self.importance = importance
+        self.load = load
+        self.published = published
 
     def __call__(self, usage: Usage) -> Float[Tensor, ""]:
         """Return the penalty of a step; none while all experts are in use."""
@@ -59,7 +55,6 @@ class Balance:
         return self.importance * variation(importance) + self.load * variation(load)
 
 
-@dataclass
 class Sparsity:
     """weight * mean |gate|, in the dense warm-up before top-k or always; the expert of rank r weighs `base`^r, at most 1e6.
 
@@ -67,13 +62,12 @@ class Sparsity:
     Source: Neural Implicit Dictionary Learning (ICML 2022), sections 3.2 and 4.3.
     """
 
-    weight: float = 0.01
-    base: float = 1.0
-    always: bool = False
-
-    def __post_init__(self) -> None:
-        if not (self.weight >= 0 and self.base >= 1):
-            raise InputError(f"Sparsity needs weight >= 0 and base >= 1, got weight={self.weight}, base={self.base}.")
+    def __init__(self, weight: float = 0.01, base: float = 1.0, always: bool = False) -> None:
+        if not (weight >= 0 and base >= 1):
+            raise InputError(f"Sparsity needs weight >= 0 and base >= 1, got weight={weight}, base={base}.")
+        self.weight = weight
+        self.base = base
+        self.always = always
 
     def __call__(self, usage: Usage) -> Float[Tensor, ""]:
         """Return the penalty of a step."""

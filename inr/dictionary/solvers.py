@@ -1,5 +1,7 @@
 """Solvers: the codes of new signals from what was observed of them, with trunk and experts as they are."""
 
+# scikit-learn's ridge, robust and sparse regressions fit one signal at a time, from all its equations at once, on a CPU.
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch

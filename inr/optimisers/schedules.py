@@ -3,7 +3,6 @@
 # torch's schedulers keep the number of steps in their state, so that a run that goes on longer keeps the old end.
 
 import math
-from dataclasses import dataclass
 
 from inr.errors import InputError
 
@@ -16,20 +15,18 @@ class Constant:
         return 1.0
 
 
-@dataclass
 class Cosine:
     """From 1 down to `floor` along half a cosine over `steps`, after a linear rise over `warmup` steps.
 
     Raises: InputError unless there are more steps than the warmup has.
     """
 
-    steps: int
-    warmup: int = 0
-    floor: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.steps <= self.warmup:
-            raise InputError(f"A cosine schedule needs more steps than its warmup of {self.warmup}, got steps={self.steps}.")
+    def __init__(self, steps: int, warmup: int = 0, floor: float = 0.0) -> None:
+        if steps <= warmup:
+            raise InputError(f"A cosine schedule needs more steps than its warmup of {warmup}, got steps={steps}.")
+        self.steps = steps
+        self.warmup = warmup
+        self.floor = floor
 
     def __call__(self, step: int) -> float:
         """Return the factor at a step."""
@@ -39,20 +36,17 @@ class Cosine:
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2
 
 
-@dataclass
 class Exponential:
     """decay^(step / decay_steps).
 
     Raises: InputError for a decay outside 0..1, or over less than a step.
     """
 
-    decay: float = 0.1
-    decay_steps: int = 250000
-
-    def __post_init__(self) -> None:
-        if not 0 < self.decay <= 1 or self.decay_steps < 1:
-            options = f"decay={self.decay}, decay_steps={self.decay_steps}"
-            raise InputError(f"A decay is in 0..1 over at least one step, got {options}.")
+    def __init__(self, decay: float = 0.1, decay_steps: int = 250000) -> None:
+        if not 0 < decay <= 1 or decay_steps < 1:
+            raise InputError(f"A decay is in 0..1 over at least one step, got decay={decay}, decay_steps={decay_steps}.")
+        self.decay = decay
+        self.decay_steps = decay_steps
 
     def __call__(self, step: int) -> float:
         """Return the factor at a step."""

@@ -1,7 +1,6 @@
 """Distances between a prediction and its target, and penalties on the prediction alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -61,7 +60,6 @@ class Negativity(Term):
         return difference.clamp(max=0).square()
 
 
-@dataclass(eq=False)
 class Misalignment(Term):
     """1 - cosine of the angle between each channel's gradient and its target, such as the normal of a surface.
 
@@ -70,14 +68,18 @@ class Misalignment(Term):
     Source: Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions (2020), equation 6.
     """
 
-    quantity: str = "jacobian"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.quantity != "jacobian" or self.target is None:
-            raise InputError(
-                f"Angles are between a jacobian and its target, got quantity={self.quantity}, target={self.target}."
-            )
+    def __init__(
+        self,
+        part: str = "data",
+        quantity: str = "jacobian",
+        weight: float = 1.0,
+        reduction: str = "mean",
+        axes: Sequence[int] | None = None,
+        target: str | None = "data",
+    ) -> None:
+        super().__init__(part, quantity, weight, reduction, axes, target)
+        if quantity != "jacobian" or target is None:
+            raise InputError(f"Angles are between a jacobian and its target, got quantity={quantity}, target={target}.")
 
     def compare(self, prediction: Tensor, target: Tensor | None) -> Tensor:
         """Return one minus the cosine over the axes."""

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -33,7 +32,6 @@ def weighted_mean(error: Tensor, weights: Tensor | None) -> Tensor:
     return (weights * error).sum() * ranks() / mass
 
 
-@dataclass(eq=False)
 class Term:
     """One named term of the supervision: reads a quantity of a part, compares, reduces, weighs.
 
@@ -48,23 +46,31 @@ class Term:
     Raises: InputError for an unknown quantity or reduction, a negative weight, or shapes that differ.
     """
 
-    part: str = "data"
-    quantity: str = "value"
-    weight: float = 1.0
-    reduction: str = "mean"
-    axes: Sequence[int] | None = None
-    target: str | None = "data"
+    # No dataclass: OmegaConf takes instances of those for configuration when Hydra hands them on.
 
-    def __post_init__(self) -> None:
-        if self.quantity not in CHANNEL_AXES:
-            raise InputError(f"A term reads one of {', '.join(CHANNEL_AXES)}, got quantity={self.quantity}.")
-        if self.reduction not in ("mean", "sum_axes"):
-            raise InputError(f"reduction must be mean or sum_axes, got reduction={self.reduction}.")
-        if not 0 <= self.weight < float("inf"):
-            raise InputError(f"The weight of a term must be finite and not negative, got weight={self.weight}.")
-        if self.axes is not None and self.quantity != "jacobian":
-            raise InputError(f"axes selects columns of the jacobian; a {self.quantity} has none, got axes={list(self.axes)}.")
-        self.axes = None if self.axes is None else list(self.axes)
+    def __init__(
+        self,
+        part: str = "data",
+        quantity: str = "value",
+        weight: float = 1.0,
+        reduction: str = "mean",
+        axes: Sequence[int] | None = None,
+        target: str | None = "data",
+    ) -> None:
+        if quantity not in CHANNEL_AXES:
+            raise InputError(f"A term reads one of {', '.join(CHANNEL_AXES)}, got quantity={quantity}.")
+        if reduction not in ("mean", "sum_axes"):
+            raise InputError(f"reduction must be mean or sum_axes, got reduction={reduction}.")
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"The weight of a term must be finite and not negative, got weight={weight}.")
+        if axes is not None and quantity != "jacobian":
+            raise InputError(f"axes selects columns of the jacobian; a {quantity} has none, got axes={list(axes)}.")
+        self.part = part
+        self.quantity = quantity
+        self.weight = weight
+        self.reduction = reduction
+        self.axes = None if axes is None else list(axes)
+        self.target = target
 
     def error(self, difference: Tensor) -> Tensor:
         """Return the error of each entry."""
