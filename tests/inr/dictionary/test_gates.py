@@ -51,6 +51,7 @@ def test_the_expected_load_can_be_differentiated():
     gradient = torch.autograd.grad(expected_load(gates, gates + (noisy - gates.detach()), 3, 0.3).square().sum(), gates)[0]
     assert (gradient != 0).float().mean() > 0.5
 
+
 def test_without_noise_the_load_is_a_count():
     gates = torch.randn(SIGNALS, EXPERTS)
     load = expected_load(gates, gates, 3, 0.0)

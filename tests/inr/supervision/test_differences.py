@@ -67,6 +67,7 @@ def test_central_one_sided_differences_are_exact_on_quadratics(axes):
     exact = at @ (curvature + curvature.T) + slope
     assert_close(jacobian_at(value.reshape(*shape, 1), indices)[:, 0], exact, rtol=0, atol=1e-12)
 
+
 @pytest.mark.parametrize("filter", FILTERS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_periodic_borders_commute_with_shifts(shape, filter):

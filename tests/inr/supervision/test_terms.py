@@ -51,6 +51,7 @@ def test_the_scale_of_the_weights_does_not_matter_and_one_row_of_weights_serves_
     assert_close(SquaredError()(prediction, target, weights), expected)
     assert_close(SquaredError()(prediction, target, 1e6 * weights), expected)
 
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_weight_at_all_gives_zero_and_finite_gradients(dtype):
     prediction = torch.randn(2, 5, 3, dtype=dtype, requires_grad=True)
