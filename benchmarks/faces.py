@@ -117,16 +117,15 @@ class Faces:
         tuning = self.problem(next(iter(self.data.tuning_batches(signals, self.device))))
         self.ridge = Ridge().choose([(tuning, tuning, self.centre)])
 
-    def dictionary(self, own: str | None) -> NeuralDictionary:
-        """The dictionary for one signal, which may have additions of its own; these and its code are free."""
+    def dictionary(self, residuals: str | None) -> NeuralDictionary:
+        """The dictionary for one signal, which may have residual weights; these and its code are free."""
         sizes = {"experts": self.model["experts"], "channels": self.model["out_features"]}
         codebook = {"_target_": "inr.dictionary.coders.Codebook", "signals": 1, **sizes}
-        network = build({**self.model, "coder": codebook, "own": own, "top_k": None}).to(self.device).eval()
+        network = build({**self.model, "coder": codebook, "residuals": residuals, "top_k": None}).to(self.device).eval()
         saved = {name.removeprefix("network."): value for name, value in self.state.items()}
         kept = {name: value for name, value in saved.items() if name == "experts" or name.startswith("trunk.")}
         network.load_state_dict(network.state_dict() | kept)
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad_(name.startswith(("coder.", "own.")))
+        network.freeze()
         return network
 
     def batch(self, signals: list[int]) -> Any:
@@ -178,11 +177,11 @@ def scratch(faces: Faces, make: Callable[[tuple[int, ...]], tuple[MLP, float]], 
     return rule.fit(lambda: network(face.points), network.parameters(), lr, face, 0.0)
 
 
-def refined(faces: Faces, own: str, lr: float, signal: int, rule: Rule) -> list[Moment]:
+def refined(faces: Faces, residuals: str, lr: float, signal: int, rule: Rule) -> list[Moment]:
     """The curve of a face encoded alone and then refined, the seconds of its encoding included."""
-    network, face = faces.dictionary(own), faces.face(signal)
+    network, face = faces.dictionary(residuals), faces.face(signal)
     codes, seconds = faces.encode([signal])
-    network.coder.codes.data.copy_(codes)  # type: ignore[operator]
+    network.coder.codes.data.copy_(codes)
     free = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return rule.fit(lambda: network.field(everyone(network))(face.points), free, lr, face, seconds)
 

@@ -18,7 +18,7 @@ from inr.metrics.figures import Metric
 from inr.randomness import generator
 from inr.shapes.marching_cubes import march, march_volume
 from inr.shapes.meshes import Mesh
-from inr.shapes.surface_metrics import agreement, iou
+from inr.shapes.surface_metrics import compare_surfaces, iou
 from tasks.drawing.panels import panels
 from tasks.drawing.shapes import sections, shaded
 from tasks.evaluation import GridTask, mean_of
@@ -82,7 +82,7 @@ class SDFTask(GridTask):
         place = self.data.names.index(scored.name)
         lattice = super().figure_set(values, scored) if scored.masks else {}
         surface, seed = self.data.evaluated.shapes[place].surface, self.data.seed
-        found = agreement(march_volume(values[..., 0]), surface, THRESHOLD, CLOUD, seed)
+        found = compare_surfaces(march_volume(values[..., 0]), surface, THRESHOLD, CLOUD, seed)
         of = f"{CLOUD} points of the surface by marching cubes at {self.data.resolution}^3 and as many of the true one"
         of = of if self.data.solid else f"the surface by marching cubes at {self.data.resolution}^3 and the points given"
         return lattice | {

@@ -131,7 +131,7 @@ def adopt(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             "experts": "${model.experts}",
             "channels": "${model.out_features}",
         }
-        adopted.model = model | {"coder": coder, "own": "${fit.refine}"}
+        adopted.model = model | {"coder": coder, "residuals": "${fit.refine}"}
     return adopted
 
 

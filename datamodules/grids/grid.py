@@ -15,7 +15,7 @@ from datamodules.common.draws import Draw, Pass, own_share
 from datamodules.common.files import refuse_infinite, require, require_counts
 from datamodules.common.signal_data import Observed, Split, Wanted
 from datamodules.grids.grid_signals import GridSignals
-from inr.baselines.interpolation import Along, hermite, interpolate
+from inr.baselines.interpolation import Interpolation, hermite, interpolate
 from inr.distributed import rank, ranks
 from inr.errors import InputError
 from inr.field import Signals
@@ -213,7 +213,7 @@ class GridData(GridSignals):
             channels = range(samples.shape[-1])
             return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)[None]
 
-        def by(along: Along) -> Callable[[], Tensor]:
+        def by(along: Interpolation) -> Callable[[], Tensor]:
             return by_channel(lambda c: interpolate(samples[..., c], *where, along))
 
         rows = {name: by(along) for name, along in self.interpolations.items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules.shapes.frame import Frame
 from inr.errors import InputError
 from inr.randomness import key
-from inr.shapes.meshes import Mesh, Samples, sample_shape, signed_distance
+from inr.shapes.meshes import DistanceSamples, Mesh, sample_shape, signed_distance
 from inr.shapes.oriented_points import OrientedPoints
 from inr.shapes.surface_metrics import Cloud, cloud_of
 from inr.supervision.differences import jacobian_at
@@ -59,7 +59,7 @@ class Shape:
         """How many of so many samples there can be."""
         return count
 
-    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
         """Samples to fit."""
         raise NotImplementedError(f"{type(self).__name__} must define samples(count, seed, sampling).")
 
@@ -94,7 +94,7 @@ class MeshShape(Shape):
     frame: Frame
     mesh: Mesh
 
-    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
         """Samples on the surface, near it and in space."""
         return sample_shape(self.mesh, count, seed, *sampling)
 
@@ -123,7 +123,7 @@ class CloudShape(Shape):
         """The points."""
         return Cloud(self.points, self.normals)
 
-    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
         """The points with their normals, and estimates around them."""
         return OrientedPoints(self.points, self.normals).samples(count, seed, *sampling)
 
@@ -159,13 +159,13 @@ class VolumeShape(Shape):
         """No more than there are voxels."""
         return min(count, self.values.numel())
 
-    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
         """Voxels in random order, gradients by differences of their neighbours."""
         chosen = torch.randperm(self.values.numel(), generator=torch.Generator().manual_seed(seed))[:count]
         places = torch.stack(torch.unravel_index(chosen, self.values.shape), -1)
         gradient = jacobian_at(self.values[..., None], places)[:, 0] / self.step
         known = torch.ones(len(chosen), dtype=torch.bool)
-        return Samples((places - self.middle) * self.step, self.values[tuple(places.T)], gradient, known)
+        return DistanceSamples((places - self.middle) * self.step, self.values[tuple(places.T)], gradient, known)
 
     def distances(self, points: Tensor) -> Tensor:
         """Trilinear between voxels, those of the border go on outside."""
