@@ -16,7 +16,7 @@ class PointNetCoder(nn.Module):
     Features are normalised point by point, so that a code depends on nothing but the points of its signal.
 
     Shapes: signals.observations (signals, points, features) -> codes (signals, experts + channels).
-    Raises: InputError without torch-geometric, for a width below 1, and for observations that are not points.
+    Raises: InputError for a width below 1, and for observations that are not points.
     Source: Qi et al., PointNet (CVPR 2017), section 4.2, without its transformers; normalised by layer instead of by batch.
     """
 
@@ -25,12 +25,8 @@ class PointNetCoder(nn.Module):
 
     def __init__(self, experts: int, channels: int, width: int = 64, features: int = 6) -> None:
         super().__init__()
-        try:  # takes seconds, and only shapes need it
-            from torch_geometric.nn import MLP, global_max_pool
-        except ImportError as error:
-            raise InputError(
-                'PointNet is built on torch-geometric, which is not there for model/coder=pointnet; pip install "inr[shapes]".'
-            ) from error
+        from torch_geometric.nn import MLP, global_max_pool  # here, since it takes seconds and only this coder needs it
+
         if width < 1:
             raise InputError(f"The first layer of PointNet needs a feature or more, got width={width}; the usual one is 64.")
         options = {"norm": "layer_norm", "norm_kwargs": {"mode": "node"}, "plain_last": False}  # the default mode mixes points
