@@ -66,6 +66,6 @@ def show() -> None:
             f"\n{parent}: options that several choices have" if shared else f"\n{group}= {', '.join(names)}", style="bold"
         )
         for name, file in zip(names, files, strict=True):
-            console.print(f"  {f'{BASE}/' if shared else f'{group}='}{name}{inherited(file)}", style="underline")
+            console.print(f"  {group}{'/' if shared else '='}{name}{inherited(file)}", style="underline")
             for line in body(file):
                 console.print(f"    {line}")

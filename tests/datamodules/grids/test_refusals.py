@@ -12,59 +12,47 @@ from datamodules.grids.audio import AudioData
 from datamodules.grids.image import ImageData
 from inr.errors import InputError
 
-IMAGES = [  # file, options, what the sentence says
-    ("nothing.png", {}, "must be an existing file", "{bad}/nothing.png", "its folder holds"),
-    ("nowhere/a.png", {}, "must be an existing file", "nowhere/a.png", "nor is there a folder"),
-    ("", {}, "must be a file", "got the folder {bad}", "name one of them"),
-    (None, {"root": "{bad}/nowhere", "name": "a"}, "must be an existing folder", "{bad}/nowhere", "correct it"),
-    (None, {"root": "{bad}", "name": "nobody"}, "must name one file", "got nobody", "there are", "alpha.png"),
-    (None, {"root": "{bad}", "name": "truncated"}, "must name one file", "truncated.wav", "add the ending"),
-    (None, {"name": "baby"}, "names a file in data.root", "data.name=baby", "add data.root"),
-    ("empty.png", {}, "must be a whole file", "empty.png", "choose another"),
-    ("truncated.png", {}, "must be a whole file", "truncated", "save it anew"),
-    ("truncated16.png", {}, "must be a whole file", "too short", "save it anew"),
-    ("truncated.tif", {}, "must be a whole file", "truncated.tif", "save it anew"),
-    ("text.png", {}, "must be a whole file of a known kind", "text.png", "choose another"),
-    ("text.tif", {}, "must be a whole file", "not a TIFF file", "choose another"),
-    ("good.wav", {}, "must be a whole file of a known kind", "good.wav", "choose another"),
-    ("frames.gif", {}, "is one frame", "has 3", "data.frame=0"),
-    ("pages.tif", {}, "is one frame", "has 3", "data.frame=0"),
-    ("frames.gif", {"frame": 3}, "must be in 0 .. 2", "got 3", "choose one"),
-    ("alpha.png", {"background": "pink"}, "white, black, grey", "got pink"),
-    ("good.png", {"background": [0, 0, 2]}, "white, black, grey", "got [0, 0, 2]"),
-    ("nan.npy", {}, "must be finite", "got nan at [3, 2, 0]", "replace"),
-    ("inf.npy", {}, "must be finite", "got -inf at [3, 2, 0]", "replace"),
-    ("huge.npy", {}, "must be finite in float32", "64 such", "rescale"),
-    ("strings.npy", {}, "real numbers", "<U1", "save integers or floats"),
-    ("objects.npy", {}, "plain numbers", "objects.npy", "Object arrays cannot be loaded"),
-    ("complex.npy", {}, "real numbers", "complex64", "save integers or floats"),
-    ("first.npy", {}, "Channels come last", "(3, 8, 8)", "transpose it"),
-    ("line.npy", {}, "(rows, columns)", "(8,)", "reshape it"),
-    ("none.npy", {}, "none of them 0", "(0, 8, 3)", "reshape it"),
-    ("truncated.npy", {}, "saved by numpy", "truncated.npy", "Failed to read"),
-    ("truncated.npz", {}, "saved by numpy", "truncated.npz"),
-    ("text.npy", {}, "saved by numpy", "text.npy"),
-    ("two.npz", {}, "must hold one array", "one, other", "save the one as .npy"),
-    ("good.png", {"factor": 8}, "at least two", "of [8, 8]", "smaller data.factor"),
-    ("good.png", {"factor": 0}, "data.factor must be at least 1", "got 0"),
-    ("good.png", {"factor": 4, "offset": 4}, "data.offset must be between 0 and factor - 1 = 3", "got 4"),
-    ("good.png", {"train_pixels": "some"}, "grid, stencil, all, random", "got some"),
-    ("good.png", {"points": 0}, "data.points must be at least 1, or null", "got 0"),
-    ("good.png", {"chunk": 0}, "data.chunk must be at least 1", "got 0"),
-    ("good.png", {"filter": "scharr"}, "must be one of central, sobel", "got scharr"),
-    ("good.png", {"border": "mirror"}, "one_sided, replicate, periodic", "got mirror"),
+IMAGES = [  # options, what the sentence says
+    ({"path": "nowhere/a.png"}, "must be an existing file, got .*nowhere/a.png, .*nor is there a folder"),
+    ({"path": ""}, "must be a file, got the folder .*name one of them"),
+    ({"root": "nowhere", "name": "a"}, "must be an existing folder .*nowhere; correct it"),
+    ({"root": "", "name": "nobody"}, "must name one file .*got nobody; there are .*alpha.png"),
+    ({"root": "", "name": "half"}, "must name one file .*half.tif, half.wav: add the ending"),
+    ({"name": "baby"}, "names a file in data.root, .*data.name=baby; add data.root"),
+    ({"path": "text.png"}, "must be a whole file of a known kind .*text.png is not.*save it anew, or choose another"),
+    ({"path": "half.png"}, "must be a whole file .*truncated"),
+    ({"path": "half16.png"}, "must be a whole file .*too short"),
+    ({"path": "half.tif"}, "must be a whole file .*half.tif"),
+    ({"path": "text.tif"}, "must be a whole file .*not a TIFF file"),
+    ({"path": "frames.gif"}, "is one frame, .*has 3; .*data.frame=0"),
+    ({"path": "pages.tif"}, "is one frame, .*has 3; .*data.frame=0"),
+    ({"path": "frames.gif", "frame": 3}, "must be in 0 .. 2, .*got 3; choose one"),
+    ({"path": "alpha.png", "background": [0, 0, 2]}, r"white, black, grey, .*got \[0, 0, 2\]"),
+    ({"path": "nan.npy"}, r"must be finite in float32, got nan at \[3, 2, 0\] and 1 such .*replace"),
+    ({"path": "huge.npy"}, "must be finite in float32, got inf .*64 such numbers"),
+    ({"path": "complex.npy"}, "must hold real numbers, .*complex64; save integers or floats"),
+    ({"path": "objects.npy"}, "plain numbers .*objects.npy is not: Object arrays cannot be loaded"),
+    ({"path": "first.npy"}, r"Channels come last, .*\(3, 8, 8\): transpose it"),
+    ({"path": "line.npy"}, r"\(rows, columns\) .*\(8,\): reshape it"),
+    ({"path": "none.npy"}, r"none of them 0; .*\(0, 8, 3\): reshape it"),
+    ({"path": "half.npy"}, "saved by numpy, .*half.npy is not: Failed to read"),
+    ({"path": "half.npz"}, "saved by numpy, .*half.npz is not"),
+    ({"path": "two.npz"}, "must hold one array, .*one, other; save the one as .npy"),
+    ({"path": "good.png", "factor": 8}, r"at least two .*of \[8, 8\]; use a smaller data.factor"),
+    ({"path": "good.png", "factor": 0}, "data.factor must be at least 1, got 0"),
+    ({"path": "good.png", "factor": 4, "offset": 4}, "data.offset must be between 0 and factor - 1 = 3, got 4"),
+    ({"path": "good.png", "train_pixels": "some"}, "grid, stencil, all, random, got some"),
+    ({"path": "good.png", "points": 0}, "data.points must be at least 1, or null for all samples, got 0"),
+    ({"path": "good.png", "chunk": 0}, "data.chunk must be at least 1, got 0"),
 ]
-
 SOUNDS = [
-    ("nothing.wav", {}, "must be an existing file", "nothing.wav", "its folder holds"),
-    ("empty.wav", {}, "must have samples", "empty.wav", "choose another"),
-    ("silent.wav", {}, "must not be silent", "silent.wav", "choose another"),
-    ("truncated.wav", {}, "must be whole", "truncated.wav", "of 800 bytes 378", "copy it anew"),
-    ("truncated.flac", {}, "truncated.flac", "copy it anew"),
-    ("text.wav", {}, "must be a file of a known kind", "text.wav", "choose another"),
-    ("nan.wav", {}, "must be finite", "got nan at [7, 0]", "replace"),
-    ("good.wav", {"start": 2.0}, "must lie in the 0.050 s", "data.start=2", "start earlier"),
-    ("good.wav", {"duration": 0.0}, "data.duration positive", "got 0.0 and 0", "null for all"),
+    ({"path": "empty.wav"}, "must have samples, .*empty.wav has none; choose another"),
+    ({"path": "silent.wav"}, "must not be silent, .*silent.wav is zero throughout; choose another"),
+    ({"path": "half.wav"}, "must be whole, .*half.wav is truncated: of 800 bytes 378 are there; copy it anew"),
+    ({"path": "half.flac"}, "half.flac .*copy it anew"),
+    ({"path": "text.png"}, "must be a file of a known kind .*text.png is not"),
+    ({"path": "good.wav", "start": 2.0}, "must lie in the 0.050 s .*data.start=2.*start earlier"),
+    ({"path": "good.wav", "duration": 0.0}, "data.duration positive, or null for all; got 0.0 and 0"),
 ]
 
 
@@ -72,8 +60,7 @@ SOUNDS = [
 def bad(tmp_path_factory) -> Path:
     """A folder of good files, and of broken ones."""
     bad = tmp_path_factory.mktemp("bad")
-    (bad / "empty.png").touch()
-    for name in ("text.png", "text.tif", "text.npy", "text.wav"):
+    for name in ("text.png", "text.tif"):
         (bad / name).write_text("hello")
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (3, 8, 8, 3), np.uint8)
@@ -81,41 +68,34 @@ def bad(tmp_path_factory) -> Path:
     frames[0].save(bad / "good.png")
     frames[0].save(bad / "frames.gif", save_all=True, append_images=frames[1:])
     Image.fromarray(random.integers(0, 256, (8, 8, 4), np.uint8)).save(bad / "alpha.png")
-    Image.fromarray(random.integers(0, 65536, (8, 8), np.uint16)).save(bad / "16.png")
+    Image.fromarray(random.integers(0, 65536, (8, 8), np.uint16)).save(bad / "deep.png")
     tifffile.imwrite(bad / "pages.tif", pictures, photometric="rgb")
     numbers = random.random((8, 8, 3), np.float32)
-    place = np.arange(192).reshape(8, 8, 3) == np.ravel_multi_index((3, 2, 0), (8, 8, 3))
-    arrays = {"nan": np.where(place, np.nan, numbers), "inf": np.where(place, -np.inf, numbers), "huge": np.full((8, 8), 1e300)}
-    arrays |= {"strings": np.full((8, 8), "a"), "objects": np.full((8, 8), None), "complex": numbers[..., 0] * 1j}
-    arrays |= {"first": numbers.transpose(2, 0, 1), "line": numbers[0, :, 0], "none": numbers[:0]}
+    arrays = {"first": numbers.transpose(2, 0, 1), "line": numbers[0, :, 0], "none": numbers[:0], "nan": numbers.copy()}
+    arrays |= {"complex": numbers * 1j, "objects": np.full((8, 8), None), "huge": np.full((8, 8), 1e300)}
+    arrays["nan"][3, 2, 0] = np.nan
     for name, array in arrays.items():
         np.save(bad / f"{name}.npy", array, allow_pickle=True)
     np.savez(bad / "two.npz", one=numbers, other=numbers)
     tone = np.sin(np.arange(400) / 3).astype(np.float32)
     for name, sound in {"good.wav": tone, "good.flac": tone, "silent.wav": 0 * tone, "empty.wav": tone[:0]}.items():
         soundfile.write(bad / name, sound, 8000)
-    soundfile.write(bad / "nan.wav", np.where(np.arange(400) == 7, np.nan, tone), 8000, subtype="FLOAT")
-    halves = {"good.png": "truncated.png", "16.png": "truncated16.png", "pages.tif": "truncated.tif"}
-    halves |= {f"{whole}.{ending}": f"truncated.{ending}" for whole, ending in (("nan", "npy"), ("two", "npz"))}
-    for whole, half in (halves | {"good.wav": "truncated.wav", "good.flac": "truncated.flac"}).items():
-        content = (bad / whole).read_bytes()
+    for whole in ("good.png", "pages.tif", "nan.npy", "two.npz", "good.wav", "good.flac", "deep.png"):
+        content, half = (bad / whole).read_bytes(), "half16.png" if whole == "deep.png" else f"half{Path(whole).suffix}"
         (bad / half).write_bytes(content[: len(content) // 2])
     return bad
 
 
+def read(kind, options):
+    data = kind(**options)
+    data.describe()
+    data.setup("fit")
+
+
 @pytest.mark.parametrize(
-    ("kind", "file", "options", "phrases"),
-    [
-        (kind, file, options, phrases)
-        for kind, rows in ((ImageData, IMAGES), (AudioData, SOUNDS))
-        for file, options, *phrases in rows
-    ],
+    ("kind", "options", "message"), [(ImageData, *row) for row in IMAGES] + [(AudioData, *row) for row in SOUNDS]
 )
-def test_a_bad_file_or_option_is_refused_in_one_sentence(kind, file, options, phrases, bad):
-    given = {name: value.format(bad=bad) if isinstance(value, str) else value for name, value in options.items()}
-    with pytest.raises(InputError, match=r"\A.+\Z") as caught:
-        data = kind(path=None if file is None else str(bad / file), **given)
-        data.describe()
-        data.setup("fit")
-    for phrase in phrases:
-        assert phrase.format(bad=bad) in str(caught.value)
+def test_a_bad_file_or_option_is_refused_in_one_sentence(kind, options, message, bad):
+    places = {name: str(bad / options[name]) for name in ("path", "root") if name in options}
+    with pytest.raises(InputError, match=rf"\A.*{message}.*\Z"):
+        read(kind, options | places)
