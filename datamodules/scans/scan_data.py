@@ -114,7 +114,6 @@ class CTData(L.LightningDataModule):
             "training_shape": list(self.shape),
             "signals": len(self.parts[self.shown]),
             "input_scale": 1.0,
-            "kaiming": False,  # lines average the noise of such weights out, so it stays
             "result": "result",
             "scanner": self.scanner.describe(),
         }

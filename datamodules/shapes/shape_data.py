@@ -18,7 +18,6 @@ from inr.errors import InputError
 from inr.randomness import StepRandomness
 
 TUNED, SHELL, INTERPOLATED = 64, 0.1, 20000
-SLOPES = 0.03  # weight of the derivative: slopes are 1, distances near the surface a hundredth
 
 
 class Probe(NamedTuple):
@@ -118,8 +117,6 @@ class ShapeData(L.LightningDataModule):
             "training_shape": list(self.shape),
             "signals": len(self.parts[self.shown]),
             "input_scale": 1.0,
-            "kaiming": False,  # it learns several times slower from such weights
-            "derivative_weight": SLOPES,
             "result": "space",
             "cube": self.frame,
         }

@@ -32,7 +32,7 @@ class ObservedPart(Part, Protocol):
     coordinates: Tensor
 
     @property
-    def context(self) -> Mapping[str, object]:
+    def context(self) -> Mapping[str, Tensor | StepRandomness]:
         """Poses, views and the like, that the measurement is bound to."""
 
 

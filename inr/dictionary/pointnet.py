@@ -18,7 +18,7 @@ class PointNetCoder(Coder):
     features: numbers of each point: its place and its normal.
 
     Shapes: signals.observations (signals, points, features) -> codes (signals, experts + channels).
-    Raises: InputError without torch-geometric, for a width below 1, and for observations that are not points.
+    Raises: InputError for a width below 1, and for observations that are not points.
     Source: Qi et al., PointNet (CVPR 2017), section 4.2, without its transformers; normalised by layer instead of by batch.
     """
 
@@ -27,12 +27,8 @@ class PointNetCoder(Coder):
 
     def __init__(self, experts: int, channels: int, width: int = 64, features: int = 6) -> None:
         super().__init__()
-        try:  # takes seconds, and only shapes need it
-            from torch_geometric.nn import MLP, global_max_pool
-        except ImportError as error:
-            raise InputError(
-                'PointNet is built on torch-geometric, which is not there for model/coder=pointnet; pip install "inr[shapes]".'
-            ) from error
+        from torch_geometric.nn import MLP, global_max_pool  # here, since it takes seconds and only this coder needs it
+
         if width < 1:
             raise InputError(f"The first layer of PointNet needs a feature or more, got width={width}; the usual one is 64.")
         # The default mode normalises over all points together: a code would depend on the other signals of the batch.

@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 import torch
 from torch.testing import assert_close
@@ -77,9 +75,3 @@ def test_only_points_are_read(seen, words):
 def test_a_width_of_nothing_is_refused():
     with pytest.raises(InputError, match="got width=0"):
         PointNetCoder(EXPERTS, CHANNELS, width=0)
-
-
-def test_without_torch_geometric_the_remedy_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch_geometric.nn", None)
-    with pytest.raises(InputError, match=r'pip install "inr\[shapes\]"'):
-        coder()
