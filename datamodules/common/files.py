@@ -1,18 +1,25 @@
-"""Files and folders that the user names."""
+"""Checks of options, files and folders that the user names: the border where mistakes are refused with a reason."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from inr.errors import InputError
 
-SHOWN = 8
+LISTED = 8  # file names in a message, which should stay readable
 
 
-def listing(folder: Path) -> str:
-    """The first files of a folder, by name."""
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "") if names else "no files"
+def require(option: str, holds: bool, rule: str, given: object, remedy: str = "") -> None:
+    """Raise InputError unless the rule of an option holds, such as `data.views must be at least 1, got 0.`."""
+    if not holds:
+        advice = f"; {remedy}" if remedy else ""
+        raise InputError(f"{option} {rule}, got {'null' if given is None else given}{advice}.")
+
+
+def one_line(error: Exception) -> str:
+    """Return the first sentence of an error without line breaks: libraries go on with advice to programmers."""
+    return " ".join(str(error).split()).split(". ")[0].rstrip(".")
 
 
 def refuse_infinite(values: np.ndarray) -> None:
@@ -25,8 +32,25 @@ def refuse_infinite(values: np.ndarray) -> None:
         )
 
 
+def listing(folder: Path) -> str:
+    """Name the first files of a folder, hidden ones left out."""
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more if names else "no files"
+
+
+def existing_folder(option: str, path: str | None) -> Path:
+    """Return the folder that an option names.
+
+    Raises: InputError if there is none.
+    """
+    folder = Path(path or "").expanduser()
+    require(option, path is not None and folder.is_dir(), "must be an existing folder", path, "name one")
+    return folder
+
+
 def existing_file(option: str, path: str) -> Path:
-    """The file that an option names.
+    """Return the file that an option names.
 
     Raises: InputError if there is none, with what lies where it was looked for.
     """
@@ -40,16 +64,34 @@ def existing_file(option: str, path: str) -> Path:
 
 
 def file_in(root: str, name: str | None) -> Path:
-    """The file in the folder `root` that `data.name` means, its ending optional.
+    """Return the file in the folder `root` that `data.name` means, its ending optional.
 
     Raises: InputError if there is no such folder, or not exactly one such file.
     """
     folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"data.root must be an existing folder of files for data.name, got {root}; correct it.")
+    rule = "must be an existing folder of files for data.name"
+    require("data.root", folder.is_dir(), rule, root, "correct it")
     matches = sorted(file for file in folder.iterdir() if file.is_file() and name in (file.name, file.stem))
     exact = [file for file in matches if file.name == name] or matches
-    if len(exact) != 1:
-        found = f"{', '.join(file.name for file in matches)}: add the ending" if matches else listing(folder)
-        raise InputError(f"data.name must name one file in {root}, got {'null' if name is None else name}; there are {found}.")
+    found = f"{', '.join(file.name for file in matches)}: add the ending" if matches else listing(folder)
+    require("data.name", len(exact) == 1, f"must name one file in {root}", name, f"there are {found}")
     return exact[0]
+
+
+def files_below(
+    folder: Path, endings: Sequence[str], rule: str, least: int = 1, subfolders: bool = True, remedy: str = ""
+) -> dict[str, Path]:
+    """Return the files of some endings in a folder and its subfolders, hidden ones left out, sorted by name.
+
+    Names are paths inside the folder with `/` and endings. `rule` begins the message: "data.root must hold pictures".
+
+    Raises: InputError if there are fewer than `least`; the message lists what is there, or counts what was found.
+    """
+    entries = folder.rglob("*") if subfolders else folder.iterdir()
+    files = [entry for entry in entries if entry.suffix.lower() in endings and not entry.name.startswith(".")]
+    found = {file.relative_to(folder).as_posix(): file for file in files if file.is_file()}
+    if len(found) < least:
+        there = listing(folder) if least == 1 else len(found)
+        advice = f"; {remedy}" if remedy else ""
+        raise InputError(f"{rule} ({', '.join(endings)}), {folder} has {there}{advice}.")
+    return dict(sorted(found.items()))

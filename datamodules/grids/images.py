@@ -10,11 +10,11 @@ import scipy.io
 from PIL import Image
 
 from datamodules.common.batch import Units
-from datamodules.common.files import listing
+from datamodules.common.files import existing_folder, listing
 from datamodules.common.pictures import colour_of, read_image
 from datamodules.common.splits import read_names
 from datamodules.grids.collection import CollectionData
-from datamodules.grids.store import Source, existing_folder
+from datamodules.grids.store import Source
 from inr.errors import InputError
 
 UNREADABLE = (  # what scipy raises over files that are broken, of another kind, or of MATLAB's newer one (NotImplementedError)

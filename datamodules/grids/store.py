@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,20 +13,8 @@ from torch import Tensor
 from datamodules.common.batch import Scored, Units
 from datamodules.grids.corruptions import Corrupted, Damage
 from datamodules.grids.patches import Patches
-from inr.errors import InputError
 
 THREADS = 8
-
-
-def existing_folder(option: str, path: str | None) -> Path:
-    """The folder that an option names.
-
-    Raises: InputError if there is none.
-    """
-    folder = None if path is None else Path(path).expanduser()
-    if folder is None or not folder.is_dir():
-        raise InputError(f"{option} must be an existing folder, got {'null' if path is None else path}; name one.")
-    return folder
 
 
 @dataclass(frozen=True)

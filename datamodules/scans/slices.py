@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.common.files import existing_file
+from datamodules.common.files import existing_file, existing_folder
 from datamodules.common.splits import Split
 from datamodules.grids.baselines import Components
-from datamodules.grids.store import existing_folder
 from datamodules.scans.phantoms import random_phantom, rasterise, shepp_logan
 from datamodules.scans.read_slice import Slice, read_slice
 from datamodules.scans.simulated import SimulatedCT, project
