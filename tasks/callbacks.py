@@ -44,9 +44,7 @@ class FiniteLoss(Callback):
                 " optimizer.lr, or go on from the last checkpoint."
             )
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: Mapping[str, object]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: Mapping[str, object]) -> None:
         """Never save a state that came out of a broken loss."""
         self.check()
 

@@ -21,8 +21,8 @@ from inr.measurements.rays import camera_rays
 from inr.measurements.rendering import Rendering
 from inr.metrics.figures import Metric, ssim
 from inr.metrics.lpips import load_lpips
-from tasks.drawing.videos import write_video
 from tasks.drawing.panels import panels
+from tasks.drawing.videos import write_video
 from tasks.evaluation import GridTask
 
 SHOWN, OPAQUE = 4, 0.5

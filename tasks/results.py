@@ -4,9 +4,9 @@ import json
 import math
 from pathlib import Path
 
-import imageio.v3 as iio
 import lightning as L
 import numpy as np
+from imageio.v3 import imwrite
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from rich.console import Console
@@ -77,7 +77,7 @@ class Results(Callback):
         folder = self.folder / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in (task.draw() | {name: draw() for name, draw in task.drawings.items()}).items():
-            iio.imwrite(folder / f"{name}.png", picture, plugin="pillow")
+            imwrite(folder / f"{name}.png", picture, plugin="pillow")
             log_picture(trainer, f"pictures/{name}", picture)
 
     def write_exports(self, task: INRTask) -> None:

@@ -3,9 +3,10 @@
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
-import imageio.v3 as iio
 import numpy as np
+from imageio.v3 import imwrite
 
 from datamodules.common.files import one_line
 from datamodules.grids.read_video import count_frames, ffmpeg
@@ -41,16 +42,25 @@ def write_mp4(path: Path, frames: Iterator[np.ndarray], rate: float) -> None:
 
     Raises: OSError with the reason if it cannot be written.
     """
-    encoding = {"codec": "libx264", "quality": None, "pixelformat": "yuv420p", "ffmpeg_log_level": "quiet"}
-    # One-pixel blocks: imageio would stretch odd sizes, here the last row and column are repeated instead.
+    stream = cast("list[np.ndarray]", map(even, frames))  # its writer takes a generator, which its type hints do not know
     # faststart puts the table of frames first, so that a browser plays before it has loaded everything.
     output = ["-crf", str(CRF), "-movflags", "+faststart"]
     try:
-        path.open("wb").close()  # says why where it cannot; imageio loses what ffmpeg says, and also its exit status:
-        iio.imwrite(
-            path, map(even, frames), plugin="FFMPEG", is_batch=True, fps=rate, macro_block_size=1, output_params=output, **encoding
+        path.open("wb").close()  # tells why it cannot be written: imageio loses what ffmpeg says
+        # A block of 1 pixel: imageio would stretch odd sizes, instead of repeating the last row and column as `even` does.
+        imwrite(
+            path,
+            stream,
+            plugin="FFMPEG",
+            is_batch=True,
+            fps=rate,
+            codec="libx264",
+            quality=None,
+            macro_block_size=1,
+            output_params=output,
+            ffmpeg_log_level="quiet",
         )
-        count_frames(path)  # a disk that fills up leaves a file that cannot be read to its end
+        count_frames(path)  # and its exit status, too: where the disk filled up, the file cannot be read to its end
     except (OSError, InputError) as error:
         raise OSError(f"A film could not be written to {path}: {one_line(error)}.") from error
 
@@ -74,5 +84,5 @@ def write_video(path_without_ending: Path, frames: Iterable[np.ndarray] | np.nda
     if path.suffix == ".mp4":
         write_mp4(path, pictures, rate)
     else:  # repeats for ever, in 256 colours per frame
-        iio.imwrite(path, np.stack(list(pictures)), plugin="pillow", duration=max(round(1000 / rate), SHORTEST), loop=0)
+        imwrite(path, np.stack(list(pictures)), plugin="pillow", duration=max(round(1000 / rate), SHORTEST), loop=0)
     return path

@@ -94,8 +94,8 @@ def test_of_nothing_the_picture_is_white():
 @pytest.fixture
 def figure(monkeypatch):
     """A list in which the figures that are drawn remain."""
-    figures, rasterise = [], shapes.rasterise
-    monkeypatch.setattr(solids, "rasterise", lambda figure: figures.append(figure) or rasterise(figure))
+    figures, pixels = [], shapes.pixels
+    monkeypatch.setattr(shapes, "pixels", lambda figure: figures.append(figure) or pixels(figure))
     return figures
 
 

@@ -6,9 +6,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
+from tasks.drawing.videos import write_video
 
 from datamodules.grids.read_video import read_video
-from tasks.drawing.films import write_film
 
 SMOOTH = (128 + 90 * np.sin(np.indices((9, 32, 48, 3)).sum(0) / 12)).astype(np.uint8)
 GREY = SMOOTH[..., 0]
@@ -26,7 +26,7 @@ def distance(one, other):
 @pytest.mark.parametrize("frames", [SMOOTH, GREY], ids=["colour", "grey"])
 @pytest.mark.parametrize("rate", [25, 12.5, 24])
 def test_films_come_back_within_a_few_grey_levels(tmp_path, capfd, frames, rate):
-    path = write_film(tmp_path / "new" / "run.1", frames, rate)
+    path = write_video(tmp_path / "new" / "run.1", frames, rate)
     assert path == tmp_path / "new" / "run.1.mp4"
     read, found = read_video(path)
     assert found == rate
@@ -38,7 +38,7 @@ def test_films_come_back_within_a_few_grey_levels(tmp_path, capfd, frames, rate)
 
 
 def test_films_are_h264_as_every_viewer_plays_it(tmp_path):
-    path = write_film(tmp_path / "film", SMOOTH, 25)
+    path = write_video(tmp_path / "film", SMOOTH, 25)
     shown = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
     assert "Video: h264" in shown
     assert "yuv420p" in shown
@@ -47,7 +47,7 @@ def test_films_are_h264_as_every_viewer_plays_it(tmp_path):
 @pytest.mark.parametrize("size", [(31, 48), (32, 47), (31, 47), (1, 1)])
 def test_odd_sizes_repeat_the_last_row_and_column(tmp_path, capfd, size):
     frames = SMOOTH[:, : size[0], : size[1]]
-    read, _ = read_video(write_film(tmp_path / "film", frames, 25))
+    read, _ = read_video(write_video(tmp_path / "film", frames, 25))
     expected = np.pad(frames, ((0, 0), (0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
     assert read.shape == expected.shape
     assert distance(read, expected).max() <= 10
@@ -57,7 +57,7 @@ def test_odd_sizes_repeat_the_last_row_and_column(tmp_path, capfd, size):
 def test_without_ffmpeg_a_gif_is_written(tmp_path, capfd, without_ffmpeg):
     frames = SMOOTH // 128 * 255
     frames[:, 0, 0] = np.arange(9)[:, None]  # a gif joins frames that are equal
-    path = write_film(tmp_path / "run.1", iter(frames), 10)
+    path = write_video(tmp_path / "run.1", iter(frames), 10)
     assert path == tmp_path / "run.1.gif"
     with Image.open(path) as film:
         assert film.n_frames == len(frames)
@@ -69,7 +69,7 @@ def test_without_ffmpeg_a_gif_is_written(tmp_path, capfd, without_ffmpeg):
 
 
 def test_a_gif_of_grey_frames_keeps_its_size_and_one_picture_is_enough(tmp_path, without_ffmpeg):
-    with Image.open(write_film(tmp_path / "film", GREY[:1, :31], 100)) as film:
+    with Image.open(write_video(tmp_path / "film", GREY[:1, :31], 100)) as film:
         assert film.size == (48, 31)
         assert distance(np.asarray(film.convert("L")), GREY[0, :31]).max() <= 1
 
@@ -85,7 +85,7 @@ def test_frames_are_drawn_one_by_one_and_then_forgotten(tmp_path):
             del frame
             assert sum(reference() is not None for reference in drawn) <= 3
 
-    read, _ = read_video(write_film(tmp_path / "film", frames(), 25), 100, 199, 99)
+    read, _ = read_video(write_video(tmp_path / "film", frames(), 25), 100, 199, 99)
     assert distance(read.mean((1, 2, 3)), [100, 199]).max() <= 2
 
 
@@ -101,11 +101,11 @@ MISTAKES = [
 @pytest.mark.parametrize(("frames", "rate", "message"), MISTAKES)
 def test_mistakes_are_named(tmp_path, frames, rate, message):
     with pytest.raises(ValueError, match=message):
-        write_film(tmp_path / "film", frames, rate)
+        write_video(tmp_path / "film", frames, rate)
 
 
 def test_ffmpegs_reason_is_told_where_it_cannot_write(tmp_path, capfd):
     (tmp_path / "film.mp4").mkdir()
     with pytest.raises(OSError, match=r"could not be written to .*film\.mp4: .+\."):
-        write_film(tmp_path / "film", [*SMOOTH] * 100, 25)
+        write_video(tmp_path / "film", [*SMOOTH] * 100, 25)
     assert capfd.readouterr() == ("", "")
