@@ -60,13 +60,14 @@ class BackgroundTask(ImageTask):
                 "task.cutoff and task.threshold must be positive and task.opening at least 1 pixel, got"
                 f" {cutoff}, {'null' if threshold is None else threshold} and {opening}."
             )
-        self.cutoff, self.threshold, self.opening = cutoff, threshold, opening
+        self.cutoff, self.threshold = cutoff, threshold
+        self.opening = opening
         self.result: Separation | None = None
 
     def on_fit_start(self) -> None:
         """Begin with the code of one frame for all: a still video, from which each then departs as far as it must."""
         codes = getattr(getattr(self.network, "coder", None), "codes", None)
-        if codes is not None and self.trainer.ckpt_path is None:
+        if codes is not None and self.trainer.ckpt_path is None:  # a resumed run goes on from its codes
             codes.data.copy_(codes.data[:1].expand_as(codes))
 
     @cached_property
@@ -96,7 +97,7 @@ class BackgroundTask(ImageTask):
         sizes = [(frame - still).abs() for frame, still in zip(self.frames, background, strict=True)]
         noise = max(MAD * float(torch.stack(sizes).median()), ROUNDING)
         threshold = self.cutoff * noise if self.threshold is None else self.threshold
-        mask = torch.stack([size.amax(-1) > threshold for size in sizes])
+        mask = torch.stack([size.amax(-1) > threshold for size in sizes])  # one channel is enough: colours may match in two
         return Separation(background, opened(mask, self.opening), threshold)
 
     def validate(self, values: Tensor) -> dict[str, float]:
@@ -116,7 +117,7 @@ class BackgroundTask(ImageTask):
         metrics = self.figures_of(self.result)
         for row, make in self.rows().items():
             metrics |= {f"{row}/{name}": figure for name, figure in self.figures_of(self.separate(make())).items()}
-        metrics.pop("median/psnr_median", None)
+        metrics.pop("median/psnr_median", None)  # infinite: it is compared with itself
         return metrics
 
     def rows(self) -> dict[str, Callable[[], Tensor]]:
@@ -145,7 +146,7 @@ class BackgroundTask(ImageTask):
 
     def describe(self, result: Separation) -> tuple[float, float]:
         """Return the share of pixels in the mask, and the mean absolute difference in the others."""
-        total, count = 0.0, 0
+        total, count = 0.0, 0  # frame by frame: the differences of a long video would fill the memory
         for frame, still, mask in zip(self.frames, result.background, result.mask, strict=True):
             total += float((frame - still).abs()[~mask].sum())
             count += int((~mask).sum()) * frame.shape[-1]
@@ -160,7 +161,8 @@ class BackgroundTask(ImageTask):
     def panels_of(self, place: int) -> list[tuple[str, np.ndarray]]:
         """Return the panels of one frame with their titles."""
         assert self.result is not None
-        frame, still, mask = self.frames[place], self.result.background[place], self.result.mask[place]
+        frame, still = self.frames[place], self.result.background[place]
+        mask = self.result.mask[place]
         row = [
             (self.data.names[place], colours(frame / PEAK)),
             ("background", colours(still / PEAK)),
@@ -175,7 +177,8 @@ class BackgroundTask(ImageTask):
         Only that picture is `scale` times as fine.
         """
         assert self.result is not None
-        still, mask, rate = self.result.background, self.result.mask, self.data.rate
+        still, mask = self.result.background, self.result.mask
+        rate = self.data.rate
         write_video(folder / "background", (as_bytes(frame) for frame in still), rate)
         moving = (as_bytes(difference(frame, behind)) for frame, behind in zip(self.frames, still, strict=True))
         write_video(folder / "foreground", moving, rate)

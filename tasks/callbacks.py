@@ -32,11 +32,11 @@ class FiniteLoss(Callback):
 
     def check(self) -> None:
         """Raise InputError if the pending step has a term that is not finite."""
-        if self.pending is None:
+        if self.pending is None:  # before the first step, or checked already
             return
         step, terms = self.pending
         self.pending = None
-        values = {name: value.item() for name, value in terms.items()}
+        values = {name: value.item() for name, value in terms.items()}  # waits for the GPU
         broken = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value) and name != "loss"]
         if broken or not math.isfinite(values["loss"]):
             raise InputError(
@@ -67,7 +67,7 @@ class FitTimer(Timer):
     def on_fit_start(self, trainer: L.Trainer, *args: object, **kwargs: object) -> None:
         """Start."""
         super().on_train_start(trainer, trainer.lightning_module)
-        super().on_fit_start(trainer)
+        super().on_fit_start(trainer)  # ends a resumed run whose time is up
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go on: the time runs since the fit began."""

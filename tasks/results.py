@@ -54,7 +54,7 @@ class Results(Callback):
         """Write everything, from one process."""
         assert isinstance(pl_module, INRTask)
         assert isinstance(trainer, Trainer)
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero:  # several would write the same files
             return
         metrics = pl_module.metrics | costs(trainer, pl_module)
         self.write_metrics(metrics)

@@ -69,7 +69,7 @@ class Occlusion(Corruption):
         place = block(shape, [self.size] * len(shape), generator)
         colours = torch.rand(self.stripes, channels, generator=generator)
         across = int(torch.randint(len(shape), (), generator=generator))
-        stripes = colours[torch.arange(self.size) * self.stripes // self.size]  # (size, channels)
+        stripes = colours[torch.arange(self.size) * self.stripes // self.size]  # (size, channels), of equal width to one sample
         values, region = values.clone(), nothing(values)
         values[place] = stripes.reshape(*[self.size if axis == across else 1 for axis in range(len(shape))], channels)
         region[place] = True
@@ -168,7 +168,8 @@ class Damage:
     """
 
     def __init__(self, corruptions: Sequence[Corruption], units: Units, known: bool = False, seed: int = 0) -> None:
-        self.corruptions, self.units, self.known, self.seed = corruptions, units, known, seed
+        self.corruptions, self.units = corruptions, units
+        self.known, self.seed = known, seed
 
     def __call__(self, values: Tensor, name: str) -> Corrupted:
         """Corrupt the signal (*shape, channels) of this name; float32, exact where it is not altered."""
@@ -177,6 +178,7 @@ class Damage:
         # (value - offset) / scale lies in -1..1, and half of 1 more in 0..1
         seen = Corrupted(((original - offset) / scale + 1) / 2, nothing(values), nothing(values))
         for order, corruption in enumerate(self.corruptions):
+            # By name, not by position: a signal is damaged alike in every split and every epoch.
             after = corruption(seen.values, generator(key(self.seed, name), order, "corruption"))
             seen = Corrupted(after.values.clamp(0, 1), seen.region | after.region, seen.missing | after.missing)
         missing = seen.missing | seen.region if self.known else seen.missing

@@ -34,7 +34,7 @@ class Patches:
         if len(sides) != axes or min(sides) < 1:
             raise InputError(f"data.patch_size must be one positive number per axis, {axes} in all, got {patch_size}.")
         for size, side in zip(whole, sides, strict=True):
-            if size % side:
+            if size % side:  # samples left over would never be learned
                 raise InputError(
                     f"Patches must fill the signal, data.patch_size={side} does not divide {size}; the nearest sizes that do"
                     f" are {' and '.join(map(str, neighbours(size, side)))}."

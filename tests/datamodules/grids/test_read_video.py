@@ -170,7 +170,7 @@ MISTAKES = [
     (avi, {"first": 9, "last": 11}, r"which has 11, counted from 0; got first=9, last=11, step=1: choose"),
     (pictures, {"first": 11}, r"which has 11, counted from 0; got first=11"),
     (pictures, {"last": 11}, r"which has 11, counted from 0; got first=0, last=11"),
-    (empty_folder, {}, r"must hold pictures \(png, .*\), .* holds notes\.txt; choose another"),
+    (empty_folder, {}, r"must hold pictures \(\.png, .*\), .* has notes\.txt; choose another"),
     (two_sizes, {}, r"of one size, .*frame_000\.png has 18 x 22 and frame_002\.png has 17 x 22 pixels; resize them"),
     (real, {}, r"of 8 or 16 bits, .*frame\.npy is float64 of 3 channels; convert it"),
 ]

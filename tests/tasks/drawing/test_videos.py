@@ -1,3 +1,4 @@
+import resource
 import subprocess
 import sys
 import weakref
@@ -6,9 +7,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
-from tasks.drawing.videos import write_video
 
 from datamodules.grids.read_video import read_video
+from tasks.drawing.videos import write_video
 
 SMOOTH = (128 + 90 * np.sin(np.indices((9, 32, 48, 3)).sum(0) / 12)).astype(np.uint8)
 GREY = SMOOTH[..., 0]
@@ -39,9 +40,9 @@ def test_films_come_back_within_a_few_grey_levels(tmp_path, capfd, frames, rate)
 
 def test_films_are_h264_as_every_viewer_plays_it(tmp_path):
     path = write_video(tmp_path / "film", SMOOTH, 25)
-    shown = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
-    assert "Video: h264" in shown
-    assert "yuv420p" in shown
+    log = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
+    assert "Video: h264" in log
+    assert "yuv420p" in log
 
 
 @pytest.mark.parametrize("size", [(31, 48), (32, 47), (31, 47), (1, 1)])
@@ -104,8 +105,22 @@ def test_mistakes_are_named(tmp_path, frames, rate, message):
         write_video(tmp_path / "film", frames, rate)
 
 
-def test_ffmpegs_reason_is_told_where_it_cannot_write(tmp_path, capfd):
-    (tmp_path / "film.mp4").mkdir()
+@pytest.fixture
+def full_disk():
+    """Files end after 1000 bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_video_is_whole_or_refused(tmp_path, full_disk):
     with pytest.raises(OSError, match=r"could not be written to .*film\.mp4: .+\."):
+        write_video(tmp_path / "film", SMOOTH, 25)
+
+
+def test_the_reason_is_told_where_it_cannot_be_written(tmp_path, capfd):
+    (tmp_path / "film.mp4").mkdir()
+    with pytest.raises(OSError, match=r"could not be written to .*film\.mp4: .*Is a directory"):
         write_video(tmp_path / "film", [*SMOOTH] * 100, 25)
     assert capfd.readouterr() == ("", "")
