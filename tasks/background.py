@@ -1,10 +1,10 @@
 """Robust principal components of a video: its still background, and the foreground that moves."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +12,15 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from datamodules.grids.video import VideoCollection
+from inr.dictionary.coders import Codebook
 from inr.errors import InputError
+from inr.measurements.measurement import Measurement
 from inr.metrics.figures import Metric, psnr
+from tasks.base import Training
 from tasks.drawing.panels import panels
 from tasks.drawing.videos import write_video
+from tasks.evaluation import Row
 from tasks.image import ImageTask, colours
 
 MAD = 1.4826  # standard deviation of a gaussian / its median absolute value
@@ -51,10 +56,20 @@ class BackgroundTask(ImageTask):
     Source: Neural Implicit Dictionary Learning via Mixture-of-Expert Training (ICML 2022), section 4.3.
     """
 
+    reads = VideoCollection
+
     def __init__(
-        self, *args: Any, cutoff: float = 5.0, threshold: float | None = None, opening: int = 3, **options: Any
+        self,
+        training: Training,
+        measurements: Mapping[str, Measurement],
+        channels: int = 1,
+        signals: int = 1,
+        lpips: str | None = None,
+        cutoff: float = 5.0,
+        threshold: float | None = None,
+        opening: int = 3,
     ) -> None:
-        super().__init__(*args, **options)
+        super().__init__(training, measurements, channels, signals, lpips)
         if not cutoff > 0 or (threshold is not None and not threshold > 0) or opening < 1:
             raise InputError(
                 "task.cutoff and task.threshold must be positive and task.opening at least 1 pixel, got"
@@ -64,24 +79,31 @@ class BackgroundTask(ImageTask):
         self.opening = opening
         self.result: Separation | None = None
 
+    @property
+    def video(self) -> VideoCollection:
+        """The data, which are a video."""
+        assert isinstance(self.data, VideoCollection)
+        return self.data
+
     def on_fit_start(self) -> None:
         """Begin with the code of one frame for all: a still video, from which each then departs as far as it must."""
-        codes = getattr(getattr(self.network, "coder", None), "codes", None)
-        if codes is not None and self.trainer.ckpt_path is None:  # a resumed run goes on from its codes
-            codes.data.copy_(codes.data[:1].expand_as(codes))
+        coder = getattr(self.network, "coder", None)
+        if isinstance(coder, Codebook) and self.trainer.ckpt_path is None:  # a resumed run goes on from its codes
+            coder.codes.data.copy_(coder.codes.data[:1].expand_as(coder.codes))
 
     @cached_property
     def frames(self) -> UInt8[Tensor, "frames rows columns channels"]:
         """The frames to be taken apart, as they lie in the video."""
-        return torch.stack([self.data.scored(place).truth for place in range(len(self.data.names))])
+        count = len(self.data.names[: self.data.test_signals])
+        return torch.stack([self.data.truth(place).truth for place in range(count)])
 
     @cached_property
     def truth(self) -> tuple[Tensor, Tensor] | None:
         """The true background and mask of these frames, if they are known."""
-        if getattr(self.data, "background", None) is None:
+        if self.video.background is None or self.video.foreground is None:
             return None
-        places = self.data.encoded.positions
-        return torch.from_numpy(self.data.background[places]), torch.from_numpy(self.data.foreground[places])
+        places = self.video.evaluated.positions[: len(self.frames)]
+        return torch.from_numpy(self.video.background[places]), torch.from_numpy(self.video.foreground[places])
 
     @cached_property
     def median(self) -> Tensor:
@@ -90,7 +112,7 @@ class BackgroundTask(ImageTask):
 
     def backgrounds(self, values: Tensor) -> Tensor:
         """Return reconstructions (frames, rows, columns, channels) in 0..255, clipped, from values (samples, channels)."""
-        return self.data.restore(self.images(values)).clamp(0, PEAK)
+        return self.data.restore(self.items(values)).clamp(0, PEAK)
 
     def separate(self, background: Tensor) -> Separation:
         """Find the mask that a background (frames, rows, columns, channels) makes."""
@@ -102,7 +124,7 @@ class BackgroundTask(ImageTask):
 
     def validate(self, values: Tensor) -> dict[str, float]:
         """Return the PSNR of the background against the truth, or else against the median over time."""
-        background = self.backgrounds(values)
+        background = self.backgrounds(values)[: len(self.frames)]
         return {"psnr": mean_psnr(background, self.compared[: len(background)])}
 
     @property
@@ -112,7 +134,6 @@ class BackgroundTask(ImageTask):
 
     def score(self, values: Tensor) -> dict[str, Metric]:
         """Return figures of the network's separation, then those of classical ones."""
-        self.frames = self.frames[: values.shape[0] // (self.data.size * self.data.patches.count)]
         self.result = self.separate(self.backgrounds(values))
         metrics = self.figures_of(self.result)
         for row, make in self.rows().items():
@@ -158,7 +179,7 @@ class BackgroundTask(ImageTask):
         places = sorted({round(share * (count - 1)) for share in np.linspace(0.05, 0.95, DRAWN)})
         return {"separation": panels([self.panels_of(place) for place in places])}
 
-    def panels_of(self, place: int) -> list[tuple[str, np.ndarray]]:
+    def panels_of(self, place: int) -> Row:
         """Return the panels of one frame with their titles."""
         assert self.result is not None
         frame, still = self.frames[place], self.result.background[place]
@@ -178,7 +199,7 @@ class BackgroundTask(ImageTask):
         """
         assert self.result is not None
         still, mask = self.result.background, self.result.mask
-        rate = self.data.rate
+        rate = self.video.rate
         write_video(folder / "background", (as_bytes(frame) for frame in still), rate)
         moving = (as_bytes(difference(frame, behind)) for frame, behind in zip(self.frames, still, strict=True))
         write_video(folder / "foreground", moving, rate)

@@ -17,8 +17,8 @@ import inr.saved.runs
 from datamodules.common.files import require
 from inr.errors import InputError
 from inr.metrics.figures import Metric
-from tasks.base import INRTask
 from tasks.callbacks import FitTimer
+from tasks.evaluation import EvaluatedTask
 from tasks.trainer import Trainer
 
 COSTS = ("steps", "seconds", "parameters")  # figures below the table, as they are no measure of quality
@@ -45,14 +45,14 @@ class Results(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what the task cannot export."""
-        assert isinstance(pl_module, INRTask)
+        assert isinstance(pl_module, EvaluatedTask)
         choices = pl_module.exporters()
         if self.only is not None and self.only not in choices:
             raise InputError(f"export must be one of all, {', '.join(choices)} for this task, got export={self.only}.")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write everything, from one process."""
-        assert isinstance(pl_module, INRTask)
+        assert isinstance(pl_module, EvaluatedTask)
         assert isinstance(trainer, Trainer)
         if not trainer.is_global_zero:  # several would write the same files
             return
@@ -72,15 +72,15 @@ class Results(Callback):
         }
         (self.folder / "metrics.json").write_text(json.dumps(table, indent=2) + "\n")
 
-    def write_pictures(self, trainer: L.Trainer, task: INRTask) -> None:
+    def write_pictures(self, trainer: L.Trainer, task: EvaluatedTask) -> None:
         """Write `pictures/*.png`, and the same to every logger that takes images."""
         folder = self.folder / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in (task.draw() | {name: draw() for name, draw in task.drawings.items()}).items():
+        for name, picture in (task.draw() | {name: draw() for name, draw in task.regime.drawings.items()}).items():
             imwrite(folder / f"{name}.png", picture, plugin="pillow")
             log_picture(trainer, f"pictures/{name}", picture)
 
-    def write_exports(self, task: INRTask) -> None:
+    def write_exports(self, task: EvaluatedTask) -> None:
         """Write `export/`: what the task offers, and the network with all that a call of it needs."""
         folder = self.folder / "export"
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ class Results(Callback):
         inr.saved.runs.save(folder, checkpoint)
 
 
-def costs(trainer: Trainer, task: INRTask) -> dict[str, Metric]:
+def costs(trainer: Trainer, task: EvaluatedTask) -> dict[str, Metric]:
     """Count steps, seconds, parameters."""
     seconds = sum(callback.time_elapsed() for callback in trainer.callbacks if isinstance(callback, FitTimer))
     parameters = sum(parameter.numel() for parameter in task.network.parameters())

@@ -1,30 +1,36 @@
-"""What a training step receives."""
+"""Batches as tasks read them, and the numbers that relate them to files."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from inr.field import Signals
+from inr.randomness import Rows
+
+Made = TypeVar("Made")
+Context = Mapping[str, Tensor | Rows]
 
 
 @dataclass
 class Part:
-    """A named part of a batch: where a sensor looked, and what it saw.
+    """A named part of a batch: where a sensor looked, and what it saw there.
 
     Shapes: coordinates (1|signals, points, axes); targets by quantity: value (signals, points, channels), jacobian
             (signals, points, channels, axes); weights by quantity (signals, points), one where missing.
     """
 
     coordinates: Tensor
-    targets: dict[str, Tensor]
+    targets: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
-    context: dict[str, Any] = field(default_factory=dict)
+    context: Context = field(default_factory=dict)  # what binds the part's measurement: poses, views, random numbers
 
 
 @dataclass
 class Batch:
-    """The signals shown in a step, and the parts by name."""
+    """The signals of a step, and the parts by name."""
 
     signals: Signals
     parts: dict[str, Part]
@@ -32,10 +38,10 @@ class Batch:
 
 @dataclass
 class Scored:
-    """What a reconstruction is compared with.
+    """The truth that a reconstruction is compared with.
 
     Shapes: truth (*shape, channels) in the file's numbers; masks by figure (*shape), the samples that a PSNR looks at, None:
-            all; observed (*shape, channels) what the network saw of it in the file's numbers, None if the truth.
+            all; observed (*shape, channels) the network's view of it in the file's numbers, None if that is the truth.
     """
 
     name: str
@@ -46,10 +52,10 @@ class Scored:
 
 @dataclass(frozen=True)
 class Units:
-    """How numbers in the file relate to the numbers a network fits: file = scale * fitted + offset.
+    """The relation of a file's numbers to those that a network fits: file = scale * fitted + offset.
 
-    `peak` is what PSNR takes as the largest signal, in file units: the range of an image, the loudest sample of a sound.
-    `number` is the type that exports are rounded to.
+    peak: the largest signal as PSNR takes it, in file units: the range of an image, the loudest sample of a sound.
+    number: the type that exports are rounded to.
     """
 
     scale: float
@@ -57,3 +63,24 @@ class Units:
     peak: float
     unit: str
     number: str = "float32"
+
+    def normalise(self, samples: Tensor) -> Tensor:
+        """Take numbers of the file to those that the network fits."""
+        return (samples.float() - self.offset) / self.scale
+
+    def restore(self, values: Tensor) -> Tensor:
+        """Take fitted numbers back to those of the file."""
+        return values * self.scale + self.offset
+
+
+class DeviceCache(Generic[Made]):
+    """One value that was made on a device; another device makes it anew, so that memory holds one copy."""
+
+    def __init__(self) -> None:
+        self.made: tuple[torch.device, Made] | None = None
+
+    def on(self, device: torch.device, make: Callable[[], Made]) -> Made:
+        """Return the value, made once per device."""
+        if self.made is None or self.made[0] != device:
+            self.made = device, make()
+        return self.made[1]

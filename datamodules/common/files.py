@@ -11,10 +11,16 @@ LISTED = 8  # file names in a message, which should stay readable
 
 
 def require(option: str, holds: bool, rule: str, given: object, remedy: str = "") -> None:
-    """Raise InputError unless the rule of an option holds, such as `data.views must be at least 1, got 0.`."""
+    """Raise InputError unless the rule of an option holds: data.views must be at least 1, got 0."""
     if not holds:
         advice = f"; {remedy}" if remedy else ""
         raise InputError(f"{option} {rule}, got {'null' if given is None else given}{advice}.")
+
+
+def require_counts(group: str, least: int = 1, end: str = "", **counts: int | None) -> None:
+    """Raise InputError for the first of some counts that is given and too small."""
+    for option, count in counts.items():
+        require(f"{group}.{option}", count is None or count >= least, f"must be at least {least}{end}", count)
 
 
 def one_line(error: Exception) -> str:

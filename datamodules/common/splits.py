@@ -1,13 +1,16 @@
 """Which signals of a collection train and which are held out."""
 
 import re
-from collections.abc import Sequence, Set
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from datamodules.common.files import existing_file
+from datamodules.common.files import existing_file, require, require_counts
+from datamodules.common.signal_data import TUNED, SignalData, Split
 from inr.errors import InputError
 from inr.randomness import key, permute
 
@@ -16,7 +19,7 @@ PARTITION = re.compile(r"(.*\S)\s+([012])")
 
 
 def read_names(path: Path) -> set[str]:
-    """The held-out names that a text file lists: one a line, or `name 0|1|2`, where 0 is a training signal."""
+    """Read the held-out names that a text file lists: one a line, or `name 0|1|2`, where 0 is a training signal."""
     try:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -28,7 +31,7 @@ def read_names(path: Path) -> set[str]:
 
 
 def named(held_out: str, names: Sequence[str], root: Path) -> set[str]:
-    """The held-out names: those in a subfolder, or which a file lists; or the one that is meant.
+    """Return the held-out names: those in a subfolder, those that a file lists, or the one that is meant.
 
     Raises: InputError if there is neither, or if a listed name is not in the collection.
     """
@@ -47,7 +50,7 @@ def named(held_out: str, names: Sequence[str], root: Path) -> set[str]:
 
 
 def last(option: str, share: float, count: int) -> int:
-    """How many of so many signals a fraction or a count takes."""
+    """Return how many of `count` signals a fraction or a count takes."""
     if share < 0 or share > count or (share >= 1 and share != int(share)):
         raise InputError(
             f"{option} must be a fraction below 1, or a count of at most {count}, all signals there are, got {share}."
@@ -56,7 +59,7 @@ def last(option: str, share: float, count: int) -> int:
 
 
 def split_off(positions: Sequence[int], tuning: float) -> tuple[list[int], list[int]]:
-    """Training positions without the last ones, and those, which are tuned on; one is always left to train."""
+    """Split off the last training positions, which are tuned on; one is always left to train."""
     if not positions:
         return [], []
     count = min(last("data.tuning", tuning, len(positions)), len(positions) - 1)
@@ -66,26 +69,26 @@ def split_off(positions: Sequence[int], tuning: float) -> tuple[list[int], list[
 def split(
     names: Sequence[str],
     held_out: float | int | str | None,
-    own: Set[str] | None,
+    listed: Set[str] | None,
     root: Path,
     limit: int | None = None,
     shuffle: bool = False,
     seed: int = 0,
 ) -> tuple[list[int], list[int]]:
-    """Positions of the training and of the held-out signals, each in the order of their names.
+    """Return positions of the training and of the held-out signals, each in the order of their names.
 
-    `held_out` is what `CollectionData` says; `own` are the names that the layout of the files holds out.
+    `held_out` is as `Collection` says; `listed` are the names that the layout of the files holds out.
     Raises: InputError for a split that there is not.
     """
     count = min(limit or len(names), len(names))
     positions = [place * len(names) // count for place in range(count)]
-    if held_out is None and own is None:
+    if held_out is None and listed is None:
         raise InputError(
             f"data.held_out=null takes the split that comes with the files, and those in {root} have none; give a fraction, a"
             " count, or a file of names."
         )
     if held_out is None or isinstance(held_out, str):
-        outside = own if held_out is None else named(held_out, names, root)
+        outside = listed if held_out is None else named(held_out, names, root)
         chosen = {position for position in positions if names[position] in (outside or ())}
     else:
         places = torch.arange(count - last("data.held_out", held_out, count), count)
@@ -94,7 +97,7 @@ def split(
 
 
 def choose(shown: Sequence[int], places: Sequence[int] | None) -> list[int]:
-    """Those of the shown positions that stand at these places; null: all.
+    """Keep those of the shown positions that stand at these places; None: all.
 
     Raises: InputError for a place that there is not, or that is named twice.
     """
@@ -108,40 +111,80 @@ def choose(shown: Sequence[int], places: Sequence[int] | None) -> list[int]:
     return [shown[place] for place in places]
 
 
-@dataclass(frozen=True)
-class Split:
-    """Which signals of a collection train, tune and are held out, and which are shown: the options of `CollectionData`."""
+@dataclass(kw_only=True, eq=False)
+class Collection(SignalData):
+    """Signals of one kind, of which some train and others are held out, to be encoded later.
 
-    shown: str
-    choose: Sequence[int] | None
-    held_out: float | int | str | None
-    tuning: float | int
-    shuffle: bool
-    limit: int | None
-    seed: int
+    Subclasses define `labels`, and `listed_held_out` where the layout of their files says which are held out.
+
+    shown: the signals that training sees: train, or held_out to encode those.
+    choose: positions of those that are kept of them; None: all.
+    held_out: the last ones by name, a fraction below 1 or a count; or a text file of names, or a subfolder; None: the split
+        that comes with the files.
+    tuning: a fraction or a count, the last of the training signals: not shown in training, solvers choose their weights on
+        them; none where nothing is held out.
+    shuffle: hold out random ones instead of the last.
+    limit: bound on the number of signals before they are split.
+    batch_signals: of a step; None: all.
+    validation_signals, test_signals: bounds on what is evaluated; None: all.
+
+    Raises: InputError for options outside their range, and a split that there is not.
+    """
+
+    shown: str = "train"
+    choose: Sequence[int] | None = None
+    held_out: float | int | str | None = 0.1
+    tuning: float | int = 0.1
+    shuffle: bool = False
+    limit: int | None = None
+    batch_signals: int | None = 64
+    validation_signals: int | None = 32
+    test_signals: int | None = 256
 
     def __post_init__(self) -> None:
-        rules = {
-            "shown": (self.shown in SHOWN, f"must be one of {', '.join(SHOWN)}", self.shown),
-            "limit": (self.limit is None or self.limit >= 1, "must be at least 1", self.limit),
-            "tuning": (self.tuning >= 0, "must not be negative", self.tuning),
-        }
-        for option, (holds, rule, given) in rules.items():
-            if not holds:
-                raise InputError(f"data.{option} {rule}, got {given}.")
+        super().__post_init__()
+        require("data.shown", self.shown in SHOWN, f"must be one of {', '.join(SHOWN)}", self.shown)
+        require("data.tuning", self.tuning >= 0, "must not be negative", self.tuning)
+        counts = ("limit", "batch_signals", "validation_signals", "test_signals")
+        require_counts("data", **{name: getattr(self, name) for name in counts})
 
-    def parts(self, names: Sequence[str], own: Set[str] | None, root: Path) -> dict[str, list[int]]:
-        """Positions of the training, tuning and held-out images; of the shown ones those that `choose` keeps.
+    @property
+    @abstractmethod
+    def labels(self) -> Sequence[str]:
+        """Names of all signals, sorted."""
+
+    @property
+    def listed_held_out(self) -> Set[str] | None:
+        """Names that the layout of the files holds out; None: it does not say."""
+        return None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that names in a list, or a subfolder, refer to."""
+        return Path()
+
+    @cached_property
+    def positions(self) -> Mapping[Split, Sequence[int]]:
+        """Positions of the training, tuning and held-out signals; of the shown ones those that `choose` keeps.
 
         Raises: InputError if none is left to show.
         """
-        train, held_out = split(names, self.held_out, own, root, self.limit, self.shuffle, self.seed)
+        train, held_out = split(
+            self.labels, self.held_out, self.listed_held_out, self.folder, self.limit, self.shuffle, self.seed
+        )
         if not (train if self.shown == "train" else held_out):
             given = "null" if self.held_out is None else self.held_out
             raise InputError(
-                f"data.shown={self.shown} needs signals to show, but data.held_out={given} leaves it none of {len(names)};"
-                f" hold out {'fewer' if self.shown == 'train' else 'more'}."
+                f"data.shown={self.shown} needs signals to show, but data.held_out={given} leaves it none of"
+                f" {len(self.labels)}; hold out {'fewer' if self.shown == 'train' else 'more'}."
             )
         train, tuning = split_off(train, self.tuning if held_out else 0)
-        parts = {"train": train, "tuning": tuning, "held_out": held_out}
-        return parts | {self.shown: choose(parts[self.shown], self.choose)}
+        if self.shown == "train":
+            return {"train": choose(train, self.choose), "tuning": tuning, "held_out": held_out}
+        return {"train": train, "tuning": tuning, "held_out": choose(held_out, self.choose)}
+
+    def of_split(self, split: Split) -> Sequence[int]:
+        """Return the positions of a split that are read: few to tune on, of evaluated signals at most `test_signals`."""
+        evaluated = split == "held_out" and self.shown == "train"
+        most = TUNED if split == "tuning" else self.test_signals if evaluated else None
+        return self.positions[split][:most]

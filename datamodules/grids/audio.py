@@ -1,8 +1,11 @@
 """One recording: a sound file, or the bundled chord."""
 
 import re
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import soundfile
@@ -11,15 +14,19 @@ from torch import Tensor
 
 from datamodules.common.batch import Units
 from datamodules.common.files import existing_file
+from datamodules.common.signal_data import Header
 from datamodules.grids.grid import GridData
+from datamodules.grids.grid_signals import GridSignals
+from inr.baselines.interpolation import Along, linear, nearest, spline
 from inr.errors import InputError
 
-LONGEST = 2**24
-STREAMED = 2**31 - 1024
+LONGEST = 2**24  # samples of a field: float32 tells neighbouring indices apart up to here
+STREAMED = 2**31 - 1024  # bytes that a header of unknown length promises, or more
+PUBLISHED_SPAN = 100 / 7  # stretch of a second: the published protocol has seven seconds in [-100, 100]
 
 
 def chord(rate: int = 8000, seconds: float = 2.0) -> np.ndarray:
-    """A plucked A major chord with harmonics, (samples, 1) in -1..1."""
+    """Make a plucked A major chord with harmonics, (samples, 1) in -1..1."""
     time = np.arange(int(rate * seconds)) / rate
     tones = [
         np.exp(-(0.8 + 0.4 * harmonic) * time) * np.sin(2 * np.pi * harmonic * pitch * time) / harmonic**1.5
@@ -30,39 +37,68 @@ def chord(rate: int = 8000, seconds: float = 2.0) -> np.ndarray:
     return (0.8 * sound / np.abs(sound).max())[:, None].astype(np.float32)
 
 
-class AudioData(GridData):
+@dataclass(kw_only=True, eq=False)
+class Recordings(GridSignals):
+    """Options and numbers that one sound and a collection of sounds have in common.
+
+    start: where the excerpt begins [s].
+    duration: length of the excerpt [s]; None: to the end.
+
+    Units:  coordinates in samples; values in full-scale amplitude (-1..1 as the file defines it).
+    """
+
+    start: float = 0.0
+    duration: float | None = None
+
+    to_the_end: ClassVar[str] = "null for all"
+    interpolations: ClassVar[Mapping[str, Along]] = {"nearest": nearest, "linear": linear, "spline": spline}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start < 0 or (self.duration is not None and self.duration <= 0):
+            rule = f"data.start must not be negative, and data.duration positive, or {self.to_the_end}"
+            raise InputError(f"{rule}; got {self.start} and {'null' if self.duration is None else self.duration}.")
+
+    @property
+    @abstractmethod
+    def rate(self) -> int:
+        """Samples per second."""
+
+
+def stretch(samples: int, rate: int) -> float:
+    """Return the stretch of [-1, 1] at which a second is as wide as in the published protocol."""
+    return PUBLISHED_SPAN * samples / rate
+
+
+@dataclass(kw_only=True, eq=False)
+class AudioData(Recordings, GridData):
     """A sound to fit: wav, flac, ogg and what else libsndfile reads; stereo is two channels. Without a path, a chord.
 
-    `start` and `duration` cut an excerpt. Samples are divided by the largest absolute value of all channels.
-    The other options are those of `GridData`.
+    Samples are divided by the largest absolute value of all channels.
 
-    Units:  coordinates in samples; values in full-scale amplitude (-1..1 as the file defines it); start and duration in
-            seconds.
     Raises: InputError for a missing, unreadable, empty or silent file, an excerpt outside it, or 2^24 samples and more.
     """
 
-    def __init__(self, path: str | None = None, start: float = 0.0, duration: float | None = None, **grid: Any) -> None:
-        if start < 0 or (duration is not None and duration <= 0):
-            rule = "data.start must not be negative, and data.duration positive, or null for all"
-            raise InputError(f"{rule}; got {start} and {'null' if duration is None else duration}.")
-        self.path = None if path is None else existing_file("data.path", path)
-        self.start, self.duration = start, duration
-        super().__init__(**grid)
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.file = None if self.path is None else existing_file("data.path", self.path)
 
     def default_factor(self) -> int:
-        """5 for the bundled chord, so that there is something to score; 1 for own files."""
+        """Return 5 for the bundled chord, so that there is something to score; 1 for own files."""
         return 5 if self.path is None else 1
 
     @cached_property
     def info(self) -> tuple[int, int, int]:
         """Sample rate [Hz], samples in the file, channels."""
-        if self.path is None:
+        if self.file is None:
             return 8000, len(chord()), 1
         try:
-            info = soundfile.info(str(self.path), verbose=True)
+            info = soundfile.info(str(self.file), verbose=True)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             rule = "A sound must be a file of a known kind (wav, flac, ogg, ...)"
-            raise InputError(f"{rule}, {self.path} is not: {error}; choose another.") from error
+            raise InputError(f"{rule}, {self.file} is not: {error}; choose another.") from error
         self.refuse_truncated(info.extra_info)
         return info.samplerate, info.frames, info.channels
 
@@ -71,7 +107,7 @@ class AudioData(GridData):
         promise = re.search(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
         if promise and int(promise[2]) < int(promise[1]) < STREAMED:
             raise InputError(
-                f"A sound must be whole, {self.path} is truncated: of {promise[1]} bytes {promise[2]} are there; copy it anew."
+                f"A sound must be whole, {self.file} is truncated: of {promise[1]} bytes {promise[2]} are there; copy it anew."
             )
 
     @property
@@ -80,12 +116,12 @@ class AudioData(GridData):
         return self.info[0]
 
     def excerpt(self) -> slice:
-        """The samples that are used."""
+        """Return the samples that are used."""
         rate, samples, _ = self.info
         first = round(self.start * rate)
         stop = samples if self.duration is None else min(first + round(self.duration * rate), samples)
         if samples == 0:
-            raise InputError(f"A sound must have samples, {self.path} has none; choose another file.")
+            raise InputError(f"A sound must have samples, {self.file} has none; choose another file.")
         if stop <= first:
             raise InputError(
                 f"The excerpt must lie in the {samples / rate:.3f} s of the sound, got data.start={self.start} and"
@@ -97,33 +133,30 @@ class AudioData(GridData):
             )
         return slice(first, stop)
 
-    def header(self) -> tuple[tuple[int, ...], int]:
-        """Samples and channels."""
+    def header(self) -> Header:
+        """Return samples and channels."""
         excerpt = self.excerpt()
-        return (excerpt.stop - excerpt.start,), self.info[2]
-
-    def input_scale(self, shape: tuple[int, ...]) -> float:
-        """Stretch time so that a second is as wide as in the published protocol, seven seconds in [-100, 100]."""
-        return 100 / 7 * shape[0] / self.rate
+        samples = excerpt.stop - excerpt.start
+        return Header((samples,), self.info[2], input_scale=stretch(samples, self.rate))
 
     def read(self) -> tuple[Tensor, Units]:
-        """The samples and their largest amplitude."""
+        """Read the samples and their largest amplitude."""
         excerpt = self.excerpt()
-        if self.path is None:
+        if self.file is None:
             sound = chord()[excerpt]
         else:
             try:
                 sound, _ = soundfile.read(
-                    str(self.path), start=excerpt.start, stop=excerpt.stop, dtype="float32", always_2d=True
+                    str(self.file), start=excerpt.start, stop=excerpt.stop, dtype="float32", always_2d=True
                 )
             except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise InputError(f"A sound must be readable to its end, {self.path} is not: {error}; copy it anew.") from error
+                raise InputError(f"A sound must be readable to its end, {self.file} is not: {error}; copy it anew.") from error
         if len(sound) < excerpt.stop - excerpt.start:
             raise InputError(
-                f"A sound must be whole, {self.path} is truncated: of {excerpt.stop} samples {excerpt.start + len(sound)} are"
+                f"A sound must be whole, {self.file} is truncated: of {excerpt.stop} samples {excerpt.start + len(sound)} are"
                 " there; copy it anew."
             )
         loudest = float(np.abs(sound).max())
         if loudest == 0:
-            raise InputError(f"A sound must not be silent, {self.path} is zero throughout; choose another excerpt or file.")
+            raise InputError(f"A sound must not be silent, {self.file} is zero throughout; choose another excerpt or file.")
         return torch.from_numpy(sound), Units(loudest, 0.0, loudest, "amplitude (full scale -1..1)")

@@ -1,5 +1,6 @@
 """Corruptions of a signal before it is observed: occluders, noise, missing samples."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,12 +30,12 @@ class Corrupted:
     missing: Tensor
 
 
-class Corruption:
+class Corruption(ABC):
     """A change of a signal (*shape, channels) whose numbers lie in 0..1, drawn from a generator."""
 
+    @abstractmethod
     def __call__(self, values: Tensor, generator: torch.Generator) -> Corrupted:
         """Corrupt the signal; numbers may leave 0..1."""
-        raise NotImplementedError(f"{type(self).__name__} must say how it corrupts: define __call__.")
 
 
 def nothing(values: Tensor) -> Tensor:

@@ -1,206 +1,213 @@
-"""Signals sampled on a regular grid: which samples train, their targets, and batches as index draws."""
+"""One signal on a regular grid: which samples train, their targets, and batches of them."""
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import ClassVar
 
-import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.common.batch import Batch, Part, Scored, Units
-from datamodules.common.draws import Chunks, Stream
-from datamodules.common.files import refuse_infinite
+from datamodules.common.batch import Batch, DeviceCache, Part, Scored, Units
+from datamodules.common.draws import Draw, Pass, own_share
+from datamodules.common.files import refuse_infinite, require, require_counts
+from datamodules.common.signal_data import Observed, Split, Wanted
+from datamodules.grids.grid_signals import GridSignals
 from inr.baselines.interpolation import Along, hermite, interpolate
 from inr.distributed import rank, ranks
 from inr.errors import InputError
 from inr.field import Signals
 from inr.randomness import draw, key, permute
-from inr.supervision.differences import check, footprint, jacobian_at
+from inr.supervision.differences import footprint, jacobian_at
 
 TRAIN_SAMPLES = ("grid", "stencil", "all", "random")
+FIRST = torch.zeros(1, dtype=torch.long)  # the index of the one signal
 
 
-class GridData(L.LightningDataModule):
+class GridSignal(Observed):
+    """One signal (*shape, channels) in the file's own number type; targets are computed for the asked samples alone."""
+
+    names: Sequence[str] = ("signal",)
+
+    def __init__(self, samples: Tensor, units: Units, filter: str, border: str) -> None:
+        self.samples = samples
+        self.units = units
+        self.filter = filter
+        self.border = border
+        self.cache = DeviceCache[Tensor]()
+
+    @property
+    def size(self) -> int:
+        """Number of samples of the grid."""
+        return self.samples.shape[:-1].numel()
+
+    def jacobian(self, indices: Tensor, samples: Tensor | None = None) -> Tensor:
+        """Return derivatives (points, channels, axes) of fitted numbers by the sample index, at indices (points, axes)."""
+        grid = self.samples if samples is None else samples
+        return jacobian_at(grid, indices, self.filter, self.border) / self.units.scale
+
+    def batch(self, flat: Tensor, quantities: Iterable[str]) -> Batch:
+        """Make the batch of some samples by flat index, with targets of the quantities, on the device of the indices."""
+        grid = self.cache.on(flat.device, lambda: self.samples.to(flat.device))
+        indices = torch.stack(torch.unravel_index(flat, grid.shape[:-1]), -1)
+        targets = {}
+        if "value" in quantities:
+            targets["value"] = self.units.normalise(grid[tuple(indices.T)])[None]
+        if "jacobian" in quantities:
+            targets["jacobian"] = self.jacobian(indices, grid)[None]
+        return Batch(Signals(flat.new_zeros(1)), {"data": Part(indices.float()[None], targets)})
+
+    def batches(self, signals: Tensor, chunks: Iterable[Tensor], wanted: Wanted, device: torch.device) -> Iterator[Batch]:
+        """Yield a batch on the device for each chunk of samples."""
+        return (self.batch(some.to(device), wanted.of("data") | {"value"}) for some in chunks)
+
+
+@dataclass(kw_only=True, eq=False)
+class GridData(GridSignals):
     """One signal on a grid, of which some samples are shown to the network.
 
-    Subclasses give `header` (shape and channels, without reading the data) and `read` (samples and units). The samples
-    stay on the device in the file's own number type; targets are computed for the drawn samples alone.
+    Subclasses define `header` (shape and channels, without reading samples) and `read` (samples and units).
 
-    Options: `factor` and `offset` choose every factor-th sample along each axis, from the offset on. `train_pixels`:
-    `grid` trains on these; `stencil` on all that their derivative filters read; `random` on as many, drawn anywhere;
-    `all` on every sample; `limit` keeps some of them, drawn at random. `filter` and `border` define the derivative
-    targets (see `inr.supervision.differences`).
-    `points` is the size of a batch over all processes, null: all training samples at once.
-    `validation_points` bounds the samples that a validation looks at, null: all; the final test always looks at all,
-    `chunk` at a time. `aspect` is read by the measurement: stretch maps every axis to [-1, 1], keep scales all alike.
+    factor: train on every factor-th sample along each axis; None: what the kind of data suggests.
+    offset: the first of them [samples].
+    train_pixels: `grid` trains on these; `stencil` on all that their derivative filters read; `random` on as many, drawn
+        anywhere; `all` on every sample.
+    limit: keep at most so many of them, drawn at random.
+    points: size of a batch over all processes; None: all training samples at once.
+    validation_points: samples that a validation looks at; None: all. The final test always looks at all.
     """
 
-    def __init__(
-        self,
-        factor: int | None = None,
-        offset: int = 0,
-        train_pixels: str = "grid",
-        limit: int | None = None,
-        filter: str = "central",
-        border: str = "one_sided",
-        points: int | None = None,
-        validation_points: int | None = 65536,
-        chunk: int = 65536,
-        aspect: str = "stretch",
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        check(filter, border)
-        factor = self.default_factor() if factor is None else factor
-        rules = {
-            "factor": (factor >= 1, "must be at least 1", factor),
-            "offset": (0 <= offset < factor, f"must be between 0 and factor - 1 = {factor - 1}", offset),
-            "limit": (limit is None or limit >= 1, "must be at least 1, or null for no limit", limit),
-            "points": (points is None or points >= 1, "must be at least 1, or null for all samples", points),
-            "validation_points": (validation_points is None or validation_points >= 1, "must be 1 or more", validation_points),
-            "chunk": (chunk >= 1, "must be at least 1", chunk),
-            "train_pixels": (train_pixels in TRAIN_SAMPLES, f"must be one of {', '.join(TRAIN_SAMPLES)}", train_pixels),
-        }
-        for option, (holds, rule, value) in rules.items():
-            if not holds:
-                raise InputError(f"data.{option} {rule}, got {value}.")
-        self.factor, self.offset, self.train_pixels, self.filter, self.border = factor, offset, train_pixels, filter, border
-        self.points, self.validation_points, self.chunk, self.aspect, self.seed = points, validation_points, chunk, aspect, seed
-        self.quantities: Collection[str] = ("value", "jacobian")
-        self.limit = limit
-        self.device_grid: tuple[torch.device, Tensor] | None = None
-        self.whole_batch: tuple[torch.device, Batch] | None = None
+    factor: int | None = None
+    offset: int = 0
+    train_pixels: str = "grid"
+    limit: int | None = None
+    points: int | None = None
+    validation_points: int | None = 65536
+
+    collects: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        highest = self.stride - 1
+        require("data.factor", self.stride >= 1, "must be at least 1", self.stride)
+        require("data.offset", 0 <= self.offset <= highest, f"must be between 0 and factor - 1 = {highest}", self.offset)
+        ends = {"limit": ", or null for no limit", "points": ", or null for all samples", "validation_points": "", "chunk": ""}
+        for option, end in ends.items():
+            require_counts("data", end=end, **{option: getattr(self, option)})
+        known = self.train_pixels in TRAIN_SAMPLES
+        require("data.train_pixels", known, f"must be one of {', '.join(TRAIN_SAMPLES)}", self.train_pixels)
+        self.all_at_once = DeviceCache[Batch]()
+
+    @abstractmethod
+    def read(self) -> tuple[Tensor, Units]:
+        """Read the samples (*shape, channels) in file units, and say what the units are."""
 
     def default_factor(self) -> int:
-        """Which samples to train on if the user does not say."""
+        """Return the factor to use if the user does not say."""
         return 1
 
     @property
-    def names(self) -> list[str]:
-        """The name of the one signal."""
-        return ["signal"]
+    def stride(self) -> int:
+        """Distance of the training grid's samples along each axis [samples]."""
+        return self.default_factor() if self.factor is None else self.factor
 
-    def header(self) -> tuple[tuple[int, ...], int]:
-        """Shape of the grid and number of channels, from the file's header."""
-        raise NotImplementedError(f"{type(self).__name__} must say how large its data are: define header().")
-
-    def read(self) -> tuple[Tensor, Units]:
-        """The samples (*shape, channels) in file units, and what the units are."""
-        raise NotImplementedError(f"{type(self).__name__} must read its data: define read().")
-
-    def describe(self) -> dict[str, Any]:
-        """Plain numbers that the rest of the configuration follows from."""
-        shape, channels = self.header()
-        coarse = [-(-(size - self.offset) // self.factor) for size in shape]
+    def describe(self) -> dict[str, object]:
+        """Return the header as entries of the configuration; the training grid limits an encoding's octaves."""
+        header = self.header()
+        coarse = [-(-(size - self.offset) // self.stride) for size in header.shape]
         if min(coarse) < 2:
             raise InputError(
-                f"Every axis needs at least two training samples, but factor={self.factor} with offset={self.offset} leaves"
-                f" {coarse} of {list(shape)}; use a smaller data.factor, or larger data."
+                f"Every axis needs at least two training samples, but factor={self.stride} with offset={self.offset} leaves"
+                f" {coarse} of {list(header.shape)}; use a smaller data.factor, or larger data."
             )
-        return {
-            "in_features": len(shape),
-            "out_features": channels,
-            "shape": list(shape),
-            "training_shape": coarse if self.train_pixels in ("grid", "random") else list(shape),
-            "signals": 1,
-            "input_scale": self.input_scale(shape),
-            "result": "data",
-        }
-
-    def input_scale(self, shape: tuple[int, ...]) -> float:
-        """How far models should stretch [-1, 1] to reach the frequencies of this kind of signal."""
-        return 1.0
-
-    def setup(self, stage: str | None = None) -> None:
-        """Read the data once and choose the training samples."""
-        if hasattr(self, "samples"):
-            return
-        self.samples, self.units = self.read()
-        refuse_infinite(self.samples.numpy())
-        self.shape = tuple(self.samples.shape[:-1])
-        self.size = math.prod(self.shape)
-        self.train_samples = self.choose()
-        if self.limit is not None and self.limit < len(self.train_samples):
-            some = permute(torch.arange(self.limit), len(self.train_samples), key(self.seed, "limit"))
-            self.train_samples = self.train_samples[some.sort().values]
+        sparse = self.train_pixels in ("grid", "random")
+        return replace(header, training_shape=coarse if sparse else header.shape).describe()
 
     @cached_property
-    def coarse(self) -> Tensor:
+    def trained(self) -> GridSignal:
+        """The signal, read once."""
+        samples, units = self.read()
+        refuse_infinite(samples.numpy())
+        return GridSignal(samples, units, self.filter, self.border)
+
+    def observe(self, split: Split) -> GridSignal:
+        """Return the signal."""
+        return self.trained
+
+    @property
+    def units(self) -> Units:
+        """The relation of the file's numbers to fitted ones."""
+        return self.trained.units
+
+    @cached_property
+    def training_grid(self) -> Tensor:
         """Indices by axis (points, axes) of every factor-th sample."""
-        axes = [torch.arange(self.offset, size, self.factor) for size in self.shape]
+        axes = [torch.arange(self.offset, size, self.stride) for size in self.shape]
         return torch.cartesian_prod(*axes).reshape(-1, len(self.shape))
 
-    def choose(self) -> Tensor:
+    @cached_property
+    def train_samples(self) -> Tensor:
         """Flat indices of the training samples."""
-        if self.train_pixels == "all" or self.factor == 1:
-            return torch.arange(self.size)
-        if self.train_pixels == "random":
-            positions = torch.arange(len(self.coarse))
-            return permute(positions, self.size, key(self.seed, "train_pixels")).sort().values
-        if self.train_pixels == "stencil":
-            return self.read_by_stencils().flatten().nonzero().flatten()
-        return self.flatten(self.coarse)
+        samples = self.choose()
+        if self.limit is None or self.limit >= len(samples):
+            return samples
+        some = permute(torch.arange(self.limit), len(samples), key(self.seed, "limit"))
+        return samples[some.sort().values]
 
-    def flatten(self, indices: Tensor) -> Tensor:
-        """Flat indices from indices by axis (points, axes)."""
-        flat = indices[:, 0]
-        for axis in range(1, len(self.shape)):
-            flat = flat * self.shape[axis] + indices[:, axis]
-        return flat
+    def choose(self) -> Tensor:
+        """Return the flat indices that `train_pixels` means, in ascending order."""
+        if self.train_pixels == "all" or self.stride == 1:
+            return torch.arange(self.lattice_size)
+        if self.train_pixels == "random":
+            count = torch.arange(len(self.training_grid))
+            return permute(count, self.lattice_size, key(self.seed, "train_pixels")).sort().values
+        mask = self.read_by_stencils() if self.train_pixels == "stencil" else ~self.unseen()
+        return mask.flatten().nonzero().flatten()
 
     def read_by_stencils(self) -> Tensor:
-        """Mask of the grid: the samples that values or derivative filters on the factor grid read."""
-        return footprint(self.shape, self.coarse, self.filter, self.border)
+        """Mask of the grid: the samples that values or derivative filters on the training grid read."""
+        return footprint(self.shape, self.training_grid, self.filter, self.border)
 
     def unseen(self) -> Tensor:
-        """Mask of the grid: the samples outside the factor grid, the same for every arm; all of them at factor 1."""
+        """Mask of the grid: the samples outside the training grid, the same for every arm; all of them at factor 1."""
         mask = torch.ones(self.shape, dtype=torch.bool)
-        if self.factor > 1:
-            mask[tuple(self.coarse.T)] = False
+        if self.stride > 1:
+            mask[tuple(self.training_grid.T)] = False
         return mask
 
     def unread(self) -> Tensor:
-        """Mask of the grid: the samples that neither values nor filters on the factor grid read; all of them at factor 1."""
-        return ~self.read_by_stencils() if self.factor > 1 else torch.ones(self.shape, dtype=torch.bool)
+        """Mask of the grid: the samples that neither values nor filters on the training grid read; all at factor 1."""
+        return ~self.read_by_stencils() if self.stride > 1 else torch.ones(self.shape, dtype=torch.bool)
 
-    def scored(self, image: int) -> Scored:
-        """What the reconstruction is compared with: the samples outside the factor grid, those not even read, those shown."""
-        trained = torch.zeros(self.size, dtype=torch.bool)
+    def truth(self, item: int) -> Scored:
+        """Return the signal; its figures look at the samples outside the training grid, those not even read, those shown."""
+        trained = torch.zeros(self.lattice_size, dtype=torch.bool)
         trained[self.train_samples] = True
         masks = {"psnr": self.unseen(), "psnr_unread": self.unread(), "psnr_train": trained.reshape(self.shape)}
-        return Scored(self.names[image], self.samples, dict(masks))
+        return Scored(self.names[item], self.trained.samples, dict(masks))
 
-    def meanings(self) -> dict[str, str]:
-        """Which samples each PSNR looks at, in words."""
-        if self.factor == 1:
-            everywhere = f"of all samples (factor 1), {len(self.train_samples)} of {self.size} of which were trained on"
+    def definitions(self) -> dict[str, str]:
+        """Return in words the samples that each PSNR looks at."""
+        if self.stride == 1:
+            everywhere = f"of all samples (factor 1), {len(self.train_samples)} of {self.lattice_size} of which were trained on"
             return {"psnr": everywhere, "psnr_unread": everywhere, "psnr_train": "of the training samples"}
-        outside = f"of the samples outside the grid of factor {self.factor} and offset {self.offset}"
-        shared = int(self.unseen().flatten()[self.train_samples].sum())
-        note = f" ({shared} of {int(self.unseen().sum())} were trained on)" if shared else ""
+        outside = f"of the samples outside the grid of factor {self.stride} and offset {self.offset}"
+        both = int(self.unseen().flatten()[self.train_samples].sum())
+        note = f" ({both} of {int(self.unseen().sum())} were trained on)" if both else ""
         unread = f"of the samples that neither values nor {self.filter} filters on that grid read"
         return {"psnr": outside + note, "psnr_unread": unread, "psnr_train": "of the training samples"}
 
-    def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """What a validation saw (samples, channels), the truth in fitted numbers, and which of the samples count."""
-        flat = self.validation_samples()
-        yield values, self.normalise(self.samples.flatten(0, -2)[flat]), self.unseen().flatten()[flat]
-
-    def merge(self, values: Tensor) -> Tensor:
-        """One signal is not cut."""
-        return values
-
-    def references(self, methods: Mapping[str, Along]) -> dict[str, Callable[[], Tensor]]:
-        """Interpolations (1, *shape, channels) of the factor grid by name; none at factor 1, nothing is missing."""
-        if self.factor == 1:
+    def baselines(self) -> dict[str, Callable[[], Tensor]]:
+        """Return interpolations (1, *shape, channels) of the training grid by name; none at factor 1, nothing is missing."""
+        if self.stride == 1:
             return {}
-        coarse_shape = [len(range(self.offset, size, self.factor)) for size in self.shape]
-        samples = self.normalise(self.samples[tuple(self.coarse.T)]).reshape(*coarse_shape, -1).double().numpy()
-        slopes = self.target_jacobian(self.coarse).reshape(*samples.shape, len(self.shape)).double().numpy()
-        where = self.shape, self.factor, self.offset
+        signal = self.trained
+        coarse_shape = [len(range(self.offset, size, self.stride)) for size in self.shape]
+        samples = self.normalise(signal.samples[tuple(self.training_grid.T)]).reshape(*coarse_shape, -1).double().numpy()
+        slopes = signal.jacobian(self.training_grid).reshape(*samples.shape, len(self.shape)).double().numpy()
+        where = self.shape, self.stride, self.offset
 
         def by_channel(reconstruct: Callable[[slice], np.ndarray]) -> Callable[[], Tensor]:
             channels = range(samples.shape[-1])
@@ -209,74 +216,49 @@ class GridData(L.LightningDataModule):
         def by(along: Along) -> Callable[[], Tensor]:
             return by_channel(lambda c: interpolate(samples[..., c], *where, along))
 
-        rows = {name: by(along) for name, along in methods.items()}
+        rows = {name: by(along) for name, along in self.interpolations.items()}
         return rows | {"hermite": by_channel(lambda c: hermite(samples[..., c], slopes[..., c, :], *where))}
 
-    def normalise(self, samples: Tensor) -> Tensor:
-        """From file units to what the network fits."""
-        return (samples.float() - self.units.offset) / self.units.scale
-
-    def restore(self, values: Tensor) -> Tensor:
-        """From what the network fits to file units."""
-        return values * self.units.scale + self.units.offset
-
-    def target_jacobian(self, indices: Tensor, grid: Tensor | None = None) -> Tensor:
-        """Derivatives (points, channels, axes) of fitted numbers by the sample index, at indices (points, axes)."""
-        return jacobian_at(self.samples if grid is None else grid, indices, self.filter, self.border) / self.units.scale
-
-    def batch_at(self, flat: Tensor, quantities: Collection[str] | None = None) -> Batch:
-        """The batch of these samples, with targets of the quantities (those trained on), on the device of the indices."""
-        if self.device_grid is None or self.device_grid[0] != flat.device:
-            self.device_grid = flat.device, self.samples.to(flat.device)
-        grid = self.device_grid[1]
-        indices = torch.stack(torch.unravel_index(flat, self.shape), -1)
-        value = self.normalise(grid[tuple(indices.T)])
-        targets = {"value": value[None]}
-        if "jacobian" in (self.quantities if quantities is None else quantities):
-            targets["jacobian"] = self.target_jacobian(indices, grid)[None]
-        return Batch(Signals(flat.new_zeros(1)), {"data": Part(indices.float()[None], targets)})
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
-        """Turn indices, or None for the whole training set, into a batch on the device."""
-        if batch is not None:
-            trains = self.trainer is None or self.trainer.training
-            return self.batch_at(batch.to(device, non_blocking=True), None if trains else ("value",))
-        if self.whole_batch is None or self.whole_batch[0] != device:
-            samples = self.train_samples
-            share = slice(len(samples) * rank() // ranks(), len(samples) * (rank() + 1) // ranks())
-            self.whole_batch = device, self.batch_at(samples[share].to(device))
-        return self.whole_batch[1]
-
-    def train_dataloader(self) -> Stream:
-        """Endless index draws, from the trainer's global step on; None stands for all training samples."""
-        return Stream(self.draws)
-
-    def draws(self) -> Iterator[Tensor | None]:
-        """One index draw per step, this process's slice of it."""
+    def training_draws(self, step: int) -> Iterator[Draw]:
+        """Yield the samples of each step, this process's slice of them; None: all training samples."""
         samples = self.train_samples
-        step = self.trainer.global_step * self.trainer.accumulate_grad_batches if self.trainer else 0
+        everything = self.points is None or self.points >= len(samples)
         while True:
-            if self.points is None or self.points >= len(samples):
-                yield None
-            else:
-                yield samples[draw(step, self.points, len(samples), self.seed, rank(), ranks())]
+            drawn = None if everything else samples[draw(step, self.points or 0, len(samples), self.seed, rank(), ranks())]
+            yield Draw(FIRST, drawn, "train", step)
             step += 1
 
+    def training_batch(self, draw: Draw, device: torch.device) -> Batch:
+        """Make the batch of some training samples; that of all of them is made once."""
+        wanted = self.wanted.of("data") | {"value"}
+        if draw.samples is not None:
+            return self.trained.batch(draw.samples.to(device, non_blocking=True), wanted)
+        share = self.train_samples[own_share(len(self.train_samples))]
+        return self.all_at_once.on(device, lambda: self.trained.batch(share.to(device), wanted))
+
+    def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
+        """Make the batch of some samples of the grid, without targets."""
+        samples = torch.arange(self.lattice_size) if draw.samples is None else draw.samples
+        return self.trained.batch(samples.to(device, non_blocking=True), ())
+
+    @cached_property
     def validation_samples(self) -> Tensor:
         """Flat indices of the samples that a validation looks at, the same ones every time."""
-        if self.validation_points is None or self.validation_points >= self.size:
-            return torch.arange(self.size)
-        return permute(torch.arange(self.validation_points), self.size, key(self.seed, "validation")).sort().values
+        if self.validation_points is None or self.validation_points >= self.lattice_size:
+            return torch.arange(self.lattice_size)
+        return permute(torch.arange(self.validation_points), self.lattice_size, key(self.seed, "validation")).sort().values
 
-    def val_dataloader(self) -> Chunks:
-        """Chunks of the validation samples."""
-        return Chunks(self.validation_samples(), self.chunk)
+    def val_dataloader(self) -> Pass:
+        """Return the draws of the validation samples."""
+        return Pass(Draw(FIRST, some, "validate") for some in self.validation_samples.split(self.chunk))
 
-    def test_dataloader(self) -> Chunks:
-        """Chunks of all samples, in order."""
-        return Chunks(torch.arange(self.size), self.chunk)
+    def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield what a validation saw, the truth in fitted numbers, and which of the samples count."""
+        flat = self.validation_samples
+        yield values, self.normalise(self.trained.samples.flatten(0, -2)[flat]), self.unseen().flatten()[flat]
 
     def constant_batches(self, device: torch.device) -> Iterator[Batch]:
-        """At most `chunk` training samples, spread evenly, that a constant can be estimated from."""
-        count = min(self.chunk, len(self.train_samples))
-        yield self.batch_at(self.train_samples[torch.arange(count) * len(self.train_samples) // count].to(device))
+        """Yield at most `chunk` training samples, spread evenly: enough to estimate a constant from."""
+        total = len(self.train_samples)
+        count = min(self.chunk, total)
+        yield self.trained.batch(self.train_samples[torch.arange(count) * total // count].to(device), {"value"})

@@ -1,16 +1,16 @@
 """Collections of images: a folder of pictures, the Olivetti faces, CIFAR-10, CelebA."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.io
 from PIL import Image
 
 from datamodules.common.batch import Units
-from datamodules.common.files import existing_folder, listing
+from datamodules.common.files import existing_folder, files_below, listing
 from datamodules.common.pictures import colour_of, read_image
 from datamodules.common.splits import read_names
 from datamodules.grids.collection import CollectionData
@@ -27,17 +27,21 @@ UNREADABLE = (  # what scipy raises over files that are broken, of another kind,
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm")
 COLOURS = {"rgb": "RGB", "grey": "L"}
 CROPS = ("centre", "none")
-SIDE, PLANES = 32, 3  # of a CIFAR picture
-RECORD = 1 + PLANES * SIDE * SIDE
+SIDE = 32  # pixels of a CIFAR picture
+PLANES = 3  # of its colours
+RECORD = 1 + PLANES * SIDE * SIDE  # bytes: the label and the planes
+OLIVETTI = 64  # pixels of a face
+PER_PERSON = 10  # faces
+DEEP_TO_BYTES = 257  # 65535 / 255
 
 
 def bytes_units() -> Units:
-    """The range of 8-bit values."""
+    """Return the range of 8-bit values."""
     return Units(127.5, 127.5, 255.0, "8-bit value (0..255)", "uint8")
 
 
 def bytes_of(array: np.ndarray, path: Path) -> np.ndarray:
-    """A picture (rows, columns, channels) in 8 bits; 16 are rounded to them.
+    """Bring a picture (rows, columns, channels) to 8 bits; 16 are rounded to them.
 
     Raises: InputError for numbers of another type, or channels that are neither grey nor colour.
     """
@@ -46,60 +50,62 @@ def bytes_of(array: np.ndarray, path: Path) -> np.ndarray:
             f"A picture of a collection must be grey or colour of 8 or 16 bits, {path} has {array.shape[-1]} channels of"
             f" {array.dtype}; convert it."
         )
-    return array if array.dtype == np.uint8 else (array / 257).round().astype(np.uint8)
+    return array if array.dtype == np.uint8 else (array / DEEP_TO_BYTES).round().astype(np.uint8)
 
 
 def centred(rows: int, columns: int, size: tuple[int, int] | None) -> tuple[int, int, int, int]:
-    """Top, left, height, width of the largest centred block of the proportions of `size`; all if that is None."""
+    """Return top, left, height, width of the largest centred block of the proportions of `size`; all if that is None."""
     tall, wide = size or (rows, columns)
-    height, width = min(rows, max(1, columns * tall // wide)), min(columns, max(1, rows * wide // tall))
+    height = min(rows, max(1, columns * tall // wide))
+    width = min(columns, max(1, rows * wide // tall))
     return (rows - height) // 2, (columns - width) // 2, height, width
 
 
+@dataclass(kw_only=True, eq=False)
 class ImageCollection(CollectionData):
     """All pictures in the folder `root` and its subfolders, brought to one size and to 8 bits; of several frames the first.
 
-    `crop` comes first: centre (the largest block of the proportions of `size`), none, or [top, left, height, width]. Then
-    `size`, one number for a square or [rows, columns], is reached by Lanczos resampling; null: the pictures have one size
-    already. `colour` is rgb or grey, null: as the first picture. `background` is what transparency is laid over.
-    The other options are those of `CollectionData`; names are paths inside the folder, with their endings.
+    Names are paths inside the folder, with their endings.
+
+    crop: comes first: centre (the largest block of the proportions of `size`), none, or [top, left, height, width].
+    size: one number for a square or [rows, columns], reached by Lanczos resampling; None: the pictures have one size already.
+    colour: rgb, grey; None: as the first picture.
+    background: under transparency.
 
     Units:  coordinates (row, column) in pixels after resizing; values 0..255.
     Raises: InputError for a folder without pictures, an unreadable one, or, without `size`, one of another size.
     """
 
-    def __init__(
-        self,
-        root: str | None = None,
-        size: int | Sequence[int] | None = 64,
-        crop: str | Sequence[int] = "centre",
-        colour: str | None = None,
-        background: str | Sequence[float] = "white",
-        **collection: Any,
-    ) -> None:
-        super().__init__(**collection)
-        self.root = existing_folder("data.root", root)
-        sides = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
-        if sides is not None and (len(sides) != 2 or min(sides) < 2):
+    root: str | None = None
+    size: int | Sequence[int] | None = 64
+    crop: str | Sequence[int] = "centre"
+    colour: str | None = None
+    background: str | Sequence[float] = "white"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.given_folder = existing_folder("data.root", self.root)
+        size = self.size
+        crop = self.crop
+        sides = [size, size] if isinstance(size, int) else list(size or [])
+        if size is not None and (len(sides) != 2 or min(sides) < 2):
             raise InputError(f"data.size must be a number of pixels, at least 2, or [rows, columns], or null, got {size}.")
+        self.sides = (sides[0], sides[1]) if sides else None
         if crop not in CROPS and (isinstance(crop, str) or len(crop) != 4 or min(crop) < 0 or min(crop[2:]) < 1):
             raise InputError(f"data.crop must be one of {', '.join(CROPS)}, or [top, left, height, width], got {crop}.")
-        if colour not in (None, *COLOURS):
-            raise InputError(f"data.colour must be one of {', '.join(COLOURS)}, or null for that of the first, got {colour}.")
-        self.side: tuple[int, int] | None = sides
-        self.crop, self.colour, self.background = crop, colour, colour_of(background)
+        if self.colour not in (None, *COLOURS):
+            choices = ", ".join(COLOURS)
+            raise InputError(f"data.colour must be one of {choices}, or null for that of the first, got {self.colour}.")
+        self.backdrop = colour_of(self.background)
 
-    def files(self) -> dict[str, Path]:
-        """The pictures by name."""
-        inside = sorted(path for path in self.root.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-        files = {path.relative_to(self.root).as_posix(): path for path in inside if not path.name.startswith(".")}
-        if not files:
-            raise InputError(f"data.root must hold pictures ({', '.join(ENDINGS)}), {self.root} has {listing(self.root)}.")
-        return dict(sorted(files.items()))
+    @property
+    def folder(self) -> Path:
+        """The folder of the pictures."""
+        return self.given_folder
 
     def scan(self) -> Source:
-        """Names of the pictures; the first decides what the options leave open."""
-        files = self.files()
+        """Return names of the pictures; the first decides what the options leave open."""
+        files = files_below(self.folder, ENDINGS, "data.root must hold pictures")
         paths = list(files.values())
         first = self.picture(paths[0], None if self.colour is None else COLOURS[self.colour])
 
@@ -113,102 +119,111 @@ class ImageCollection(CollectionData):
             return array
 
         rows, columns, channels = first.shape
-        return Source(list(files), (rows, columns), channels, read, bytes_units, self.own_split())
+        return Source(list(files), (rows, columns), channels, read, bytes_units, self.held_out_by_layout())
 
-    def own_split(self) -> set[str] | None:
-        """Names that the layout of the files holds out; a plain folder does not say."""
+    def held_out_by_layout(self) -> set[str] | None:
+        """Return the names that the layout of the files holds out; a plain folder does not say."""
         return None
 
     def picture(self, path: Path, mode: str | None) -> np.ndarray:
-        """One picture (rows, columns, channels): cut, in colour or grey, resized."""
-        array = bytes_of(read_image(path, 0, self.background), path)
+        """Read one picture (rows, columns, channels): cut, in colour or grey, resized."""
+        array = bytes_of(read_image(path, 0, self.backdrop), path)
         rows, columns = array.shape[:2]
         whole = (0, 0, rows, columns)
-        box = centred(rows, columns, self.side) if self.crop == "centre" else whole if self.crop == "none" else self.crop
+        box = centred(rows, columns, self.sides) if self.crop == "centre" else whole if self.crop == "none" else self.crop
         top, left, height, width = (int(part) for part in box)
         if top + height > rows or left + width > columns:
             raise InputError(f"data.crop={list(self.crop)} must lie in the picture, {path} has {[rows, columns]}.")
         cut = np.ascontiguousarray(array[top : top + height, left : left + width])
         image = Image.fromarray(cut[..., 0] if cut.shape[-1] == 1 else cut)
         image = image if mode is None else image.convert(mode)
-        if self.side is not None and self.side != (height, width):
-            image = image.resize(self.side[::-1], Image.Resampling.LANCZOS)
+        if self.sides is not None and self.sides != (height, width):
+            image = image.resize(self.sides[::-1], Image.Resampling.LANCZOS)
         return np.array(image).reshape(image.height, image.width, -1)
 
 
+@dataclass(kw_only=True, eq=False)
 class CelebA(ImageCollection):
     """The aligned CelebA faces as published: `img_align_celeba/*.jpg` in `root`, `list_eval_partition.txt` there or beside it.
 
-    With held_out=null the validation and test partitions of that list are held out. The other options are those of
-    `ImageCollection`.
+    With held_out=None the validation and test partitions of that list are held out.
     """
 
-    def __init__(
-        self,
-        root: str | None = None,
-        size: int | Sequence[int] | None = 128,
-        held_out: float | int | str | None = None,
-        **images: Any,
-    ) -> None:
-        super().__init__(root, size, held_out=held_out, **images)
-        self.lists = [folder / "list_eval_partition.txt" for folder in (self.root, self.root.parent)]
-        if (self.root / "img_align_celeba").is_dir():
-            self.root = self.root / "img_align_celeba"
+    size: int | Sequence[int] | None = 128
+    held_out: float | int | str | None = None
 
-    def own_split(self) -> set[str] | None:
-        """Names in the partitions 1 and 2."""
-        found = [path for path in self.lists if path.is_file()]
+    @property
+    def folder(self) -> Path:
+        """The folder of the pictures."""
+        inside = self.given_folder / "img_align_celeba"
+        return inside if inside.is_dir() else self.given_folder
+
+    def held_out_by_layout(self) -> set[str] | None:
+        """Return the names in the partitions 1 and 2."""
+        lists = [folder / "list_eval_partition.txt" for folder in (self.given_folder, self.given_folder.parent)]
+        found = [path for path in lists if path.is_file()]
         if not found and self.held_out is None:
-            raise InputError(f"data.held_out=null reads the partition list, {self.lists[0]}, which is missing; copy it there.")
+            raise InputError(f"data.held_out=null reads the partition list, {lists[0]}, which is missing; copy it there.")
         return read_names(found[0]) if found else None
 
 
+@dataclass(kw_only=True, eq=False)
 class Olivetti(CollectionData):
     """The Olivetti faces of AT&T, people x 10 grey pictures: `olivettifaces.mat`, or the folder of s1, s2, ... with *.pgm.
 
     Names are person/picture, such as s01/10, so that held_out=50 holds out the last five people.
-    The other options are those of `CollectionData`.
+    path: the file or the folder.
+
     Raises: InputError for a file or folder of another layout.
     """
 
-    def __init__(self, path: str | None = None, **collection: Any) -> None:
-        super().__init__(**collection)
-        self.path = Path("" if path is None else path).expanduser()
-        if path is None or not self.path.exists():
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.place = Path("" if self.path is None else self.path).expanduser()
+        if self.path is None or not self.place.exists():
             raise InputError(
-                f"data.path must be olivettifaces.mat or the folder of s1, s2, ..., got {path or 'null'}; correct it."
+                f"data.path must be olivettifaces.mat or the folder of s1, s2, ..., got {self.path or 'null'}; correct it."
             )
-        self.root = self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the faces, or of the matrix."""
+        return self.place if self.place.is_dir() else self.place.parent
 
     def scan(self) -> Source:
-        """The matrix, or the names in the folder."""
-        return self.scan_folder() if self.path.is_dir() else self.scan_matrix()
+        """Return the columns of the matrix, or the names in the folder."""
+        return self.scan_folder() if self.place.is_dir() else self.scan_matrix()
 
     def scan_matrix(self) -> Source:
-        """The published matrix: a column per picture, itself column by column."""
+        """Read the published matrix: a column per picture, itself column by column."""
         try:
-            faces = scipy.io.loadmat(str(self.path), variable_names=["faces"]).get("faces", np.empty(0))
+            faces = scipy.io.loadmat(str(self.place), variable_names=["faces"]).get("faces", np.empty(0))
         except UNREADABLE as error:
             raise InputError(
-                f"data.path must be a matrix file of MATLAB, {self.path} is not: {error}; copy it anew."
+                f"data.path must be a matrix file of MATLAB, {self.place} is not: {error}; copy it anew."
             ) from error
-        if faces.shape[:1] != (64 * 64,) or faces.dtype != np.uint8:
+        if faces.shape[:1] != (OLIVETTI**2,) or faces.dtype != np.uint8:
             raise InputError(
-                f"olivettifaces.mat has a variable faces of (4096, 400) bytes, in {self.path} it is {faces.shape} of"
+                f"olivettifaces.mat has a variable faces of (4096, 400) bytes, in {self.place} it is {faces.shape} of"
                 f" {faces.dtype}; use the published file."
             )
-        names = [f"s{1 + picture // 10:02d}/{1 + picture % 10:02d}" for picture in range(faces.shape[1])]
-        return Source(names, (64, 64), 1, lambda place: faces[:, place].reshape(64, 64, 1, order="F").copy(), bytes_units)
+        side = OLIVETTI
+        names = [f"s{1 + place // PER_PERSON:02d}/{1 + place % PER_PERSON:02d}" for place in range(faces.shape[1])]
+        return Source(
+            names, (side, side), 1, lambda place: faces[:, place].reshape(side, side, 1, order="F").copy(), bytes_units
+        )
 
     def scan_folder(self) -> Source:
-        """The published folder: a subfolder per person."""
+        """List the published folder: a subfolder per person."""
         files = {
             f"s{int(path.parent.name[1:]):02d}/{int(path.stem):02d}": path
-            for path in self.path.glob("s*/*.pgm")
+            for path in self.place.glob("s*/*.pgm")
             if path.parent.name[1:].isdigit() and path.stem.isdigit()
         }
         if not files:
-            raise InputError(f"data.path must hold s1/1.pgm and so on, {self.path} has {listing(self.path)}; correct it.")
+            raise InputError(f"data.path must hold s1/1.pgm and so on, {self.place} has {listing(self.place)}; correct it.")
         names = sorted(files)
         first = read_image(files[names[0]])
 
@@ -223,24 +238,34 @@ class Olivetti(CollectionData):
         return Source(names, (first.shape[0], first.shape[1]), 1, read, bytes_units)
 
 
+@dataclass(kw_only=True, eq=False)
 class Cifar10(CollectionData):
     """CIFAR-10 in its binary version: `data_batch_*.bin` and `test_batch.bin` in `root`.
 
-    With held_out=null the test batch is held out. Names are batch/number. The other options are those of `CollectionData`.
+    With held_out=None the test batch is held out. Names are batch/number.
+
     Raises: InputError for a folder of another version, or a file that is not whole.
     """
 
-    def __init__(self, root: str | None = None, held_out: float | int | str | None = None, **collection: Any) -> None:
-        super().__init__(held_out=held_out, **collection)
-        folder = existing_folder("data.root", root)
-        self.root = folder / "cifar-10-batches-bin" if (folder / "cifar-10-batches-bin").is_dir() else folder
+    root: str | None = None
+    held_out: float | int | str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.given_folder = existing_folder("data.root", self.root)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the batches."""
+        inside = self.given_folder / "cifar-10-batches-bin"
+        return inside if inside.is_dir() else self.given_folder
 
     @cached_property
-    def batches(self) -> dict[str, np.ndarray]:
+    def records(self) -> dict[str, np.ndarray]:
         """Records (pictures, label and planes) by file, mapped into memory."""
-        files = sorted(self.root.glob("data_batch_*.bin")) + sorted(self.root.glob("test_batch.bin"))
+        files = sorted(self.folder.glob("data_batch_*.bin")) + sorted(self.folder.glob("test_batch.bin"))
         if not files:
-            found = f"the folder {self.root} has {listing(self.root)}"
+            found = f"the folder {self.folder} has {listing(self.folder)}"
             raise InputError(
                 f"data.root must hold the binary version of CIFAR-10, data_batch_1.bin and so on, {found}; take that."
             )
@@ -250,14 +275,14 @@ class Cifar10(CollectionData):
         return {file.stem: np.memmap(file, np.uint8, "r").reshape(-1, RECORD) for file in files}
 
     def scan(self) -> Source:
-        """A name per record."""
-        places = [(batch, record) for batch, records in self.batches.items() for record in range(len(records))]
+        """Return a name per record."""
+        places = [(batch, record) for batch, records in self.records.items() for record in range(len(records))]
         names = [f"{batch}/{record:05d}" for batch, record in places]
 
         def read(position: int) -> np.ndarray:
             batch, record = places[position]
-            planes = np.array(self.batches[batch][record, 1:]).reshape(PLANES, SIDE, SIDE)
+            planes = np.array(self.records[batch][record, 1:]).reshape(PLANES, SIDE, SIDE)
             return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
-        own = {name for name in names if name.startswith("test_batch/")}
-        return Source(names, (SIDE, SIDE), PLANES, read, bytes_units, own or None)
+        tested = {name for name in names if name.startswith("test_batch/")}
+        return Source(names, (SIDE, SIDE), PLANES, read, bytes_units, tested or None)

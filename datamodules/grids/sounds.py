@@ -1,15 +1,16 @@
 """Collections of sounds: a folder of recordings, or one long recording in excerpts."""
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import soundfile
 
 from datamodules.common.batch import Units
-from datamodules.common.files import existing_file, listing
-from datamodules.grids.audio import LONGEST, AudioData
+from datamodules.common.files import existing_file, files_below
+from datamodules.grids.audio import LONGEST, AudioData, Recordings, stretch
 from datamodules.grids.collection import CollectionData
 from datamodules.grids.store import Source
 from inr.errors import InputError
@@ -18,14 +19,14 @@ ENDINGS = tuple(f".{kind.lower()}" for kind in ("WAV", "FLAC", "OGG", "OPUS", "M
 
 
 class Excerpt(NamedTuple):
-    """Where a signal lies in a file, in samples."""
+    """The place of a signal in a file, in samples."""
 
     path: Path
     first: int
     samples: int
 
     def read(self) -> np.ndarray:
-        """The samples (samples, channels), full scale -1..1.
+        """Read the samples (samples, channels), full scale -1..1.
 
         Raises: InputError if they are not all there, or not finite.
         """
@@ -39,39 +40,40 @@ class Excerpt(NamedTuple):
         return sound
 
 
-class SoundCollection(CollectionData):
+@dataclass(kw_only=True, eq=False)
+class SoundCollection(Recordings, CollectionData):
     """The sounds in the folder `root` and its subfolders, or one file cut into excerpts of `patch_size` samples.
 
-    `start` and `duration` cut the same excerpt from each; a duration of null is that of the shortest file. Excerpts of one
-    file are signals of their own, so that the last of them are held out; what is left at its end is not used. Samples are
-    divided by the largest absolute value of the whole collection, for which all of it is read once.
-    The other options are those of `CollectionData`; names are paths inside the folder, with their endings.
+    The same excerpt is cut from each; without a `duration` as long as the shortest file allows. Excerpts of one file are
+    signals of their own, so that the last of them are held out; what is left at its end is not used. Samples are divided
+    by the largest absolute value of the whole collection, for which all of it is read once. Names are paths inside the
+    folder, with their endings.
 
-    Units:  coordinates in samples; values in full-scale amplitude; start and duration in seconds; patch_size in samples.
     Raises: InputError for files of different rates or channels, unreadable ones, an excerpt outside, or nothing but silence.
     """
 
-    def __init__(self, root: str | None = None, start: float = 0.0, duration: float | None = None, **collection: Any) -> None:
-        super().__init__(**collection)
-        if start < 0 or (duration is not None and duration <= 0):
-            rule = "data.start must not be negative, and data.duration positive, or null for that of the shortest file"
-            raise InputError(f"{rule}; got {start} and {'null' if duration is None else duration}.")
-        path = Path("" if root is None else root).expanduser()
-        self.folder = path if root is not None and path.is_dir() else None
-        self.root = self.folder or existing_file("data.root", "null" if root is None else root).parent
-        self.file = None if self.folder else path
-        self.start, self.duration = start, duration
+    root: str | None = None
+
+    to_the_end: ClassVar[str] = "null for that of the shortest file"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        path = Path("" if self.root is None else self.root).expanduser()
+        is_folder = self.root is not None and path.is_dir()
+        self.file = None if is_folder else existing_file("data.root", "null" if self.root is None else self.root)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the sounds lie in."""
+        return Path(str(self.root)).expanduser() if self.file is None else self.file.parent
 
     @cached_property
     def sounds(self) -> dict[str, AudioData]:
         """The files by name, of which only headers are read."""
         if self.file is not None:
-            return {self.file.name: AudioData(str(self.file))}
-        files = [path for path in self.root.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file()]
-        found = {path.relative_to(self.root).as_posix(): path for path in files if not path.name.startswith(".")}
-        if not found:
-            raise InputError(f"data.root must hold sounds ({', '.join(ENDINGS)}), {self.root} has {listing(self.root)}.")
-        return {name: AudioData(str(found[name])) for name in sorted(found)}
+            return {self.file.name: AudioData(path=str(self.file))}
+        found = files_below(self.folder, ENDINGS, "data.root must hold sounds")
+        return {name: AudioData(path=str(path)) for name, path in found.items()}
 
     @property
     def rate(self) -> int:
@@ -79,11 +81,11 @@ class SoundCollection(CollectionData):
         return next(iter(self.sounds.values())).rate
 
     def input_scale(self, shape: tuple[int, ...]) -> float:
-        """The same stretch of time as for one sound."""
-        return next(iter(self.sounds.values())).input_scale(shape)
+        """Return the same stretch of time as for one sound."""
+        return stretch(shape[0], self.rate)
 
     def excerpts(self) -> dict[str, Excerpt]:
-        """Where the signals lie, by name."""
+        """Return the places of the signals in their files, by name."""
         infos = {name: sound.info for name, sound in self.sounds.items()}
         first, *others = infos
         for name in others:
@@ -102,11 +104,11 @@ class SoundCollection(CollectionData):
                 f" data.duration={'null' if self.duration is None else self.duration}; take less."
             )
         if self.file is None or self.patch_size is None:
-            return {name: Excerpt(Path(str(sound.path)), begin, length) for name, sound in self.sounds.items()}
+            return {name: Excerpt(Path(str(sound.file)), begin, length) for name, sound in self.sounds.items()}
         return self.series(self.file, begin, length)
 
     def series(self, file: Path, begin: int, length: int) -> dict[str, Excerpt]:
-        """Consecutive excerpts of one file, with names that sort in their order."""
+        """Cut consecutive excerpts of one file, with names that sort in their order."""
         side = self.patch_size if isinstance(self.patch_size, int) else next(iter(self.patch_size or [0]))
         if not 1 <= side <= length:
             raise InputError(f"data.patch_size must be samples of an excerpt, 1 to {length}, got {self.patch_size}.")
@@ -115,14 +117,14 @@ class SoundCollection(CollectionData):
         return {f"{file.name}#{place:0{digits}d}": Excerpt(file, start, side) for place, start in enumerate(starts)}
 
     def scan(self) -> Source:
-        """Names, and length and channels from the headers."""
+        """Return names, and length and channels from the headers."""
         excerpts = list((found := self.excerpts()).values())
         channels = next(iter(self.sounds.values())).info[2]
 
         def units() -> Units:
             loudest = max(float(np.abs(excerpt.read()).max()) for excerpt in excerpts)
             if loudest == 0:
-                raise InputError(f"Sounds must not all be silent, those in {self.root} are; choose other excerpts or files.")
+                raise InputError(f"Sounds must not all be silent, those in {self.folder} are; choose other excerpts or files.")
             return Units(loudest, 0.0, loudest, "amplitude (full scale -1..1)")
 
         return Source(

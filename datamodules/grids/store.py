@@ -1,7 +1,7 @@
-"""Where the signals of a collection come from, and how they are kept: in memory if they fit, else on disk."""
+"""Signals of a collection on their way from files: kept in memory if they fit, else read as they are needed."""
 
 import math
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,20 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.common.batch import Scored, Units
+from datamodules.common.batch import Batch, DeviceCache, Scored, Units
+from datamodules.common.signal_data import Observed, Wanted
 from datamodules.grids.corruptions import Corrupted, Damage
 from datamodules.grids.patches import Patches
+from datamodules.grids.targets import Observations, Targets
 
-THREADS = 8
+THREADS = 8  # that decode side by side: more wait for the disk
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of a collection before anything but its first signal is read.
+    """A collection's files as far as they are known before anything but the first is read.
 
-    `names` are sorted and unique; `read` gives a signal (*shape, channels) by its position among them, in the `number` type
-    of the file, and is called by several threads; `units` may have to read all of them; `held_out` are the names that the
-    layout of the files itself holds out, None if it does not say.
+    names: sorted and unique.
+    read: gives a signal (*shape, channels) by its position among them, in the `number` type; several threads call it.
+    units: may have to read all of them.
+    held_out: names that the layout of the files itself holds out; None: it does not say.
     """
 
     names: Sequence[str]
@@ -35,72 +38,71 @@ class Source:
     number: str = "uint8"
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Some signals as they were observed.
-
-    Shapes: values (signals, *shape, channels) in file units; missing (signals, *shape), None if no sample is.
-    """
-
-    values: Tensor
-    missing: Tensor | None
-
-    def to(self, device: torch.device) -> "Rows":
-        """The same signals on a device."""
-        missing = None if self.missing is None else self.missing.to(device, non_blocking=True)
-        return Rows(self.values.to(device, non_blocking=True), missing)
-
-    def __getitem__(self, index: Tensor) -> "Rows":
-        """Some of them; all of them without a copy."""
-        if len(index) == len(self.values) and torch.equal(index, torch.arange(len(index))):
-            return self
-        index = index.to(self.values.device)
-        return Rows(self.values.index_select(0, index), None if self.missing is None else self.missing.index_select(0, index))
-
-
-class Stack:
+class Stack(Observed):
     """Images of a collection as a list of signals: all patches of the first, then those of the second.
 
-    `damage` corrupts them when they are read. Up to `limit` bytes they are decoded once and kept, on the device too; beyond
-    that they are read again whenever they are asked for, by several threads, and ahead of time where `prefetch` says so.
+    `damage` corrupts them when they are read. Up to `limit` bytes they are decoded once and stay in memory, on the device
+    too; beyond that they are read again whenever they are asked for, by several threads, and ahead of time where `prefetch`
+    says so.
     """
 
     def __init__(
-        self, source: Source, positions: Sequence[int], patches: Patches, damage: Damage | None = None, limit: float = 0
+        self,
+        source: Source,
+        positions: Sequence[int],
+        patches: Patches,
+        targets: Targets,
+        damage: Damage | None = None,
+        limit: float = 0,
     ) -> None:
-        self.source, self.positions, self.patches, self.damage = source, list(positions), patches, damage
+        self.source = source
+        self.positions = list(positions)
+        self.patches = patches
+        self.targets = targets
+        self.damage = damage
+        self.limit = limit
         number = np.dtype("float32" if damage else source.number).itemsize * source.channels + bool(damage)
         self.fits = len(self.positions) * math.prod(source.shape) * number <= limit
-        self.pending: dict[int, Future[Rows]] = {}
-        self.on_device: tuple[torch.device, Rows] | None = None
+        self.pending: dict[int, Future[Observations]] = {}
+        self.cache = DeviceCache[Observations]()
 
     @property
     def images(self) -> list[str]:
         """Names of the images."""
         return [self.source.names[position] for position in self.positions]
 
-    @property
-    def names(self) -> list[str]:
+    @cached_property
+    def names(self) -> list[str]:  # type: ignore[override]
         """Names of the signals."""
         return [name for image in self.images for name in self.patches.names(image)]
 
     def __len__(self) -> int:
-        """How many signals there are."""
+        """Count the signals."""
         return len(self.positions) * self.patches.count
 
+    @property
+    def size(self) -> int:
+        """Number of samples of a signal."""
+        return math.prod(self.patches.shape)
+
+    @property
+    def truth(self) -> "Stack":
+        """The same signals without damage."""
+        return Stack(self.source, self.positions, self.patches, self.targets, limit=self.limit) if self.damage else self
+
     def original(self, image: int) -> Tensor:
-        """An image (*whole, channels) as it lies in the file."""
+        """Read an image (*whole, channels) as it lies in the file."""
         return torch.from_numpy(self.source.read(self.positions[image]))
 
     def damaged(self, values: Tensor, image: int) -> Corrupted:
-        """What was observed of an image (*whole, channels), in file units, uncut."""
+        """Return what was observed of an image (*whole, channels), in file units, uncut."""
         if self.damage is not None:
             return self.damage(values, self.source.names[self.positions[image]])
         nothing = torch.zeros(self.patches.whole, dtype=torch.bool)
         return Corrupted(values, nothing, nothing)
 
     def scored(self, image: int) -> Scored:
-        """What the reconstruction of an image is compared with: everywhere, and in and outside the altered region."""
+        """Return the truth of an image; its figures look everywhere, and in and outside the altered region."""
         truth = self.original(image)
         seen = self.damaged(truth, image)
         masks: dict[str, Tensor | None] = {"psnr": None}
@@ -109,41 +111,39 @@ class Stack:
         observed = seen.values.float() if self.damage else None
         return Scored(self.source.names[self.positions[image]], truth, masks, observed)
 
-    def cut(self, image: int) -> Rows:
-        """The patches of an image as they were observed."""
+    def cut(self, image: int) -> Observations:
+        """Read the patches of an image as they were observed."""
         seen = self.damaged(self.original(image), image)
         missing = self.patches.cut(seen.missing[..., None])[..., 0] if seen.missing.any() else None
-        return Rows(self.patches.cut(seen.values), missing)
+        return Observations(self.patches.cut(seen.values), missing)
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:
         """The threads that decode."""
         return ThreadPoolExecutor(THREADS, "decode")
 
-    @cached_property
-    def kept(self) -> Rows:
-        """All signals, decoded."""
-        return self.gather(range(len(self.positions)))
-
-    def gather(self, images: Sequence[int]) -> Rows:
-        """All signals of some images."""
+    def gather(self, images: Sequence[int]) -> Observations:
+        """Read all signals of some images."""
         self.pending |= {image: self.pool.submit(self.cut, image) for image in images if image not in self.pending}
-        count, values, missing = self.patches.count, torch.empty(0), None
+        count = self.patches.count
+        values = torch.empty(0)
+        missing = None
         for place, image in enumerate(images):
-            rows, here = self.pending.pop(image).result(), slice(place * count, (place + 1) * count)
+            seen = self.pending.pop(image).result()
+            here = slice(place * count, (place + 1) * count)
             if place == 0:
-                values = rows.values.new_empty(len(images) * count, *rows.values.shape[1:])
-            values[here] = rows.values
-            if rows.missing is not None:
+                values = seen.values.new_empty(len(images) * count, *seen.values.shape[1:])
+            values[here] = seen.values
+            if seen.missing is not None:
                 missing = torch.zeros(values.shape[:-1], dtype=torch.bool) if missing is None else missing
-                missing[here] = rows.missing
-        return Rows(values, missing)
+                missing[here] = seen.missing
+        return Observations(values, missing)
 
-    def spread(self, most: int) -> Rows:
-        """At most so many signals, those of images that are spread evenly."""
+    def sample(self, most: int) -> Observations:
+        """Read at most so many signals, those of images spread evenly over the collection."""
         images = min(max(most // self.patches.count, 1), len(self.positions))
-        rows = self.gather((torch.arange(images) * len(self.positions) // images).tolist())
-        return rows[torch.arange(min(most, len(rows.values)))]
+        seen = self.gather((torch.arange(images) * len(self.positions) // images).tolist())
+        return seen[torch.arange(min(most, len(seen.values)))]
 
     def prefetch(self, index: Tensor) -> None:
         """Begin to read the signals that are asked for next."""
@@ -151,11 +151,15 @@ class Stack:
             if image not in self.pending:
                 self.pending[image] = self.pool.submit(self.cut, image)
 
-    def rows(self, index: Tensor, device: torch.device) -> Rows:
-        """The signals of this index (signals,), on the device."""
+    def observations(self, index: Tensor, device: torch.device) -> Observations:
+        """Return the signals of this index (signals,), on the device."""
         if not self.fits:
             images, place = (index // self.patches.count).unique(return_inverse=True)
             return self.gather(images.tolist())[place * self.patches.count + index % self.patches.count].to(device)
-        if self.on_device is None or self.on_device[0] != device:
-            self.on_device = device, self.kept.to(device)
-        return self.on_device[1][index]
+        return self.cache.on(device, lambda: self.gather(range(len(self.positions))).to(device))[index]
+
+    def batches(self, signals: Tensor, chunks: Iterable[Tensor], wanted: Wanted, device: torch.device) -> Iterator[Batch]:
+        """Yield a batch for each chunk of samples; the signals are read once for all of them."""
+        seen = self.observations(signals, device)
+        for some in chunks:
+            yield self.targets.batch(seen, signals, some, wanted.of("data"), wanted.observations)

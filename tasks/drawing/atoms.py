@@ -1,32 +1,29 @@
 """Pictures of a dictionary: its strongest atoms, and the use of its experts."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from inr.derivatives import observe_at
-from inr.dictionary.coders import Codebook
 from inr.dictionary.network import NeuralDictionary
-from inr.measurements.measurement import Measurement
-from tasks.base import INRTask
 from tasks.drawing.panels import pixels
+from tasks.evaluation import EvaluatedTask
 
 ATOMS = 64  # drawn at most
 COLUMNS = 8  # of their picture
 
 
 @torch.no_grad()
-def draw_atoms(network: NeuralDictionary, task: INRTask) -> np.ndarray:
+def draw_atoms(network: NeuralDictionary, task: EvaluatedTask[Any]) -> np.ndarray:
     """Draw the experts that the signals use most, each as a signal by itself, scaled to its largest value."""
-    part, axes = task.sketch()
-    coder, sensor = network.coder, task.measurements[part]
-    assert isinstance(coder, Codebook)
-    assert isinstance(sensor, Measurement)
+    part, axes = task.small_grid()
     coordinates = torch.cartesian_prod(*axes).reshape(1, -1, len(axes)).to(network.experts.device)
-    strength = coder.codes[:, : len(network.experts)].abs().mean(0)
+    strength = network.coder.codes[:, : len(network.experts)].abs().mean(0)
     strongest = strength.topk(min(ATOMS, len(strength))).indices
     units = torch.eye(network.unknowns, device=strength.device)[strongest]  # a unit code has one gate, and no bias
-    atoms = observe_at(sensor, network.field_of(units), coordinates, {"value"})["value"].mean(-1).float()
+    atoms = observe_at(task.sensors[part], network.field_of(units), coordinates, {"value"})["value"].mean(-1).float()
     shape = [len(axis) for axis in axes if len(axis) > 1]
     atoms = (atoms / atoms.abs().amax(-1, keepdim=True).clamp_min(1e-12)).cpu().reshape(-1, *shape)
     rows = -(-len(atoms) // COLUMNS)  # rounded up
@@ -43,7 +40,6 @@ def draw_atoms(network: NeuralDictionary, task: INRTask) -> np.ndarray:
 
 def draw_usage(network: NeuralDictionary) -> np.ndarray:
     """Draw the share of signals that use each expert and the mean magnitude of its gate, both in descending order."""
-    assert isinstance(network.coder, Codebook)
     gates = network.coder.codes.detach()[:, : len(network.experts)].cpu()
     bars = {"share of signals with a gate": (gates != 0).float().mean(0), "mean |gate|": gates.abs().mean(0)}
     figure = Figure(figsize=(8, 4), dpi=110, layout="constrained")

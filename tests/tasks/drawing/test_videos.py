@@ -15,64 +15,42 @@ SMOOTH = (128 + 90 * np.sin(np.indices((9, 32, 48, 3)).sum(0) / 12)).astype(np.u
 GREY = SMOOTH[..., 0]
 
 
-@pytest.fixture
-def without_ffmpeg(monkeypatch):
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-
-
 def distance(one, other):
     return np.abs(one.astype(int) - other)
 
 
-@pytest.mark.parametrize("frames", [SMOOTH, GREY], ids=["colour", "grey"])
-@pytest.mark.parametrize("rate", [25, 12.5, 24])
-def test_films_come_back_within_a_few_grey_levels(tmp_path, capfd, frames, rate):
+@pytest.mark.parametrize("size", [(32, 48), (31, 48), (32, 47), (31, 47), (1, 1)])
+@pytest.mark.parametrize(("frames", "rate"), [(SMOOTH, 25), (SMOOTH, 12.5), (GREY, 24)], ids=["25", "12.5", "grey"])
+def test_videos_come_back_within_a_few_grey_levels_with_odd_rows_and_columns_doubled(tmp_path, capfd, frames, rate, size):
+    frames = frames[:, : size[0], : size[1]]
     path = write_video(tmp_path / "new" / "run.1", frames, rate)
     assert path == tmp_path / "new" / "run.1.mp4"
     read, found = read_video(path)
     assert found == rate
-    expected = frames if frames.ndim == 4 else frames[..., None].repeat(3, -1)
+    colour = frames if frames.ndim == 4 else frames[..., None].repeat(3, -1)
+    expected = np.pad(colour, ((0, 0), (0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
     assert read.shape == expected.shape
-    assert distance(read, expected).max() <= 8
-    assert distance(read, expected).mean() <= 1.5
+    assert distance(read, expected).max() <= 10
+    assert distance(read, expected).mean() <= 2
     assert capfd.readouterr() == ("", "")
-
-
-def test_films_are_h264_as_every_viewer_plays_it(tmp_path):
-    path = write_video(tmp_path / "film", SMOOTH, 25)
     log = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
-    assert "Video: h264" in log
+    assert "Video: h264" in log  # with yuv420p, as every viewer plays it
     assert "yuv420p" in log
 
 
-@pytest.mark.parametrize("size", [(31, 48), (32, 47), (31, 47), (1, 1)])
-def test_odd_sizes_repeat_the_last_row_and_column(tmp_path, capfd, size):
-    frames = SMOOTH[:, : size[0], : size[1]]
-    read, _ = read_video(write_video(tmp_path / "film", frames, 25))
-    expected = np.pad(frames, ((0, 0), (0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
-    assert read.shape == expected.shape
-    assert distance(read, expected).max() <= 10
-    assert capfd.readouterr() == ("", "")
-
-
-def test_without_ffmpeg_a_gif_is_written(tmp_path, capfd, without_ffmpeg):
-    frames = SMOOTH // 128 * 255
+def test_without_ffmpeg_a_gif_is_written(tmp_path, capfd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    frames = SMOOTH[:, :31] // 128 * 255
     frames[:, 0, 0] = np.arange(9)[:, None]  # a gif joins frames that are equal
     path = write_video(tmp_path / "run.1", iter(frames), 10)
     assert path == tmp_path / "run.1.gif"
     with Image.open(path) as film:
-        assert film.n_frames == len(frames)
+        assert (film.n_frames, film.size) == (len(frames), (48, 31))
         assert (film.info["duration"], film.info["loop"]) == (100, 0)
         for index, frame in enumerate(frames):
             film.seek(index)
             assert distance(np.asarray(film.convert("RGB")), frame).max() <= 8
     assert capfd.readouterr() == ("", "")
-
-
-def test_a_gif_of_grey_frames_keeps_its_size_and_one_picture_is_enough(tmp_path, without_ffmpeg):
-    with Image.open(write_video(tmp_path / "film", GREY[:1, :31], 100)) as film:
-        assert film.size == (48, 31)
-        assert distance(np.asarray(film.convert("L")), GREY[0, :31]).max() <= 1
 
 
 def test_frames_are_drawn_one_by_one_and_then_forgotten(tmp_path):
@@ -105,18 +83,14 @@ def test_mistakes_are_named(tmp_path, frames, rate, message):
         write_video(tmp_path / "film", frames, rate)
 
 
-@pytest.fixture
-def full_disk():
-    """Files end after 1000 bytes."""
+def test_a_video_is_whole_or_refused(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-def test_a_video_is_whole_or_refused(tmp_path, full_disk):
-    with pytest.raises(OSError, match=r"could not be written to .*film\.mp4: .+\."):
-        write_video(tmp_path / "film", SMOOTH, 25)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as on a full disk
+    try:
+        with pytest.raises(OSError, match=r"could not be written to .*film\.mp4: .+\."):
+            write_video(tmp_path / "film", SMOOTH, 25)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_the_reason_is_told_where_it_cannot_be_written(tmp_path, capfd):
