@@ -125,12 +125,8 @@ class BackgroundTask(ImageTask):
     def validate(self, values: Tensor) -> dict[str, float]:
         """Return the PSNR of the background against the truth, or else against the median over time."""
         background = self.backgrounds(values)[: len(self.frames)]
-        return {"psnr": mean_psnr(background, self.compared[: len(background)])}
-
-    @property
-    def compared(self) -> Tensor:
-        """The true background, or else the median over time."""
-        return self.median if self.truth is None else self.truth[0]
+        compared = self.median if self.truth is None else self.truth[0]
+        return {"psnr": mean_psnr(background, compared[: len(background)])}
 
     def score(self, values: Tensor) -> dict[str, Metric]:
         """Return figures of the network's separation, then those of classical ones."""

@@ -41,7 +41,8 @@ class Results(Callback):
     ) -> None:
         require("export.scale", 0 < scale <= 64, "is how much finer than the data to export, above 0 and at most 64", scale)
         self.folder, self.scale = Path(folder), scale
-        self.pictures, self.export, self.only = pictures, export, only
+        self.pictures, self.export = pictures, export
+        self.only = only
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what the task cannot export."""

@@ -1,4 +1,4 @@
-"""Any picture as an array: (rows, columns, channels), the number type of the file, upright, without transparency.
+"""A picture of any kind as an array: (rows, columns, channels), the number type of the file, upright, without transparency.
 
 Pillow and tifffile are called directly, as imageio hides what decides how to read a file: its frames, a transparent colour,
 the meaning of its axes. PNG with 16 bits per channel is read by pypng: Pillow and imageio cut colours to 8, silently.
