@@ -147,7 +147,7 @@ def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
     from datamodules.grids.image import ImageData
     from inr.supervision.losses import SquaredError
     from inr.supervision.terms import Supervision
-    from tasks.callbacks import FiniteLoss, Progress, Stopwatch
+    from tasks.callbacks import FiniteLoss, FitTimer, Progress
     from tasks.image import ImageTask
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -168,7 +168,7 @@ def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
             loss.backward()
             optimizer.step()
         best[0] = min(best[0], (time.perf_counter() - start) / steps)
-        watch = Stopwatch()
+        timer = FitTimer()
         fresh = MLP(AXES, CHANNELS, Sine())
         task = ImageTask(fresh, {"data": Pointwise(data.shape)}, supervision, partial(torch.optim.Adam, lr=1e-4), channels=3)
         trainer = L.Trainer(
@@ -180,11 +180,11 @@ def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            callbacks=[FiniteLoss(), Progress(refresh_rate=10), watch],
+            callbacks=[FiniteLoss(), Progress(refresh_rate=10), timer],
         )
         with contextlib.redirect_stdout(io.StringIO()):
             trainer.fit(task, data)
-        best[1] = min(best[1], watch.seconds / steps)
+        best[1] = min(best[1], timer.time_elapsed() / steps)
     return best[0], best[1]
 
 

@@ -20,8 +20,8 @@ from inr.field import Signals
 from inr.measurements.rays import camera_rays
 from inr.metrics.figures import Metric, ssim
 from inr.metrics.lpips import load_lpips
-from tasks.drawing.films import write_film
 from tasks.drawing.panels import panels
+from tasks.drawing.videos import write_video
 from tasks.evaluation import GridTask
 
 SHOWN, OPAQUE = 4, 0.5
@@ -206,8 +206,8 @@ class NerfTask(GridTask):
             for pose in self.each(capture.path(self.frames), "film"):
                 seen = self.look(scene, pose, capture.intrinsics[0], *grid)
                 frames.append((as_bytes(seen.colour), as_bytes(self.depth_colours(seen.depth, seen.opacity))))
-            write_film(folder / f"video{name}", (colour for colour, _ in frames), self.rate)
-            write_film(folder / f"video_depth{name}", (depth for _, depth in frames), self.rate)
+            write_video(folder / f"video{name}", (colour for colour, _ in frames), self.rate)
+            write_video(folder / f"video_depth{name}", (depth for _, depth in frames), self.rate)
 
     def write_cloud(self, folder: Path, scale: float) -> None:
         """`pointcloud.ply`: where rays of the training views end, coloured, in the file's world coordinates.

@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_whole(refusal, places, tmp_pa
         if len(calls) > 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("tasks.callbacks.os.fsync", fill)
+    monkeypatch.setattr("tasks.checkpoints.os.fsync", fill)
     lines = refusal(*SMALL, f"data.path={places['bad']}/good.png", "callbacks.checkpoints.every=1")
     check(lines, "must find room", "No space left on device", "unharmed")
     assert checkpoint(tmp_path / "run")["global_step"] == 1

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from datamodules.common.files import existing_file, refuse_infinite
+from datamodules.common.files import existing_file, one_line, refuse_infinite
 from datamodules.common.pictures import ARRAYS, DAMAGE, TIFFS
-from datamodules.scans.read_slice import one_line
 from datamodules.scans.scanner import spread
 from inr.errors import InputError
 

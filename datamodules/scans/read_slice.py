@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.transform import resize
 
-from datamodules.common.files import existing_file, refuse_infinite
+from datamodules.common.files import existing_file, one_line, refuse_infinite
 from datamodules.common.pictures import DAMAGE, read_image
 from inr.errors import InputError
 
@@ -76,11 +76,6 @@ def decode(tags: "Dataset", path: Path) -> np.ndarray:
             f"A compressed DICOM file must be whole and have a decoder, {path} of {syntax.name} fails: {one_line(error)};"
             " pip install 'pylibjpeg[all]', or save it uncompressed."
         ) from error
-
-
-def one_line(error: Exception) -> str:
-    """The first sentence of an error without line breaks: what follows is advice to programmers."""
-    return " ".join(str(error).split()).split(". ")[0].rstrip(".")
 
 
 def is_hounsfield(tags: "Dataset") -> bool:

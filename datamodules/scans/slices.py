@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.common.files import existing_file
+from datamodules.common.files import existing_file, existing_folder
 from datamodules.common.splits import Split
 from datamodules.grids.store import existing_folder
 from datamodules.scans.phantoms import random_phantom, rasterise, shepp_logan

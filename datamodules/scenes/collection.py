@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch
+from datamodules.common.files import existing_folder
 from datamodules.common.splits import Split
-from datamodules.grids.store import existing_folder
 from datamodules.scenes.capture import Capture
 from datamodules.scenes.layouts import read_scene
 from datamodules.scenes.photographs import RayDraw

@@ -5,8 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datamodules.common.files import listing
-from datamodules.grids.store import existing_folder
+from datamodules.common.files import existing_folder, listing
 from datamodules.scenes.capture import Capture
 from datamodules.scenes.read_blender import read_blender
 from datamodules.scenes.read_llff import read_llff

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.common.files import listing
-from datamodules.grids.store import existing_folder
+from datamodules.common.files import existing_folder, listing
 from datamodules.scenes.camera_paths import orbit
 from datamodules.scenes.capture import (
     ENDINGS,

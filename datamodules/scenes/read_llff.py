@@ -9,9 +9,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from datamodules.common.files import listing
+from datamodules.common.files import existing_folder, listing
 from datamodules.common.pictures import read_array
-from datamodules.grids.store import existing_folder
 from datamodules.scenes.camera_paths import PARALLEL, average_pose, facing, meeting_point, orbit, spiral
 from datamodules.scenes.capture import (
     Capture,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.grids.store import existing_folder
+from datamodules.common.files import existing_folder
 from datamodules.scenes.camera_paths import meeting_point, orbit
 from datamodules.scenes.capture import (
     Capture,

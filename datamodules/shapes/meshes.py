@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Units
-from datamodules.common.files import existing_file
+from datamodules.common.files import existing_file, existing_folder
 from datamodules.common.splits import Split
-from datamodules.grids.store import existing_folder
 from datamodules.shapes.frame import frame_of
 from datamodules.shapes.one_shape import OneShape
 from datamodules.shapes.read_mesh import ENDINGS, read_mesh
