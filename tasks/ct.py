@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from datamodules.common.batch import Part, Scored
-from datamodules.scans.scans import Compared
+from datamodules.scans.scans import RayGrid
 from inr.derivatives import observe_at
 from inr.metrics.figures import Metric, psnr, ssim
 from inr.networks.sampled import raster
