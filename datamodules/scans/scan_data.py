@@ -21,7 +21,7 @@ from inr.randomness import draw as drawn
 from inr.randomness import key
 from inr.supervision.differences import check
 
-LARGEST = 2**27  # signals x bins^2 x views that SART reconstructs: a minute or so, since it visits every bin of every ray
+LARGEST = 2**27  # signals x bins^2 x views that SART reconstructs in about half a minute: it walks every ray bin by bin
 
 
 @dataclass(kw_only=True, eq=False)

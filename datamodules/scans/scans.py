@@ -126,7 +126,7 @@ class Scans(Observed):
     def batch(self, signals: Tensor, parts: dict[str, Part], encodes: bool = False) -> Batch:
         """Make the batch of these signals on the device of its parts; for an encoder with back-projections."""
         device = next(iter(parts.values())).coordinates.device
-        # Hann's window: the plain ramp amplifies noise, of which an encoder would have to learn what it looks like.
+        # Hann's window, since the plain ramp amplifies the noise of the finest details, which no code should hold.
         observations = self.back_projected("hann")[signals.cpu()].to(device) if encodes else None
         return Batch(Signals(signals.to(device), observations), parts)
 
