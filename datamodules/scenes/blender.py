@@ -87,6 +87,7 @@ class Blender(OneScene):
         unit = self.bound or 1.0
         world = similarity(unit)
         poses = into_scene(np.concatenate([train_poses, test_poses]), world)
+        # One lens per split, and square pixels: the file gives the angle across, which makes both focal lengths.
         focal = np.repeat([focal_of(angle, sides[1]) for angle in (train_angle, test_angle)], [len(train), len(test)])
         centre = np.full((len(frames), 2), sides) / 2
         distance = float(np.linalg.norm(poses[:, :, 3], axis=-1).mean())

@@ -98,6 +98,7 @@ class PhotographFiles:
 
         Raises: InputError if one cannot be read, if they differ, or if the factor leaves nothing of them.
         """
+        # Many photographs take long to decode, their headers a moment: a wrong one is refused before training.
         sizes = [stored_size(file) for file in self.files]
         rows, columns = sizes[0]
         for file, size in zip(self.files, sizes, strict=True):
@@ -161,6 +162,7 @@ def shrink(image: np.ndarray, factor: int) -> np.ndarray:
     """
     if factor == 1:
         return image
+    # `reduce` takes the mean of each square alone; resampling filters would mix neighbours into it.
     rows, columns = (side // factor * factor for side in image.shape[:2])
     return np.array(Image.fromarray(image).reduce(factor, (0, 0, columns, rows)))
 
@@ -231,12 +233,14 @@ def rays(pose: np.ndarray, intrinsics: np.ndarray, coordinates: np.ndarray) -> t
 
     Shapes: pose (3, 4), intrinsics (4,), coordinates (..., 2) = (row, column) -> (3,) and (..., 3)
     """
+    # `inr.measurements.rays.camera_rays` is the same for tensors: a generated scene is rendered in float64, before training.
     down, right = np.moveaxis((coordinates - intrinsics[2:]) / intrinsics[:2], -1, 0)
     return pose[:, 3], np.stack([right, -down, -np.ones_like(down)], -1) @ pose[:, :3].T
 
 
 def similarity(scale: float = 1.0, frame: np.ndarray | None = None) -> np.ndarray:
     """Return the matrix (4, 4) that enlarges by a scale and then goes by a pose (3, 4)."""
+    # Nothing but a similarity takes scenes to worlds: lines stay lines, and one number turns depths into those of the file.
     pose = np.eye(3, 4) if frame is None else frame
     return np.vstack([np.column_stack([scale * pose[:, :3], pose[:, 3]]), [0.0, 0.0, 0.0, 1.0]])
 

@@ -39,6 +39,7 @@ class SceneCollection(Collection, SceneData):
     held_out: float | int | str | None = 0.2
     batch_signals: int | None = 4
     chunk: int = 2048  # that of scenes, not that of collections
+    # No solver chooses a weight on scenes, and `test_views` says which pictures are scored: these are no options here.
     tuning: float | int = field(default=0, init=False)
     validation_signals: int | None = field(default=None, init=False)
     test_signals: int | None = field(default=None, init=False)

@@ -53,6 +53,7 @@ def balls_of(variant: int) -> Balls:
     """Put balls on the floor without touching: a large one near the middle and smaller ones around it."""
     random = np.random.default_rng(variant)
     around = 3 + variant % 2 if variant else 4
+    # Directions of the small balls differ by more than their widths at that distance: none touches another.
     radii = np.append(random.uniform(0.28, 0.34), random.uniform(0.13, 0.23, around))
     angles = random.uniform(0, 2 * np.pi) + 2 * np.pi * (np.arange(around) + random.uniform(-0.12, 0.12, around)) / around
     reach = random.uniform(0.60, RIM - 0.05 - radii[1:])
@@ -134,6 +135,7 @@ def surface(
     faces = np.array([0.0, 0.0, 1.0]) * np.where(points[:, 2:] > (TOP + BOTTOM) / 2, 1.0, -1.0)
     rims = points * [1.0, 1.0, 0.0] / RIM
     normals = np.where(on_floor[:, None], np.where(on_face[:, None], faces, rims), normals)
+    # Tiles whose two indices add up to an even number are light; the half centres one at the origin.
     tiles = np.floor(points[:, :2] / TILE + 0.5).astype(int).sum(-1) % 2
     return normals, np.where(on_floor[:, None], TILES[tiles], balls.colours[nearest])
 
@@ -154,6 +156,7 @@ def cameras(size: int, views: int) -> tuple[np.ndarray, np.ndarray]:
 
     Shapes: (views, 3, 4) and (views, 4)
     """
+    # Equal steps in elevation and golden angles in azimuth: whichever views are held out, some trained nearby.
     heights = LOWEST + (HIGHEST - LOWEST) * np.arange(views) / max(1, views - 1)
     turns = GOLDEN * np.arange(views)
     places = np.stack([np.cos(heights) * np.cos(turns), np.cos(heights) * np.sin(turns), np.sin(heights)], -1)
@@ -168,6 +171,7 @@ def render(size: int, views: int, background: tuple[float, float, float], varian
 
     Shapes: (views, size, size, 3), bytes.
     """
+    # Pixel k reaches from k - 1/2 to k + 1/2 in these coordinates, and its rays pass the middles of its thirds.
     sides = (np.arange(RAYS * size) + 0.5) / RAYS - 0.5
     coordinates = np.stack(np.meshgrid(sides, sides, indexing="ij"), -1)
     pictures = np.empty((views, size, size, 3), np.uint8)
@@ -185,7 +189,7 @@ def picture_of(pictures: np.ndarray, view: int) -> np.ndarray:
 
 def camera_path(frames: int) -> np.ndarray:
     """Return poses (frames, 3, 4) on a circle half way up."""
-    height = (LOWEST + HIGHEST) / 2.5
+    height = (LOWEST + HIGHEST) / 2.5  # 34 degrees, a bit below the middle
     return orbit(frames, DISTANCE * float(np.cos(height)), DISTANCE * float(np.sin(height)), TARGET)
 
 

@@ -9,10 +9,11 @@ from datamodules.scenes.capture import Capture
 from datamodules.scenes.generated import GeneratedScene
 from datamodules.scenes.llff import LLFF
 from datamodules.scenes.nerfstudio import Nerfstudio
-from datamodules.scenes.scene_data import OneScene
+from datamodules.scenes.scene_data import RAYS, OneScene
 from inr.errors import InputError
 
-LAYOUTS = {  # by the file that gives each away
+FEW_RAYS = 128  # of a step of the generated scene, which is simple
+LAYOUTS = {  # by the file that gives each away; of several in a folder, the first here
     "poses_bounds.npy": LLFF,
     "transforms_train.json": Blender,
     "transforms.json": Nerfstudio,
@@ -39,7 +40,6 @@ class Scene(OneScene):
     """
 
     path: str | None = None
-    points: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,7 +48,7 @@ class Scene(OneScene):
     @property
     def rays_per_step(self) -> int:
         """Number of rays of a step, over all processes."""
-        return self.points or (128 if self.path is None else 1024)
+        return self.points or (FEW_RAYS if self.path is None else RAYS)
 
     def capture(self) -> Capture:
         """Read the folder, or render the generated scene."""

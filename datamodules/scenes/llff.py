@@ -53,6 +53,7 @@ def read_table(folder: Path) -> np.ndarray:
     if not finite.all():
         raise InputError(f"poses_bounds.npy must be finite, row {finite.argmin()} of {file} is not; make it anew.")
     near, far = table[:, -2:].T
+    # Columns 4, 9 and 14 are the last of the 3 x 5 numbers: height, width and focal length.
     ordered = (near > 0) & (near < far) & (table[:, [4, 9, 14]] > 0).all(1)
     if not ordered.all():
         rule = "Rows of poses_bounds.npy have a positive height, width and focal, and 0 < near < far"
@@ -94,6 +95,8 @@ def make_reduced(whole: Path, target: Path, factor: int) -> Path:
     """
     photographs = PhotographFiles(photographs_in(whole), factor=factor)
     photographs.size()
+    # The folder is written aside and renamed when it is whole: neither an interrupted run nor one at the same time leaves
+    # half of it for others to read.
     try:
         with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
             draft = Path(aside) / target.name
@@ -162,6 +165,7 @@ def surround(poses: np.ndarray) -> np.ndarray:
 
 def world_of(poses: np.ndarray, unit: float, recentre: bool, spherify: bool) -> np.ndarray:
     """Return the way (4, 4) from the scene to the world, of which a unit of the scene is `unit` before it is spherified."""
+    # The unit comes first, as the middle of the scene is found in its own units; the last factor acts on points first.
     world = similarity(unit)
     if spherify:
         return world @ surround(into_scene(poses, world))
@@ -177,6 +181,7 @@ def camera_path(poses: np.ndarray, near: float, far: float, spherify: bool, fram
         return orbit(frames, float(np.hypot(*poses[:, :2, 3].T).mean()), float(poses[:, 2, 3].mean()))
     middle = average_pose(poses)
     aside = np.abs(into_scene(poses, similarity(1.0, middle))[:, :, 3])
+    # The ellipse reaches as far as nine in ten cameras stood, so that one far camera does not lead it out of the scene.
     # A point moves across the picture in proportion to its disparity, 1 / depth: even in disparity is even to the eye.
     depth = 1 / ((1 - BEYOND) / near + BEYOND / far)
     return spiral(frames, middle, np.percentile(aside, 90, axis=0), depth)

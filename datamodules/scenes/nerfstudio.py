@@ -57,6 +57,7 @@ def check_camera(frame: Frame, size: tuple[int, int]) -> None:
 
 def focal_lengths(settings: Settings, size: tuple[int, int], file: Path) -> tuple[float, float]:
     """Return focal lengths for rows and columns: fl_y and fl_x, by the angles that are seen, or by the other one."""
+    # Pixels are square unless the file says otherwise, so that the lens across does for both directions.
     across = angle_of(settings, "camera_angle_x", file) if "camera_angle_x" in settings and "fl_x" not in settings else None
     column = focal_of(across, size[1]) if across is not None else number(settings, "fl_x", file)
     if "fl_y" in settings:
@@ -86,6 +87,8 @@ def listed(settings: Settings, key: str, places: Mapping[str, int], file: Path) 
 
 def split_of(settings: Settings, paths: Sequence[str], hold_every: int, file: Path) -> tuple[tuple[int, ...], ...]:
     """Return views to train on and to test: as the file lists them, those in no list being in the one that is not there."""
+    # A file may list one half alone; a view outside of it is in the other one. Validation views stand in for test views
+    # that are not listed.
     places = {path: place for place, path in enumerate(paths)}
     train = listed(settings, "train_filenames", places, file)
     test = listed(settings, "test_filenames", places, file) or listed(settings, "val_filenames", places, file)
@@ -110,6 +113,7 @@ def around_middle(poses: np.ndarray) -> np.ndarray:
 
     Shapes: (views, 3, 4) -> (4, 4)
     """
+    # The file's unit means nothing where cameras were found from photographs; their own distance is a unit that does.
     centre = meeting_point(poses)
     furthest = np.linalg.norm(poses[:, :, 3] - centre, axis=-1).max()
     return similarity(float(furthest), np.column_stack([np.eye(3), centre]))

@@ -39,6 +39,7 @@ class Photographs(NamedTuple):
 
 def read_photographs(capture: Capture) -> Photographs:
     """Read all photographs of a capture by several threads."""
+    # Pillow decodes outside of the interpreter's lock, so that threads do it side by side.
     with ThreadPoolExecutor(THREADS) as pool:
         pixels = np.stack(list(pool.map(capture.read, range(len(capture.names)))))
     poses, intrinsics = (torch.from_numpy(array).float() for array in (capture.poses, capture.intrinsics))
@@ -83,6 +84,7 @@ class PhotographedScenes(Observed):
     @property
     def size(self) -> int:
         """Number of training pixels that every scene has."""
+        # Scenes may differ in their number of views; what looks at several at once goes as far as the smallest of them.
         return min(self.training_pixels(scene) for scene in range(len(self)))
 
     def photograph(self, scene: int, view: int, factor: int) -> UInt8[Tensor, "rows columns 3"]:
@@ -123,6 +125,7 @@ class PhotographedScenes(Observed):
         Shapes: signals (signals,); views (signals, points); pixels (signals, points, 2), between the centres of pixels only
                 where there are no targets.
         """
+        # Photographs stay bytes, a quarter of the memory of floats, and become fitted numbers for the drawn pixels alone.
         scenes = self.on(device)
         looks = [(scenes[scene], view, at) for scene, view, at in zip(signals.tolist(), views, pixels.long(), strict=True)]
         context = {
@@ -133,6 +136,7 @@ class PhotographedScenes(Observed):
         if quantities:
             targets["value"] = torch.stack([BYTES.normalise(scene.pixels[view, *at.T]) for scene, view, at in looks])
         if "jacobian" in quantities:
+            # Filters read the neighbours of a pixel in its own photograph, as `jacobian_at` knows which one each lies in.
             slopes = [jacobian_at(scene.pixels, at, self.filter, self.border, view) for scene, view, at in looks]
             targets["jacobian"] = torch.stack(slopes) / BYTES.scale
         return Batch(Signals(signals.to(device)), {"data": Part(pixels.float(), targets, context=context)})

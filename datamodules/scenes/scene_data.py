@@ -20,6 +20,7 @@ from inr.errors import InputError
 from inr.randomness import draw, key, permute
 from inr.supervision.differences import check
 
+RAYS = 1024  # of a step, unless the user says
 VALUES = Wanted({"data": frozenset({"value"})})
 
 
@@ -33,7 +34,7 @@ class SceneData(SignalData):
     filter, border: of the derivative targets (see `inr.supervision.differences`).
     directions: read by measurement and network: they take the direction of view beside the position.
     parts: names under which a batch holds its rays: supervision and measurements may name more than `data`.
-    points: rays of a step, of each of its scenes, over all processes.
+    points: rays of a step, of each of its scenes, over all processes; None: 1024.
     validation_points: pixels of the test views that a validation looks at; None: all.
     test_views: the first views of a scene's test views that are scored; None: all.
     test_factor: views are scored as means over squares of so many pixels.
@@ -49,7 +50,7 @@ class SceneData(SignalData):
     border: str = "one_sided"
     directions: bool = False
     parts: Sequence[str] = ("data",)
-    points: int | None = 1024
+    points: int | None = None
     validation_points: int | None = 4096
     test_views: int | None = None
     test_factor: int = 1
@@ -77,7 +78,7 @@ class SceneData(SignalData):
     @property
     def rays_per_step(self) -> int:
         """Number of rays of a step, of each of its scenes, over all processes."""
-        return self.points or 1024
+        return self.points or RAYS
 
     def observe(self, split: Split) -> PhotographedScenes:
         """Return the scenes of a split."""
@@ -90,6 +91,7 @@ class SceneData(SignalData):
 
     def header(self) -> Header:
         """Return the shape of scored views, the training pixels, and depths where the rays of all scenes begin and end."""
+        # One measurement renders all scenes, so its rays begin and end where those of any scene do.
         captures = self.trained.captures
         first = captures[0]
         coarse = list(self.trained.training_shape)
@@ -125,6 +127,7 @@ class SceneData(SignalData):
 
     def pixels_of(self, scene: int, step: int) -> Tensor:
         """Return the training pixels of a scene that a step draws, this process's slice of them."""
+        # Each scene draws by a key of its own, or all of them would show the same places at a step.
         return draw(step, self.rays_per_step, self.trained.training_pixels(scene), key(self.seed, scene), rank(), ranks())
 
     def training_batch(self, draw: Draw, device: torch.device) -> Batch:
@@ -188,6 +191,7 @@ class SceneData(SignalData):
     @cached_property
     def validation_samples(self) -> Sequence[Tensor]:
         """The samples of each test view that a validation looks at, the same ones every time."""
+        # The first entries of a permutation of all pixels of all views: no pixel twice, and views get similar numbers.
         size = self.lattice_size
         total = len(self.tested) * size
         count = total if self.validation_points is None else min(self.validation_points, total)
@@ -213,14 +217,13 @@ class SceneData(SignalData):
     def baselines(self) -> dict[str, Callable[[], Tensor]]:
         """Return pictures (views, *shape, 3) without a model of the scene: the mean colour, the photograph from nearest by."""
         scenes = self.trained
-        factor = self.test_factor
 
-        def nearest_views() -> Iterator[Tensor]:
-            return (scenes.photograph(scene, scenes.nearest_view(scene, view), factor) for scene, view in self.tested)
+        def nearest(scene: int, view: int) -> Tensor:
+            return self.normalise(scenes.photograph(scene, scenes.nearest_view(scene, view), self.test_factor))
 
         return {
             "mean colour": lambda: torch.stack([scenes.mean_colour(scene).expand(*self.shape, 3) for scene, _ in self.tested]),
-            "nearest view": lambda: torch.stack([self.normalise(view) for view in nearest_views()]),
+            "nearest view": lambda: torch.stack([nearest(scene, view) for scene, view in self.tested]),
         }
 
 
