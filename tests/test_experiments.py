@@ -97,7 +97,7 @@ def test_inverse_rendering_protocol(tmp_path):
     data = instantiate_data(cfg)
     assert (cfg.data.factor, cfg.data.downscale, cfg.data.points, cfg.data.pixel_centre) == (4, 4, 1024, 0)
     assert (cfg.data.filter, cfg.data.border, cfg.data.ndc, cfg.data.hold_every) == ("sobel", "replicate", True, 8)
-    assert data.captures[0].size == (12, 12)
+    assert data.trained.captures[0].size == (12, 12)
     camera = cfg.task.measurements.data
     assert (camera.samples, camera.importance, camera.density, camera.scale) == (128, 0, "relu", 1)
     assert (camera.noise, camera.open_end, camera.near, camera.far) == (1, True, 0, 1)
