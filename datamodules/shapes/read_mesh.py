@@ -10,8 +10,7 @@ import trimesh
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from datamodules.common.files import existing_file
-from datamodules.scans.read_slice import one_line
+from datamodules.common.files import existing_file, one_line
 from datamodules.shapes.frame import Frame, frame_of
 from inr.errors import InputError
 from inr.shapes.meshes import Mesh, winding
