@@ -13,7 +13,7 @@ from datamodules.common.splits import Collection
 from datamodules.shapes.shape import Shape
 from datamodules.shapes.shape_data import ShapeData
 
-COMPARED = 64  # training shapes that evaluated ones are compared with
+COMPARED = 64  # training shapes that evaluated ones are compared with: as many as have their lattices stay in memory
 
 
 @dataclass(kw_only=True, eq=False)
@@ -42,7 +42,7 @@ class ShapeCollection(Collection, ShapeData):
     @property
     def units(self) -> Units:
         """Half-widths of the cube: every file has a scale of its own."""
-        return Units(1.0, 0.0, 1.0, "half-widths of the cube")
+        return Units(scale=1.0, offset=0.0, peak=1.0, unit="half-widths of the cube")
 
     def baselines(self) -> dict[str, Callable[[], Tensor]]:
         """Also return the mean of the training shapes, and the training shape that is most like each evaluated one."""

@@ -80,6 +80,7 @@ class ShapeFolder(ShapeCollection):
     @property
     def listed_held_out(self) -> set[str] | None:
         """Names in a subfolder `test`, if there is one."""
+        # At any depth: ModelNet has a folder of each category, and `train` and `test` in it.
         return {label for label in self.labels if "test" in Path(label).parts[:-1]} or None
 
     def shape_at(self, position: int) -> MeshShape:

@@ -43,7 +43,7 @@ class SampledShapes(Observed):
 
     @property
     def size(self) -> int:
-        """Samples of each shape: as many as of the one that has the fewest."""
+        """Samples of each shape: as many as of the one that has the fewest, since a batch is a rectangle."""
         return min((shape.available(self.count) for shape in self.shapes), default=0)
 
     @cached_property
@@ -53,6 +53,7 @@ class SampledShapes(Observed):
         Shapes: points (signals, samples, 3), distance (signals, samples, 1), gradient (signals, samples, 1, 3), certain
                 (signals, samples), the gradient's weight: 1 or 0.
         """
+        # The seed goes with the name: a shape has the same samples whatever other shapes are chosen beside it.
         drawn = [shape.samples(self.size, key(self.seed, "samples", shape.name), self.sampling) for shape in self.shapes]
         points, distance, gradient, certain = (torch.stack(column) for column in zip(*drawn, strict=True))
         return Samples(points, distance[..., None], gradient[..., None, :], certain.float())
@@ -77,13 +78,14 @@ class SampledShapes(Observed):
 
     def interpolated(self, most: int) -> Tensor:
         """Interpolate at most so many samples of each shape on the lattice: distances (signals, resolution^3)."""
-        points = self.samples.points[:, :most]
+        points = self.samples.points[:, :most]  # the first ones are as good as any: samples are in random order
         distances = self.samples.distance[:, :most, 0]
         rows = [scattered(*pair, lattice(self.resolution)) for pair in zip(points, distances, strict=True)]
         return torch.stack(rows)
 
     def part(self, signals: Tensor, samples: Tensor, quantities: Set[str], device: torch.device) -> Part:
         """Make the part that looks at some samples (samples,) of some shapes (signals,); values always come along."""
+        # All samples lie on the device once; what a step shows is gathered there, without a copy from memory.
         known = self.cache.on(device, lambda: Samples(*(column.to(device) for column in self.samples)))
         rows = signals.to(device)[:, None]
         columns = samples.to(device)
@@ -128,7 +130,7 @@ class ValidationSamples(Observed):
     def batches(self, signals: Tensor, chunks: Iterable[Tensor], wanted: Wanted, device: torch.device) -> Iterator[Batch]:
         """Yield a batch for each chunk of samples."""
         pairs = [self.samples_of(signal) for signal in signals.tolist()]
-        points, distances = (torch.stack(column) for column in zip(*pairs, strict=True))
+        points, distances = (torch.stack(column) for column in zip(*pairs, strict=True))  # (signals, points, 3 and 1)
         for samples in chunks:
             part = Part(points[:, samples].to(device), {"value": distances[:, samples].to(device)})
             yield self.sampled.batch(signals, {"space": part}, wanted.observations)

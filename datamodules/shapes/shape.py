@@ -25,9 +25,9 @@ class Sampling(NamedTuple):
     Units:  sigmas in normalised lengths, of which the cube has two a side.
     """
 
-    surface: float
-    near: float
-    sigmas: Sequence[float]
+    surface: float  # these fix the zero level and its normals
+    near: float  # these fix the slope across it
+    sigmas: Sequence[float]  # small steps resolve thin shapes, large ones lead over to the space around
 
     def check(self) -> None:
         """Raise InputError for shares that there are not, and for steps that are not positive."""
@@ -87,6 +87,7 @@ class Shape(ABC):
 
     def validation_samples(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw the points (points, 3) that a validation looks at, and the distances (points,) there."""
+        # Without the name in the seed: all shapes are looked at in the same places, so that their figures can be compared.
         drawn = torch.rand(count, 3, generator=torch.Generator().manual_seed(key(seed, "probes"))) * 2 - 1
         return drawn, self.distances(drawn)
 
@@ -108,6 +109,7 @@ class MeshShape(Shape):
 
     def distances(self, points: Tensor) -> Tensor:
         """Return exact distances."""
+        # In float64, for the differences of nearly equal coordinates that closest points are made of.
         return torch.from_numpy(signed_distance(self.mesh, points.double().numpy()).value).float()
 
 

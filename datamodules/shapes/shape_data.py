@@ -59,7 +59,7 @@ class ShapeData(SignalData):
     test_signals: int | None = 64
 
     encodable: ClassVar[str] = "points"
-    shared_points: ClassVar[bool] = False
+    shared_points: ClassVar[bool] = False  # samples lie around the surface of each: solvers take one shape at a time
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,6 +81,7 @@ class ShapeData(SignalData):
     def header(self) -> Header:
         """Return the lattice, one distance a point, and the cube."""
         signals = len(self.positions["held_out" if self.shown == "held_out" else "train"])
+        # The result lies in `space`: `data` are scattered samples, and the lattice has no samples to train on.
         return Header((self.resolution,) * 3, 1, signals, result="space", sensor={"cube": self.frame.describe()})
 
     def setup(self, stage: str | None = None) -> None:
@@ -89,6 +90,7 @@ class ShapeData(SignalData):
 
     def observe(self, split: Split) -> SampledShapes:
         """Return the samples of a split; of evaluated shapes, and those to tune on, no more than are observed of new ones."""
+        # Shapes that are evaluated as well as trained on are bounded, too: no result rests on more than what is observed.
         bounded = split != "train" or self.trains_on_evaluated
         count = min(self.observed or self.pool, self.pool) if bounded else self.pool
         return self.sampled(self.shapes_of(split), count)
@@ -114,7 +116,7 @@ class ShapeData(SignalData):
 
     @property
     def solid(self) -> bool:
-        """Whether inside and outside of the evaluated shapes are known."""
+        """True where inside and outside of all evaluated shapes are known."""
         return all(shape.solid for shape in self.evaluated.shapes)
 
     # Training.
@@ -136,12 +138,14 @@ class ShapeData(SignalData):
             samples = own_share(self.trained.size) if draw.samples is None else draw.samples
             parts["data"] = self.trained.part(draw.signals, samples, quantities, device)
         if self.wanted.of("space"):
+            # Anew in every step, so that terms on space see all of the cube; this process takes its rows of them.
             rows = random_rows(self.seed, draw.step, self.space_points or self.points or self.trained.size)
             parts["space"] = Part(rows.uniform("space", 3, device)[None] * 2 - 1)
         return self.trained.batch(draw.signals, parts, self.wanted.observations)
 
     def training_batches(self, device: torch.device) -> Iterator[Batch]:
-        """Yield samples of the first shapes that training shows, as training sees them: what it is to reach."""
+        """Yield samples of the first shapes that training shows."""
+        # Not their `truth`, points anywhere in the cube: the figure is that of the samples that training saw.
         index = torch.arange(min(len(self.trained), TUNED))
         return self.trained.whole_pass(index, self.chunk, self.wanted, device)
 
@@ -154,11 +158,13 @@ class ShapeData(SignalData):
 
     def val_dataloader(self) -> Pass:
         """Return the draws of the points that a validation looks at, shape by shape."""
+        # Some points of the cube rather than the lattice, which would take longer than the steps in between.
         shapes = range(self.signals_of(self.validation_signals))
         return Pass(Draw(torch.tensor([shape]), None, "validate") for shape in shapes)
 
     def test_dataloader(self) -> Pass:
         """Return the draws of the whole lattice, for all evaluated shapes."""
+        # Held-out shapes are no more than `test_signals` already; of shapes that training shows, each is a result.
         return whole_pass(len(self.evaluated), self.lattice_size, self.chunk)
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
@@ -179,7 +185,7 @@ class ShapeData(SignalData):
     def truth(self, item: int) -> Scored:
         """Return the true distances of a shape; figures look at all of the lattice, and near the surface."""
         if not self.solid:
-            return Scored(self.names[item], torch.zeros(*self.shape, 1), {})  # without figures
+            return Scored(self.names[item], torch.zeros(*self.shape, 1), {})  # no mask, so no figure of the lattice
         truth = self.evaluated.lattice_distances(item)
         return Scored(self.names[item], self.restore(truth[..., None]), {"psnr": None, "psnr_shell": truth.abs() < SHELL})
 

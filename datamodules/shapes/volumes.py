@@ -43,6 +43,7 @@ class VolumeData(OneShape):
     def only(self) -> VolumeShape:
         """The grid, in normalised lengths."""
         values = self.read()
+        # The cube goes from the first to the last voxel of the longest axis; along the others the grid fills it in part.
         steps = np.array(values.shape) - 1
         half_width = steps.max() / 2 * self.spacing
         frame = Frame(tuple((steps / 2 * self.spacing).tolist()), float(half_width))
@@ -64,7 +65,7 @@ class VolumeData(OneShape):
             raise InputError(
                 f"A grid of distances has three axes of three numbers or more, {self.file} has {got}; choose another."
             )
-        values = values.astype(np.float32)
+        values = values.astype(np.float32)  # before they are checked: large numbers become infinite
         refuse_infinite(values)
         self.refuse_sign(values)
         return values
