@@ -20,6 +20,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     from conf.command.check import check_run
     from conf.command.compose import adopt, instantiate_data, instantiate_optimizer, resume
     from inr.saved.runs import checkpoint_of, load_weights, read_checkpoint
+    from tasks.base import Training
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning against the newest torch
@@ -31,14 +32,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
         cfg = adopt(cfg, HydraConfig.get().overrides.task)
     data = instantiate_data(cfg)
     L.seed_everything(cfg.seed, verbose=False)
-    task = instantiate(
-        cfg.task,
-        network=instantiate(cfg.model),
-        supervision=instantiate(cfg.supervision),
-        optimizer=instantiate_optimizer(cfg),
-        schedule=instantiate(cfg.scheduler),
-        compile=cfg.compile,
-    )
+    network, supervision = instantiate(cfg.model), instantiate(cfg.supervision)
+    training = Training(network, supervision, instantiate_optimizer(cfg), instantiate(cfg.scheduler), cfg.compile)
+    task = instantiate(cfg.task, _partial_=True)(training)
     task.given = OmegaConf.to_container(cfg, resolve=False)
     task.config = OmegaConf.to_container(cfg, resolve=True)
     if checkpoint is not None:

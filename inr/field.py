@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -60,3 +61,8 @@ class Network(nn.Module):
     def field(self, signals: Signals) -> Field:
         """Return the fields of these signals."""
         raise NotImplementedError(f"{type(self).__name__} must give the fields of signals: define field(signals).")
+
+    def compile_functions(self) -> None:
+        """Pass forward and pushforward, where they are written, through `torch.compile`."""
+        for part in [self] if hasattr(self, "pushforward") else self.children():
+            part.forward, part.pushforward = torch.compile(part.forward), torch.compile(part.pushforward)  # type: ignore

@@ -24,7 +24,7 @@ from torch import Tensor
 import inr.saved.runs
 from inr.errors import InputError
 from inr.metrics.figures import Metric
-from tasks.base import INRTask
+from tasks.evaluation import EvaluatedTask
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 
@@ -198,14 +198,14 @@ class Results(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what the task cannot export."""
-        assert isinstance(pl_module, INRTask)
+        assert isinstance(pl_module, EvaluatedTask)
         choices = pl_module.exporters()
         if self.only is not None and self.only not in choices:
             raise InputError(f"export must be one of all, {', '.join(choices)} for this task, got export={self.only}.")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write everything, from one process."""
-        assert isinstance(pl_module, INRTask)
+        assert isinstance(pl_module, EvaluatedTask)
         if not trainer.is_global_zero:
             return
         metrics = pl_module.metrics | self.costs(trainer, pl_module)
@@ -222,14 +222,14 @@ class Results(Callback):
         self.print_table(metrics)
 
     @staticmethod
-    def checkpoint(task: INRTask) -> dict[str, Any]:
+    def checkpoint(task: EvaluatedTask) -> dict[str, Any]:
         """What an exported field carries, in the form of a checkpoint."""
         checkpoint: dict[str, Any] = {"state_dict": task.state_dict()}
         task.on_save_checkpoint(checkpoint)
         return checkpoint
 
     @staticmethod
-    def costs(trainer: L.Trainer, task: INRTask) -> dict[str, Metric]:
+    def costs(trainer: L.Trainer, task: EvaluatedTask) -> dict[str, Metric]:
         """Steps, seconds, parameters."""
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         seconds = sum(callback.seconds for callback in callbacks if isinstance(callback, Stopwatch))
@@ -248,11 +248,11 @@ class Results(Callback):
         }
         (self.folder / "metrics.json").write_text(json.dumps(table, indent=2) + "\n")
 
-    def write_pictures(self, trainer: L.Trainer, task: INRTask) -> None:
+    def write_pictures(self, trainer: L.Trainer, task: EvaluatedTask) -> None:
         """`pictures/*.png`, and the same to every logger that takes images."""
         folder = self.folder / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in (task.draw() | {name: draw() for name, draw in task.drawings.items()}).items():
+        for name, picture in (task.draw() | {name: draw() for name, draw in task.regime.drawings.items()}).items():
             Image.fromarray(picture).save(folder / f"{name}.png")
             self.log_picture(trainer, name, picture)
 

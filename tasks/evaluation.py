@@ -1,70 +1,197 @@
-"""What images and sounds share: signals on a regular grid, reconstructed and compared with the truth."""
+"""The evaluation of every task: one loop that observes the fitted field, figures beside those of classical methods, exports."""
 
-from collections.abc import Callable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.common.batch import Scored
-from inr.baselines.interpolation import Along
+from datamodules.common.batch import Batch, Scored
+from inr.derivatives import observe_at
 from inr.errors import InputError
+from inr.field import Network
+from inr.measurements.measurement import Measurement
 from inr.metrics.figures import Metric, psnr, slabs
-from tasks.base import INRTask
+from inr.saved.fitted_field import FittedField
+from inr.supervision.constant import Residuals
+from tasks.base import Data, INRTask, Training
+
+LONGEST_SIDE = 256  # samples along an axis of small pictures, such as those of atoms
+Row = list[tuple[str, np.ndarray]]  # titled panels side by side
 
 
-class GridTask(INRTask):
-    """Score reconstructions on the samples that count, beside what classical methods make of the same observations.
+class Seen(NamedTuple):
+    """All that an evaluation observed, sample by sample in the order of the data's draws.
 
-    Of several signals every figure is the mean over the signals. Subclasses give `brightness` (what is compared, peak 1),
-    `methods` (interpolations by name) and further figures.
+    Shapes: value (samples, channels); signal (samples,), the signal that a sample belongs to; further, by name: depth and
+            opacity of a rendering (samples, 1).
     """
 
-    methods: Mapping[str, Along] = {}
+    value: Tensor
+    signal: Tensor
+    further: dict[str, Tensor]
 
+
+class EvaluatedTask(INRTask[Data]):
+    """Score reconstructions on the samples that count, beside what classical methods make of the same observations.
+
+    Of several items every figure is the mean over the items. Subclasses define `brightness` (what is compared, peak 1),
+    further `figures`, `draw`, and `export` or `exporters`.
+    """
+
+    def __init__(
+        self, training: Training, measurements: Mapping[str, Measurement], channels: int = 1, signals: int = 1
+    ) -> None:
+        super().__init__(training, measurements, channels, signals)
+        self.chunks: list[tuple[Tensor, dict[str, Tensor]]] = []
+        self.metrics: dict[str, Metric] = {}
+
+    # The one loop.
+
+    @property
+    def scored_network(self) -> Network:
+        """The network whose fields are scored."""
+        return self.regime.network or self.network
+
+    @torch.no_grad()
+    def observe(self, batch: Batch, quantity: str = "value", along: Sequence[int] | None = None) -> dict[str, Tensor]:
+        """Observe the one part of a batch, in float32 on the CPU: its value and what else its sensor sees, or its jacobian.
+
+        Shapes: value (signals, points, channels), further (signals, points, 1); jacobian (signals, points, channels, axes).
+        """
+        ((name, part),) = batch.parts.items()
+        field, sensor = self.scored_network.field(batch.signals), self.within(name, part)
+        if quantity == "jacobian":
+            seen = {"jacobian": observe_at(sensor, field, part.coordinates, {quantity}, along)[quantity].float()}
+        else:
+            seen = {name: tensor.float() for name, tensor in sensor.observe(field, part.coordinates).items()}
+            if self.regime.network is None:  # codes carry the constants of the signals that they were solved for
+                response = sensor.of_constant(part.coordinates)
+                seen["value"] = self.constant(seen["value"], response, batch.signals.index)
+        return {name: tensor.cpu() for name, tensor in seen.items()}
+
+    def observe_batches(
+        self, batches: Iterable[Batch], quantity: str = "value", along: Sequence[int] | None = None
+    ) -> Iterator[dict[str, Tensor]]:
+        """Observe one batch after the other, outside of Lightning's loops but in the precision that they have."""
+        for batch in batches:
+            with self.trainer.precision_plugin.forward_context():
+                seen = self.observe(batch, quantity, along)
+            yield seen
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Observe a chunk of what is to be reconstructed; the end of the epoch scores all of them together."""
+        self.chunks.append((batch.signals.index.cpu(), self.observe(batch)))
+
+    test_step = validation_step
+
+    def collect(self) -> Seen:
+        """Put together all chunks that were observed since the last call."""
+        chunks = self.chunks
+        self.chunks = []
+        owners = [index[:, None].expand(seen["value"].shape[:2]).flatten() for index, seen in chunks]
+        whole = {name: torch.cat([seen[name].flatten(0, 1) for _, seen in chunks]) for name in chunks[0][1]}
+        return Seen(whole.pop("value"), torch.cat(owners), whole)
+
+    def reconstruct(self) -> Tensor:
+        """Observe what the test would see now: all samples of all signals, put together to items (items, *shape, channels)."""
+        batches = (self.data.evaluation_batch(draw, self.device) for draw in self.data.test_dataloader())
+        return self.items(torch.cat([seen["value"].flatten(0, 1) for seen in self.observe_batches(batches)]))
+
+    def items(self, values: Tensor) -> Tensor:
+        """Put values (samples, channels) of all samples in order together to items (items, *shape, channels)."""
+        return self.data.merge(values.reshape(-1, *self.data.shape, values.shape[-1]))
+
+    # The constants that derivatives alone leave open.
+
+    def estimate_constant(self) -> None:
+        """Estimate the constants where derivatives alone are supervised, from observed values only."""
+        if not self.supervision.fixes_constant() and self.regime.network is None:
+            self.constant.estimate(map(self.residuals, self.data.constant_batches(self.device)))
+
+    @torch.no_grad()
+    def residuals(self, batch: Batch) -> Residuals:
+        """Return the values that the trained network's field lacks at the observations of a batch."""
+        part = batch.parts["data"]
+        sensor = self.within("data", part)
+        value = observe_at(sensor, self.network.field(batch.signals), part.coordinates, {"value"})["value"].float()
+        response = sensor.of_constant(part.coordinates)
+        return Residuals(batch.signals.index, part.targets["value"] - value, response, part.weights.get("value"))
+
+    on_validation_start = estimate_constant
+    on_test_start = estimate_constant
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the constants of the state that is saved, too."""
+        self.estimate_constant()
+        checkpoint["state_dict"]["constant.value"] = self.constant.value
+        super().on_save_checkpoint(checkpoint)
+
+    # Figures.
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures that a validation affords."""
+        for name, figure in self.validate(self.collect().value).items():
+            self.log(f"val/{name}", figure, prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Score the whole reconstruction; the callbacks write what it gave."""
+        self.seen = self.collect()
+        self.metrics = self.score(self.seen.value) | self.regime.figures
+        self.log_dict({f"test/{name}": metric.value for name, metric in self.metrics.items()})
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The values (samples, channels) of all samples in order, as the test saw them."""
+        return self.seen.value
+
+    @abstractmethod
     def brightness(self, values: Tensor) -> Tensor:
-        """What the figures compare, from fitted values (..., channels), scaled so that the peak is 1."""
-        raise NotImplementedError(f"{type(self).__name__} must define brightness(values).")
+        """Return what the figures compare, from fitted values (..., channels), scaled so that the peak is 1."""
 
     def bright(self, values: Tensor) -> Tensor:
-        """The brightness of a whole reconstruction, made a slab at a time."""
+        """Return the brightness of a whole reconstruction, made a slab at a time."""
         return torch.cat([self.brightness(part) for (part,) in slabs(values)])
 
     def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
-        """Further figures of a reconstruction (*shape, channels), given its brightness and the target's."""
+        """Return further figures of a reconstruction (*shape, channels), given its brightness and the target's."""
         return {}
 
     def pairs(self, values: Tensor, scored: Scored) -> Iterator[tuple[Tensor, Tensor]]:
-        """Slabs of a reconstruction (*shape, channels) beside the target's fitted numbers."""
+        """Yield slabs of a reconstruction (*shape, channels) beside the target's fitted numbers."""
         return ((part, self.data.normalise(samples)) for part, samples in slabs(values, scored.truth))
 
     def validate(self, values: Tensor) -> dict[str, float]:
-        """PSNR of the samples that count among those that a validation looks at."""
+        """Return the PSNR of the samples that count among those that a validation looks at."""
         figures = [psnr(self.bright(seen), self.bright(truth), 1.0, mask) for seen, truth, mask in self.data.validated(values)]
         return {"psnr": sum(figures) / len(figures)}
 
     def score(self, values: Tensor) -> dict[str, Metric]:
-        """The network's figures, then each reference's on the same samples."""
-        images = self.images(values)
-        self.table = self.figure_table(images)
-        metrics = mean_of(self.table)
-        if "psnr" in metrics and (self.constant.any() or not self.supervision.fixes_constant()):
-            raw = self.images(self.without_constant(values))
+        """Return the network's figures, then each baseline's on the same samples."""
+        metrics = mean_of(self.figure_table(self.items(values)))
+        if "psnr" in metrics and (self.constant.value.any() or not self.supervision.fixes_constant()):
+            raw = values if self.regime.network is not None else values - self.constant.value.cpu()[self.seen.signal]
             definition = "psnr without the constant per channel that is estimated from training values"
-            metrics["psnr_uncorrected"] = mean_of(self.figure_table(raw))["psnr"]._replace(definition=definition)
-        rows: dict[str, Callable[[], Tensor]] = {name: lambda shot=shot: shot for name, shot in self.snapshots.items()}  # type: ignore[misc]
-        for row, reconstruct in (rows | self.data.references(self.methods)).items():
+            metrics["psnr_uncorrected"] = mean_of(self.figure_table(self.items(raw)))["psnr"]._replace(definition=definition)
+        rows: dict[str, Callable[[], Tensor]] = {}
+        for name, snapshot in self.regime.snapshots.items():
+            rows[name] = lambda snapshot=snapshot: snapshot  # type: ignore[misc]
+        for row, reconstruct in (rows | self.data.baselines()).items():
             figures = mean_of(self.figure_table(reconstruct()))
             metrics |= {f"{row}/{name}": figure for name, figure in figures.items() if name != "psnr_train"}
         return metrics
 
-    def figure_table(self, images: Tensor) -> list[dict[str, Metric]]:
-        """All figures of each reconstruction (images, *shape, channels)."""
-        return [self.figure_set(image, self.data.scored(place)) for place, image in enumerate(images)]
+    def figure_table(self, items: Tensor) -> list[dict[str, Metric]]:
+        """Return all figures of each reconstruction (items, *shape, channels)."""
+        return [self.figure_set(item, self.data.truth(place)) for place, item in enumerate(items)]
 
     def figure_set(self, values: Tensor, scored: Scored) -> dict[str, Metric]:
-        """All figures of one reconstruction (*shape, channels)."""
+        """Return all figures of one reconstruction (*shape, channels)."""
         truth = torch.cat([self.brightness(target) for _, target in self.pairs(values, scored)])
-        shown, units, meaning = self.bright(values), self.data.units, self.data.meanings()
+        shown, units, meaning = self.bright(values), self.data.units, self.data.definitions()
         peak = f"peak 1 = {units.peak:g} [{units.unit}]"
         metrics = {
             name: Metric(psnr(shown, truth, 1.0, mask), "dB", f"PSNR {meaning[name]}; {peak}")
@@ -72,18 +199,57 @@ class GridTask(INRTask):
         }
         return metrics | self.figures(values, shown, truth, scored)
 
-    def rendered(self, image: int, scale: float) -> Iterator[Tensor]:
-        """A result in file units, `scale` times as fine, in slabs along the first axis."""
-        whole = self.images(self.reconstruction)[image]
+    # Pictures and exports.
+
+    @abstractmethod
+    def draw(self) -> dict[str, np.ndarray]:
+        """Draw the result: pictures by name, uint8 (rows, columns, 3)."""
+
+    def small_grid(self) -> tuple[str, list[Tensor]]:
+        """Return the part that small pictures of a field are observed by, and where they look along each axis of its sensor."""
+        axes = [torch.arange(0, size, max(1, size // LONGEST_SIDE), dtype=torch.float32) for size in self.data.shape]
+        return self.result_part, axes
+
+    @property
+    def result_part(self) -> str:
+        """The part that the result is observed by: `result` where the data see something else."""
+        return "result" if "result" in self.measurements else "data"
+
+    def export(self, folder: Path, scale: float) -> None:
+        """Write the result in the file format of its kind, `scale` times as fine as the data."""
+        raise NotImplementedError(f"{type(self).__name__} must define export(folder, scale), or exporters().")
+
+    def exporters(self) -> dict[str, Callable[[Path, float], None]]:
+        """Return what can be exported, by name; each is called with a folder and a scale."""
+        return {"result": self.export}
+
+    def rendered(self, item: int, scale: float) -> Iterator[Tensor]:
+        """Yield a result in file units, `scale` times as fine, in slabs along the first axis."""
+        whole = self.items(self.reconstruction)[item]
         if scale == 1:
             return (self.data.restore(part) for (part,) in slabs(whole))
         if whole.shape[:-1] != tuple(self.data.shape):
             raise InputError(f"export.scale is for whole signals, got {scale} and data.patch_size; leave one of them out.")
-        return self.fitted(image).rows(self.data.shape, scale)
+        return self.fitted(item).rows(self.data.shape, scale)
+
+    def fitted(self, signal: int = 0) -> FittedField:
+        """Return the result for a signal as a function of sensor coordinates, in file units."""
+        units = self.data.units
+        measurement = self.sensors[self.result_part]
+        constant = None if self.regime.network is not None else self.constant.value[signal]
+        scale, offset, axes, chunk = units.scale, units.offset, len(self.data.shape), self.data.chunk
+        return FittedField(self.scored_network, measurement, axes, scale, offset, units.unit, constant, signal, chunk)
+
+
+def item_path(folder: Path, stem: str, names: Sequence[str], place: int) -> Path:
+    """Return the path without ending of an item: `folder/stem` of a single one, of several `folder/stem/name`."""
+    path = folder / stem / names[place] if len(names) > 1 else folder / stem
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def mean_of(table: list[dict[str, Metric]]) -> dict[str, Metric]:
-    """Every figure as its mean over the signals that have it."""
+    """Return every figure as its mean over the items that have it."""
     if len(table) == 1:
         return table[0]
     means = {}

@@ -1,6 +1,7 @@
 """Benchmarks run at toy size and print the tables that they promise."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from running import SOLID, STEPS, collection, metrics, run, small
+from running import SOLID, STEPS, collection, composed, metrics, run, small
 
 import train
 
@@ -21,7 +22,7 @@ TOY = [*SIZE, "--experts", "4", "8", "--naive-experts", "8", "--top-k", "2"]
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     yield importlib.import_module
-    for name in ("runs", "sdf", "ct", "nerf", "faces", "dictionary", "step"):
+    for name in ("runs", "sdf", "ct", "nerf", "faces", "dictionary", "step", "same", "small_files"):
         sys.modules.pop(name, None)
 
 
@@ -184,3 +185,107 @@ def test_shapes_are_encoded_and_fitted_from_scratch(here, capsys, tmp_path):
     found = [row[0] for row in rows(capsys.readouterr().out)]
     assert found[:4] == ["ridge", "linear", "mean", "nearest training shape"]
     assert found[4:] == ["sine from scratch, shape 0", "ridge, shape 0"]
+
+
+WEIGHTS = {"a": torch.tensor([0.0, float("nan")]), "b": torch.ones((), dtype=torch.bfloat16), "c": torch.ones(2, 3)}
+
+
+def finished(folder, weights=WEIGHTS, curve="step,loss\n0,0.5\n1,0.25\n", mark=b"\x00", **figures):
+    """The files of a run that is over."""
+    for name in ("checkpoints", "export"):
+        (folder / name).mkdir(parents=True)
+    (folder / "metrics.csv").write_text(curve)
+    table = {"psnr": 20.0, "ssim": None, "seconds": 1.0} | figures
+    (folder / "metrics.json").write_text(json.dumps({name: {"value": value} for name, value in table.items()}))
+    torch.save({"state_dict": weights}, folder / "checkpoints" / "last.ckpt")
+    (folder / "export" / "picture.png").write_bytes(mark)
+    (folder / "export" / "field.json").write_text(json.dumps(sorted(weights)))
+    return folder
+
+
+def verdicts(same, old, new):
+    """The cells and differences of all comparisons."""
+    found = [differ(old, new) for differ in same.COMPARED.values()]
+    return [verdict.cell for verdict in found], [line for verdict in found for line in verdict.differences]
+
+
+def test_runs_that_differ_in_their_seconds_are_equal(benchmarks, tmp_path):
+    same = benchmarks("same")
+    old, new = finished(tmp_path / "old"), finished(tmp_path / "new", seconds=2.0)
+    assert verdicts(same, old, new) == (["equal"] * 4, [])
+    for folder in (old, new):
+        (folder / "metrics.csv").unlink()
+        (folder / "checkpoints" / "last.ckpt").unlink()
+    assert verdicts(same, old, new) == (["-", "-", "equal", "equal"], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "cell", "line"),
+    [
+        ({"curve": "step,loss\n0,0.5\n1,0.26\n"}, 0, "differs", "loss in row 1: 0.25, 0.26"),
+        ({"curve": "step,loss\n0,0.5\n"}, 0, "differs", "2, 1 rows"),
+        ({"curve": "step,loss\r\n0,0.5\r\n1,0.25\r\n"}, 0, "differs", "2, 2 rows"),
+        ({"weights": WEIGHTS | {"a": torch.tensor([-0.0, float("nan")])}}, 1, "differ", "1 of 3 tensors, the first a"),
+        ({"weights": WEIGHTS | {"c": torch.ones(2, 3).double()}}, 1, "differ", "1 of 3 tensors, the first c"),
+        ({"weights": {"a": WEIGHTS["a"]}}, 1, "differ", "other names and shapes: b, c"),
+        ({"psnr": 25.0}, 2, "1 of 2 differ, at most 0.2", "psnr: 20.0, 25.0, relative 0.2"),
+        ({"ssim": 0.5}, 2, "1 of 2 differ, at most inf", "ssim: None, 0.5, relative inf"),
+        ({"mae": None}, 2, "1 of 3 differ, at most inf", "mae: missing, None, relative inf"),
+        ({"mark": b"\x01"}, 3, "differ", "export/picture.png"),
+    ],
+)
+def test_runs_that_differ_in_anything_else_are_not(change, place, cell, line, benchmarks, tmp_path):
+    cells, lines = verdicts(benchmarks("same"), finished(tmp_path / "old"), finished(tmp_path / "new", **change))
+    assert cells == [cell if own == place else "equal" for own in range(4)]
+    assert lines == [line]
+
+
+def test_renamed_weights_are_compared_in_their_order(benchmarks, tmp_path):
+    same = benchmarks("same")
+    old = finished(tmp_path / "old")
+    new = finished(tmp_path / "new", {"other": WEIGHTS["a"], **{name: WEIGHTS[name] for name in "bc"}})
+    assert verdicts(same, old, new) == (["equal", "equal by order, 1 renamed", "equal", "equal"], [])
+    swapped = finished(tmp_path / "swapped", dict(reversed(WEIGHTS.items())))
+    assert verdicts(same, old, swapped) == (["equal"] * 4, [])
+
+
+def test_runs_are_made_in_both_checkouts_after_those_that_they_build_on(benchmarks, monkeypatch, capsys, tmp_path):
+    same = benchmarks("same")
+    ends = {"image": (1.0, ""), "resume": (2.0, ""), "evaluation": (3.0, "")}
+
+    def run_in(checkout, words):
+        folder = Path(words[-1].removeprefix("hydra.run.dir="))
+        finished(folder, psnr=len([word for word in words if word == "trainer.max_steps=8"]) * float(checkout.name == "new"))
+        return ends[folder.name]
+
+    monkeypatch.setattr(same, "run_in", run_in)
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.py").touch()
+    assert same.main([str(tmp_path / "old"), str(tmp_path / "new"), "evaluation"]) == 0
+    assert [row[0] for row in rows(capsys.readouterr().out)] == ["image", "evaluation"]
+    assert same.main([str(tmp_path / "old"), str(tmp_path / "new"), "resume"]) == 1
+    words = capsys.readouterr().out
+    assert rows(words)[1] == ["resume", "equal", "equal", "1 of 2 differ, at most 1", "equal", "2.0 / 2.0"]
+    assert "- resume, figures: psnr: 0.0, 1.0, relative 1" in words
+    ends["image"] = (1.0, "error: no")
+    assert same.main([str(tmp_path / "old"), str(tmp_path / "new"), "image"]) == 1
+    assert "- image, OLD failed: error: no" in capsys.readouterr().out
+
+
+def test_renamed_options_are_those_of_the_new_checkout_alone(benchmarks, monkeypatch, tmp_path):
+    same = benchmarks("same")
+    monkeypatch.setattr(same, "NEW_WORDS", {"data.points": "data.samples", "trainer=cpu": "trainer=one a=b", "train": ""})
+    old, new = (same.words_of("evaluation", new, tmp_path, tmp_path) for new in (False, True))
+    assert (old[0], new[:2]) == ("trainer=cpu", ["trainer=one", "a=b"])
+    assert "train=false" in old
+    assert "train=false" not in new
+    assert f"ckpt_path={tmp_path / 'image'}" in new
+    assert same.translated("data.points=3") == ["data.samples=3"]
+
+
+def test_compared_runs_compose(benchmarks, tmp_path):
+    same = benchmarks("same")
+    for name in same.RUNS:
+        words = same.words_of(name, False, tmp_path, tmp_path)
+        assert composed(tmp_path / "run", *words[:-1]).trainer.max_steps in (4, 8)

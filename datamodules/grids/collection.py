@@ -124,8 +124,10 @@ class CollectionData(Collection, GridSignals):
 
     @cached_property
     def evaluated(self) -> Stack:
-        """The signals that results are scored on."""
-        return self.trained if self.trains_on_evaluated else self.observe("held_out")
+        """The signals that results are scored on; where none is held out, the first that train."""
+        if self.shown == "train" and not self.holds_out:
+            return self.stack(self.positions["train"][: self.test_signals])
+        return self.trained if self.shown == "held_out" else self.observe("held_out")
 
     @cached_property
     def schedule(self) -> Schedule:

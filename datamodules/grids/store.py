@@ -85,7 +85,7 @@ class Stack(Observed):
         """Number of samples of a signal."""
         return math.prod(self.patches.shape)
 
-    @property
+    @cached_property
     def truth(self) -> "Stack":
         """The same signals without damage."""
         return Stack(self.source, self.positions, self.patches, self.targets, limit=self.limit) if self.damage else self

@@ -24,7 +24,21 @@ def draw_codes(signals: int, experts: int, channels: int) -> Tensor:
     return torch.cat([torch.randn(signals, experts) / math.sqrt(experts), torch.zeros(signals, channels)], -1)
 
 
-class Codebook(nn.Module):
+class Coder(nn.Module):
+    """A function from signals to their codes."""
+
+    encodes = False
+    reads = "nothing"
+    sees = ""
+    names: list[str] = []
+    codes: nn.Parameter
+
+    def forward(self, signals: Signals) -> Float[Tensor, "signals codes"]:
+        """Return the codes of the signals."""
+        raise NotImplementedError
+
+
+class Codebook(Coder):
     """One free code per signal, kept under the signal's name.
 
     A checkpoint with other names loads as far as the names agree; without names the rows must be as many.
@@ -88,7 +102,7 @@ class Block(nn.Module):
         return (y if self.project is None else y + self.project(x)).relu()
 
 
-class ConvCoder(nn.Module):
+class ConvCoder(Coder):
     """A convolutional encoder: code = encoder(observation). It sees the samples that it is asked to reproduce.
 
     Blocks that halve the grid and double the channels, down to a grid of about 4 cells per axis, then one linear layer.

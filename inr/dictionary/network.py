@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from inr.dictionary.coders import Codebook
+from inr.dictionary.coders import Codebook, Coder
 from inr.dictionary.gates import expected_load, strongest
 from inr.dictionary.penalties import Balance, Sparsity, Usage, penalties_of
 from inr.dictionary.residuals import Own
@@ -37,7 +37,7 @@ class NeuralDictionary(Network):
     def __init__(
         self,
         trunk: MLP,
-        coder: nn.Module,
+        coder: Coder,
         experts: int,
         out_features: int,
         top_k: int | None = None,
@@ -70,6 +70,13 @@ class NeuralDictionary(Network):
     def set_extra_state(self, state: Tensor) -> None:
         """Keep as many gates as the checkpoint says."""
         self.kept = int(state[0])
+
+    def freeze(self) -> None:
+        """Fix trunk and experts; codes and what signals have of their own stay free, nothing is penalised."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith(("coder.", "own.")))
+        self.penalties = {}  # they shape a dictionary that is being learned
+        self.noise = 0.0
 
     def at_step(self, step: int, seed: int, warmup: int) -> None:
         """Prepare a training step: all experts for `warmup` steps, then `top_k`, with noise that depends on seed and step."""

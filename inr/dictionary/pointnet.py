@@ -5,12 +5,13 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inr.dictionary.coders import Coder
 from inr.errors import InputError
 from inr.field import Signals
 from inr.networks.linear import Linear
 
 
-class PointNetCoder(nn.Module):
+class PointNetCoder(Coder):
     """code = perceptron(maximum over the points of a perceptron that all points share).
 
     Features are normalised point by point, so that a code depends on nothing but the points of its signal.

@@ -59,6 +59,12 @@ class Measurement(nn.Module):
         """Observations from the field's values at the located points."""
         raise NotImplementedError(f"{type(self).__name__} must say what it sees: define integrate(values, quadrature).")
 
+    def observe(self, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> dict[str, Tensor]:
+        """Return the value that is observed, and what else the sensor sees (`further`)."""
+        measurement, field = self.prepare(field, coordinates)
+        samples = measurement.locate(coordinates)
+        return {"value": measurement.integrate(field(samples.points), samples.quadrature)}
+
     def of_constant(self, coordinates: Float[Tensor, "shared points axes"]) -> Tensor:
         """What is observed (1|signals, points, 1) of a field that is 1 everywhere: 1, unless the sensor sums up."""
         return torch.ones_like(coordinates[..., :1])

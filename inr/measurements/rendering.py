@@ -180,6 +180,11 @@ class VolumeRendering(Measurement):
             distances = torch.cat([distances.expand(*fine.shape[:-1], -1), fine], -1).sort(-1).values
         return super().within(**self.context, distances=distances), field
 
+    def observe(self, field: Field, coordinates: Float[Tensor, "shared points 2"]) -> dict[str, Tensor]:
+        """Colour, depth and opacity."""
+        seen = self.look(field, coordinates)
+        return {"value": seen.colour, "depth": seen.depth, "opacity": seen.opacity}
+
     def look(self, field: Field, coordinates: Float[Tensor, "shared points 2"]) -> Rendering:
         """Colour, depth and opacity of pixels; rays that end nowhere have depth `far`."""
         prepared, field = self.prepare(field, coordinates)

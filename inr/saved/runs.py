@@ -134,7 +134,7 @@ def describe(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, T
     }
     state = checkpoint["state_dict"]
     tensors = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-    return description, tensors | {"constant": state["constant"]}
+    return description, tensors | {"constant": state["constant.value"]}
 
 
 def load(run: str | Path, signal: int | str | None = None) -> FittedField:

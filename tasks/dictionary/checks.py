@@ -1,4 +1,4 @@
-"""What a model, its data and a solver must be for the regimes of a dictionary."""
+"""Checks of what a model, its data and a solver must be for the regimes of a dictionary."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,29 +12,38 @@ from inr.supervision.terms import Supervision
 from tasks.base import INRTask
 
 
-def refuse_unfit(task: INRTask, solver: Solver) -> None:
-    """Raise InputError for what has no codes, and for a solver or a coder that the observations do not suit."""
-    network: Any = task.network
+def dictionary_of(task: INRTask[Any]) -> NeuralDictionary:
+    """Return the task's network, which must be a dictionary.
+
+    Raises: InputError for a network without codes.
+    """
+    network = task.network
     if not isinstance(network, NeuralDictionary):
         raise InputError(
             f"The regimes dictionary and fit need a model with codes, got {type(network).__name__}; choose model=nid_moe,"
             " or regime=single."
         )
-    if not hasattr(task.data, "train_names"):
+    return network
+
+
+def refuse_unfit(task: INRTask[Any], solver: Solver) -> None:
+    """Raise InputError for what has no codes, and for a solver or a coder that the observations do not suit."""
+    coder = dictionary_of(task).coder
+    if not task.data.collects:
         raise InputError("The regimes dictionary and fit need a collection of signals; choose data=images, sounds or scenes.")
-    nonlinear = [type(sensor).__name__ for sensor in task.measurements.values() if not sensor.linear]
+    nonlinear = [type(sensor).__name__ for sensor in task.sensors.values() if not sensor.linear]
     if solver.closed_form and nonlinear:
         given = f"solver={type(solver).__name__} and {nonlinear[0]}"
         raise InputError(f"Closed-form codes need observations linear in the field, got {given}; choose solver=adam.")
-    if network.coder.encodes and network.coder.reads != task.data.encodable:
+    if coder.encodes and coder.reads != task.data.encodable:
         raise InputError(
-            f"{type(network.coder).__name__} reads {network.coder.reads}, and these signals offer {task.data.encodable} to an"
+            f"{type(coder).__name__} reads {coder.reads}, and these signals offer {task.data.encodable} to an"
             " encoder; choose model/coder=codebook, for grids conv or resnet, for points pointnet."
         )
 
 
 def comparing(supervision: Supervision, batches: Callable[[], Iterable[Batch]], preferred: str | None = None) -> Supervision:
-    """The terms on what these batches show, those of the preferred quantity if there are any.
+    """Return the terms on what these batches show, those of the preferred quantity if there are any.
 
     Where the supervision looks at something else, such as slices while a dictionary is learned and rays once it is used, the
     squared error of values.

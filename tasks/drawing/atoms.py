@@ -15,7 +15,7 @@ SHOWN, COLUMNS, SAMPLES = 64, 8, 2**16
 @torch.no_grad()
 def draw_atoms(network: Any, task: Any) -> np.ndarray:
     """The experts that the shown signals use most, each as a signal of its own, scaled to its largest value."""
-    part, axes = task.sketch()
+    part, axes = task.small_grid()
     coordinates = torch.cartesian_prod(*axes).reshape(1, -1, len(axes)).to(network.experts.device)
     strength = network.coder.codes[:, : len(network.experts)].abs().mean(0)
     strongest = strength.topk(min(SHOWN, len(strength))).indices

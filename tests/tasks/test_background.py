@@ -23,7 +23,7 @@ from tasks.background import BackgroundTask, difference, leading, mean_psnr, ope
 
 QUICK = (
     "experiment=nid/robust_pca",
-    "data.size=16",
+    "data.lattice_size=16",
     "data.points=32",
     "model.experts=3",
     "model.trunk.hidden_features=16",
@@ -121,7 +121,7 @@ def test_without_truth_the_median_is_the_measure(tmp_path):
     film = VideoCollection().film.frames
     for place, frame in enumerate(film):
         Image.fromarray(frame).save(tmp_path / f"{place:02d}.png")
-    task = task_of(VideoCollection(str(tmp_path)))
+    task = task_of(VideoCollection(path=str(tmp_path)))
     median = np.median(film, 0)
     figures = task.score(values_of(task, np.broadcast_to(median, film.shape).copy()))
     assert figures["psnr_median"].value > 120
@@ -139,7 +139,7 @@ def test_without_truth_the_median_is_the_measure(tmp_path):
 def test_fewer_frames_are_compared_with_their_own_truth():
     data = VideoCollection(first=3, step=2, test_signals=5, held_out=8)
     task = task_of(data)
-    places = data.encoded.positions
+    places = data.evaluated.positions
     figures = task.score(values_of(task, data.background[places]))
     assert len(places) == 5
     assert figures["psnr_background"].value > 120
@@ -216,7 +216,7 @@ def test_a_run_on_an_own_film_needs_no_truth(tmp_path):
     (tmp_path / "frames").mkdir()
     for place in range(3):
         Image.fromarray(random.integers(0, 256, (17, 20, 3), dtype=np.uint8)).save(tmp_path / "frames" / f"{place}.png")
-    options = [option for option in QUICK if not option.startswith("data.size")]
+    options = [option for option in QUICK if not option.startswith("data.lattice_size")]
     folder = run(tmp_path / "run", *options, f"data.path={tmp_path / 'frames'}")
     assert {"psnr_median", "foreground", "residual", "mean/residual"} <= set(metrics(folder))
     assert {path.name for path in (folder / "export").iterdir()} >= EXPORTS

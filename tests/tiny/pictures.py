@@ -1,6 +1,7 @@
 """A collection of random pictures that counts what is read of it."""
 
 import itertools
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ NAMES = [f"{'ab'[place // 12]}/{place:02d}" for place in range(COUNT)]
 CORRUPTIONS = {"square": Occlusion(3, 2), "jitter": ColourJitter(), "missing": Missing(0.3), "noise": Gaussian()}
 
 
+@dataclass(kw_only=True, eq=False)
 class Pictures(CollectionData):
     """Random pictures that count how often they are read."""
 
@@ -34,10 +36,10 @@ class Pictures(CollectionData):
         return Source(NAMES, SHAPE, 3, read, lambda: Units(127.5, 127.5, 255.0, "bytes", "uint8"), self.own)
 
 
-def collection(trains=True, step=0, tuning=0, **options):
+def collection(step=0, tuning=0, **options):
     data = Pictures(corruptions=CORRUPTIONS, tuning=tuning, **options)
     data.setup()
-    data.trainer = SimpleNamespace(training=trains, global_step=step, accumulate_grad_batches=1)
+    data.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=1)
     return data
 
 
@@ -53,7 +55,7 @@ def values_of(batches, data):
 
 def observed(data, image):
     """What was observed of an evaluated image, in file units."""
-    scored = data.scored(image)
+    scored = data.truth(image)
     return scored.truth.float() if scored.observed is None else scored.observed
 
 

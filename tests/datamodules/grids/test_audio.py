@@ -1,6 +1,4 @@
-import itertools
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,7 +29,7 @@ def load(tmp_path):
 
     def load(sound, ending="wav", kind="FLOAT", **options):
         soundfile.write(tmp_path / f"sound.{ending}", sound, RATE, subtype=kind)
-        data = AudioData(str(tmp_path / f"sound.{ending}"), **options)
+        data = AudioData(path=str(tmp_path / f"sound.{ending}"), **options)
         data.setup()
         return data
 
@@ -43,11 +41,11 @@ def assert_consistent(data):
     described = data.describe()
     assert described["in_features"] == 1
     assert described["shape"] == list(data.shape)
-    assert described["out_features"] == data.samples.shape[-1]
-    fitted = data.normalise(data.samples)
+    assert described["out_features"] == data.trained.samples.shape[-1]
+    fitted = data.normalise(data.trained.samples)
     assert fitted.abs().max() == 1
-    assert data.units.peak == data.samples.abs().max()
-    assert_close(data.restore(fitted), data.samples, rtol=1e-6, atol=0)
+    assert data.units.peak == data.trained.samples.abs().max()
+    assert_close(data.restore(fitted), data.trained.samples, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -56,7 +54,7 @@ def test_whole_numbers_are_read_exactly(load, random, ending, kind, channels):
     steps = 2 ** (BITS[kind] - 1)
     sound = random.integers(-steps, steps, (SAMPLES, channels))
     data = load((sound * 2 ** (32 - BITS[kind])).astype(np.int32), ending, kind)
-    assert_array_equal(data.samples.numpy(), (sound / steps).astype(np.float32))
+    assert_array_equal(data.trained.samples.numpy(), (sound / steps).astype(np.float32))
     assert_consistent(data)
 
 
@@ -66,19 +64,19 @@ def test_whole_numbers_are_read_exactly(load, random, ending, kind, channels):
 def test_real_numbers_are_read_as_they_are_however_loud(load, random, ending, kind, loudest, channels):
     sound = loudest * random.uniform(-1, 1, (SAMPLES, channels))
     data = load(sound, ending, kind)
-    assert_array_equal(data.samples.numpy(), sound.astype(np.float32))
+    assert_array_equal(data.trained.samples.numpy(), sound.astype(np.float32))
     assert_consistent(data)
 
 
 def test_one_channel_without_an_axis_is_one_channel(load, random):
     sound = random.uniform(-1, 1, SAMPLES)
-    assert_array_equal(load(sound).samples.numpy(), sound.astype(np.float32)[:, None])
+    assert_array_equal(load(sound).trained.samples.numpy(), sound.astype(np.float32)[:, None])
 
 
 def test_both_channels_share_one_scale(load, random):
     sound = random.uniform(-1, 1, (SAMPLES, 2)) * [0.5, 0.1]
     data = load(sound)
-    loudest = data.normalise(data.samples).abs().amax(0)
+    loudest = data.normalise(data.trained.samples).abs().amax(0)
     assert loudest[0] == 1
     assert loudest[1].item() == pytest.approx(np.abs(sound[:, 1]).max() / np.abs(sound[:, 0]).max(), rel=1e-5)
 
@@ -97,9 +95,9 @@ def test_both_channels_share_one_scale(load, random):
 @pytest.mark.parametrize(("ending", "kind"), [("wav", "PCM_16"), ("flac", "PCM_24"), ("wav", "FLOAT")])
 def test_start_and_duration_cut_the_excerpt(load, random, ending, kind, start, duration, excerpt):
     sound = random.uniform(-1, 1, (SAMPLES, 2))
-    whole = load(sound, ending, kind).samples
+    whole = load(sound, ending, kind).trained.samples
     data = load(sound, ending, kind, start=start, duration=duration)
-    assert torch.equal(data.samples, whole[excerpt])
+    assert torch.equal(data.trained.samples, whole[excerpt])
     assert_consistent(data)
 
 
@@ -116,7 +114,7 @@ def test_without_a_file_the_chord_leaves_something_to_score():
     assert_consistent(data)
     assert data.shape == (16000,)
     assert len(data.train_samples) == 3200
-    spectrum = torch.fft.rfft(data.samples[:, 0]).abs()
+    spectrum = torch.fft.rfft(data.trained.samples[:, 0]).abs()
     loudest = spectrum.topk(40).indices / 2.0  # [Hz], after two seconds
     for pitch in (220, 277.18, 329.63):
         assert (loudest - pitch).abs().min() < 1
@@ -153,36 +151,24 @@ def test_train_pixels_choose_the_samples(load, train_pixels, factor, offset):
 @pytest.mark.parametrize("border", BORDERS)
 def test_a_batch_holds_the_fitted_numbers_and_their_derivatives(load, border, filter):
     data = load(WAVE, filter=filter, border=border, factor=5)
-    part, fitted = data.batch_at(data.train_samples).parts["data"], data.normalise(data.samples)
+    part = data.trained.batch(data.train_samples, ("value", "jacobian")).parts["data"]
+    fitted = data.normalise(data.trained.samples)
     assert torch.equal(part.coordinates[0, :, 0], data.train_samples.float())
     assert_close(part.targets["value"][0], fitted[::5])
-    assert_close(part.targets["jacobian"][0], jacobian_at(fitted, data.coarse, filter, border), rtol=1e-5, atol=1e-6)
+    assert_close(part.targets["jacobian"][0], jacobian_at(fitted, data.training_grid, filter, border), rtol=1e-5, atol=1e-6)
 
 
 def test_the_slopes_of_a_tone_are_those_of_the_tone(load):
     turn = 2 * math.pi * 3 / SAMPLES
     tone = np.arange(SAMPLES) * turn
     data = load(0.5 * np.sin(tone), border="periodic")
-    slopes = data.batch_at(torch.arange(SAMPLES)).parts["data"].targets["jacobian"][0, :, 0, 0]
+    slopes = data.trained.batch(torch.arange(SAMPLES), ("value", "jacobian")).parts["data"].targets["jacobian"][0, :, 0, 0]
     assert_close(slopes, torch.from_numpy(np.cos(tone) * math.sin(turn)).float(), rtol=0, atol=1e-5)
-
-
-def test_draws_go_on_where_the_step_says_and_cover_an_epoch(load):
-    def take(count, step=0, points=7):
-        data = load(WAVE, points=points, factor=2)
-        data.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=1, training=True)
-        return list(itertools.islice(data.train_dataloader(), count))
-
-    drawn = take(40)
-    assert all(map(torch.equal, drawn[13:], take(27, 13)))
-    epoch = torch.cat(drawn)[: SAMPLES // 2]
-    assert torch.equal(epoch.sort().values, torch.arange(0, SAMPLES, 2))
-    assert take(2, points=None) == take(2, points=120) == [None, None]
 
 
 def test_limit_and_validation_points_count_samples(load):
     data = load(WAVE, factor=5, limit=9, validation_points=17, chunk=10)
     assert len(data.train_samples) == 9
     assert set(data.train_samples.tolist()) < set(range(0, SAMPLES, 5))
-    assert [len(part) for part in data.val_dataloader()] == [10, 7]
+    assert [len(draw.samples) for draw in data.val_dataloader()] == [10, 7]
     assert [len(part) for part in data.test_dataloader()] == [10] * 24

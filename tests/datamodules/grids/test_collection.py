@@ -21,8 +21,10 @@ from tiny.pictures import (
 from torch.testing import assert_close
 
 import datamodules.common.draws
+import datamodules.common.signal_data
+import datamodules.common.splits
 import datamodules.grids.baselines
-import datamodules.grids.collection
+from datamodules.common.signal_data import Wanted
 from datamodules.grids.patches import Patches
 from inr.errors import InputError
 from inr.supervision.differences import BORDERS, FILTERS, jacobian_at
@@ -68,7 +70,7 @@ def test_training_tuning_and_held_out_signals_are_disjoint_and_together_all(opti
     if isinstance(options["held_out"], str):
         options = options | {"held_out": options["held_out"].format(listed)}
     data = collection(tuning=tuning, **options)
-    chosen, tuned, trained = (set(data.parts[part]) for part in ("held_out", "tuning", "train"))
+    chosen, tuned, trained = (set(data.positions[part]) for part in ("held_out", "tuning", "train"))
     rest = ({0, 5, 10, 15} if "limit" in options else set(range(COUNT))) - held_out
     assert chosen == held_out
     assert data.holds_out == bool(held_out)
@@ -77,14 +79,14 @@ def test_training_tuning_and_held_out_signals_are_disjoint_and_together_all(opti
     assert len(tuned) == (0 if not held_out else tuning if tuning == 1 else round(tuning * len(rest)))
     assert max(trained) < min(tuned, default=COUNT)
     assert data.names == [NAMES[place] for place in sorted(held_out)] or not held_out
-    assert data.train_names == [NAMES[place] for place in sorted(trained)]
+    assert data.trained.names == [NAMES[place] for place in sorted(trained)]
 
 
 @pytest.mark.parametrize(("held_out", "tuning", "trained"), [(18, 2, 1), (18, 0.9, 1), (19, 1, 1), (20, 0.5, 0)])
 def test_tuning_leaves_a_signal_to_train_if_there_is_one(held_out, tuning, trained):
     data = collection(shown="held_out", held_out=held_out, tuning=tuning)
-    assert len(data.parts["train"]) == trained
-    assert len(data.parts["tuning"]) == COUNT - held_out - trained
+    assert len(data.positions["train"]) == trained
+    assert len(data.positions["tuning"]) == COUNT - held_out - trained
 
 
 def test_shuffled_splits_depend_on_the_seed_alone():
@@ -93,7 +95,7 @@ def test_shuffled_splits_depend_on_the_seed_alone():
 
     assert held_out(shuffle=True) == held_out(shuffle=True, batch_signals=3) == sorted(held_out(shuffle=True))
     assert len({tuple(held_out(shuffle=True, seed=seed)) for seed in range(4)} | {tuple(held_out())}) == 5
-    assert not set(held_out(shuffle=True)) & set(collection(held_out=6, shuffle=True).train_names)
+    assert not set(held_out(shuffle=True)) & set(collection(held_out=6, shuffle=True).trained.names)
 
 
 def test_the_layout_of_the_files_may_hold_out(monkeypatch):
@@ -103,12 +105,12 @@ def test_the_layout_of_the_files_may_hold_out(monkeypatch):
 
 def test_the_held_out_signals_can_be_shown_and_chosen():
     data = collection(shown="held_out", held_out=5, choose=[3, 0], test_signals=1)
-    assert data.names == data.train_names == [NAMES[18], NAMES[15]]
-    assert data.describe()["signals"] == data.evaluated == 2
-    assert len(data.parts["train"]) == 15
+    assert data.names == data.trained.names == [NAMES[18], NAMES[15]]
+    assert data.describe()["signals"] == len(data.evaluated) == 2
+    assert len(data.positions["train"]) == 15
     assert [draw.signals.tolist() for draw in data.test_dataloader()] == [[0]]
     assert [draw.signals.tolist() for draw in data.val_dataloader()] == [[0, 1]]
-    assert collection(held_out=5, choose=[3, 0]).train_names == [NAMES[3], NAMES[0]]
+    assert collection(held_out=5, choose=[3, 0]).trained.names == [NAMES[3], NAMES[0]]
     assert collection(held_out=5, test_signals=2).names == NAMES[15:17]
     assert collection(held_out=0, test_signals=2).names == NAMES[:2]
 
@@ -117,7 +119,7 @@ def test_nothing_is_read_before_it_is_asked_for():
     data = collection(memory=0)
     data.describe()
     assert data.reads == []
-    data.scored(0)
+    data.truth(0)
     assert data.reads == [18]
 
 
@@ -144,7 +146,7 @@ def test_patches_are_named_by_row_and_column():
 def test_patches_are_signals_of_their_own_and_shown_an_image_at_a_time():
     data = collection(patch_size=[3, 4], batch_signals=11, held_out=2)
     assert data.describe() | {"signals": 72, "shape": [3, 4]} == data.describe()
-    assert data.evaluated == 8
+    assert len(data.evaluated) == 8
     batch = take(data, 1)[0]
     assert batch.signals.index.reshape(2, 4).diff(dim=1).unique().tolist() == [1]
     for signals in (torch.arange(8), torch.tensor([6, 1])):
@@ -154,7 +156,7 @@ def test_patches_are_signals_of_their_own_and_shown_an_image_at_a_time():
             assert_close(data.restore(data.merge(patches)), torch.from_numpy(PICTURES[18:]).float())
         else:
             assert torch.equal(data.restore(patches)[0], torch.from_numpy(PICTURES[19, 3:, :4]).float())
-    names = {name.partition("#")[0] for name in data.train_names}
+    names = {name.partition("#")[0] for name in data.trained.names}
     assert not names & set(data.names)
 
 
@@ -172,7 +174,7 @@ def test_targets_are_those_of_every_single_signal(points, border, filter):
         assert part.weights == {}
         indices = part.coordinates[0].long()
         for row, signal in enumerate(batch.signals.index.tolist()):
-            fitted = data.normalise(torch.from_numpy(PICTURES[NAMES.index(data.train_names[signal])]))
+            fitted = data.normalise(torch.from_numpy(PICTURES[NAMES.index(data.trained.names[signal])]))
             assert_close(part.targets["value"][row], fitted[tuple(indices.T)])
             assert_close(part.targets["jacobian"][row], jacobian_at(fitted, indices, filter, border), rtol=1e-5, atol=1e-6)
     assert data.normalise(torch.tensor([0, 255])).tolist() == [-1, 1]
@@ -183,7 +185,8 @@ def test_targets_are_those_of_every_single_signal(points, border, filter):
 def test_reading_for_each_step_gives_what_memory_does(options, shown):
     options = options | {"shown": shown, "held_out": 6, "batch_signals": 4, "points": 9}
     kept, read = collection(**options), collection(memory=0, **options)
-    kept.encodes = read.encodes = True
+    for one in (kept, read):
+        one.serve(Wanted(observations=True))
     for one, other in zip(take(kept, 12), take(read, 12), strict=True):
         assert_equal_batches(one, other)
     assert len(kept.reads) == (14 if shown == "train" else 6)
@@ -193,17 +196,17 @@ def test_reading_for_each_step_gives_what_memory_does(options, shown):
 def test_the_signals_of_the_next_step_are_read_ahead():
     data = collection(memory=0, batch_signals=3)
     first, second = itertools.islice(data.train_dataloader(), 2)
-    pending = set(data.displayed.pending)
+    pending = set(data.trained.pending)
     assert pending >= {*first.signals.tolist(), *second.signals.tolist()}
-    assert pending >= set(data.signals_at(2).tolist())
+    assert pending >= set(data.schedule.signals(2).tolist())
     data.transfer_batch_to_device(first, CPU, 0)
-    assert not set(data.displayed.pending) & set(first.signals.tolist())
-    assert collection(batch_signals=3).displayed.pending == {}
+    assert not set(data.trained.pending) & set(first.signals.tolist())
+    assert collection(batch_signals=3).trained.pending == {}
 
 
 def test_only_the_quantities_that_are_trained_on_are_computed():
     data = collection()
-    data.quantities = ("value",)
+    data.serve(Wanted({"data": frozenset({"value"})}))
     assert set(take(data, 1)[0].parts["data"].targets) == {"value"}
 
 
@@ -212,15 +215,6 @@ def test_the_batch_of_everything_is_built_once():
     one, other = take(data, 2)
     assert one is other
     assert one.signals.index.tolist() == list(range(18))
-
-
-def test_draws_go_on_where_the_step_says():
-    options = {"batch_signals": 5, "points": 7}
-    drawn = take(collection(**options), 9)
-    for one, other in zip(drawn[4:], take(collection(step=4, **options), 5), strict=True):
-        assert_equal_batches(one, other)
-    shown = torch.cat([batch.signals.index for batch in drawn])
-    assert torch.equal(shown[:18].sort().values, torch.arange(18))
 
 
 @pytest.mark.parametrize("points", [None, 9])
@@ -240,7 +234,7 @@ def test_processes_share_the_signals_and_together_show_the_samples_of_one(points
 @pytest.mark.parametrize("chunk", [10, 48, 100, 10**6])
 @pytest.mark.parametrize(("loader", "count"), [("val_dataloader", 2), ("test_dataloader", 4)])
 def test_evaluation_covers_every_sample_of_every_signal_in_order(loader, count, chunk):
-    data = collection(trains=False, chunk=chunk, held_out=5, validation_signals=2, test_signals=4)
+    data = collection(chunk=chunk, held_out=5, validation_signals=2, test_signals=4)
     sweep = getattr(data, loader)()
     batches = [data.transfer_batch_to_device(one, CPU, 0) for one in sweep]
     values = [batch.parts["data"].targets["value"] for batch in batches]
@@ -253,9 +247,9 @@ def test_evaluation_covers_every_sample_of_every_signal_in_order(loader, count, 
 
 PASSES = {
     "training": (lambda data: data.training_batches(CPU), range(10), False),
-    "tuning": (lambda data: data.tuning_batches(torch.arange(data.tuning_signals), CPU, corrupted=True), range(10, 15), True),
+    "tuning": (lambda data: data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered=True), range(10, 15), True),
     "tuning, as they are": (
-        lambda data: data.tuning_batches(torch.arange(data.tuning_signals), CPU, corrupted=False),
+        lambda data: data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered=False),
         range(10, 15),
         False,
     ),
@@ -288,7 +282,7 @@ def test_tuning_signals_are_never_shown_in_training():
     shown = set(map(bytes, data.restore(shown).round().to(torch.uint8).numpy()))
     assert shown == set(map(bytes, PICTURES[:11]))
     tuned = (
-        data.restore(values_of(data.tuning_batches(torch.arange(data.tuning_signals), CPU, corrupted=False), data))
+        data.restore(values_of(data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered=False), data))
         .round()
         .to(torch.uint8)
     )
@@ -302,10 +296,11 @@ def test_tuning_signals_are_observed_as_if_they_were_held_out(patch_size, mask):
     options |= {"patch_size": patch_size}
     tunes = collection(held_out=5, tuning=4, **options)
     encodes = collection(held_out=9, **options)
-    tunes.encodes = encodes.encodes = True
+    for one in (tunes, encodes):
+        one.serve(Wanted(observations=True))
     signals = torch.arange(len(tunes.tuned))
     pairs = zip(
-        tunes.tuning_batches(torch.arange(tunes.tuning_signals), CPU, corrupted=True),
+        tunes.tuning_batches(torch.arange(tunes.tuning_signals), CPU, altered=True),
         encodes.observation_batches(signals, CPU),
         strict=True,
     )
@@ -315,11 +310,12 @@ def test_tuning_signals_are_observed_as_if_they_were_held_out(patch_size, mask):
 
 @pytest.mark.parametrize("memory", [0, 1])
 def test_training_and_tuning_look_at_few_of_many_images(memory, monkeypatch):
-    monkeypatch.setattr(datamodules.grids.collection, "TUNED", 3)
+    for module in (datamodules.common.signal_data, datamodules.common.splits):
+        monkeypatch.setattr(module, "TUNED", 3)
     data = collection(held_out=5, tuning=5, patch_size=[3, 4], memory=memory)
     (trained,), (tuned,) = (
         data.training_batches(CPU),
-        data.tuning_batches(torch.arange(data.tuning_signals), CPU, corrupted=True),
+        data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered=True),
     )
     assert trained.signals.index.tolist() == list(range(3 * 4))
     assert tuned.signals.index.tolist() == [0, 4, 8]  # a patch of each image
@@ -383,4 +379,4 @@ def test_wrong_options_end_in_one_sentence(options, words, tmp_path):
 
 def test_signals_of_which_nothing_is_known_are_refused():
     with pytest.raises(InputError, match=r"of b/18 none is left; use data\.mask=unknown"):
-        collection(corruption="jitter", mask="known").scored(0)
+        collection(corruption="jitter", mask="known").truth(0)

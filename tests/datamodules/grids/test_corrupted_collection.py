@@ -8,6 +8,7 @@ from torch.testing import assert_close
 import datamodules.common.draws
 import datamodules.grids.baselines
 import datamodules.grids.collection
+from datamodules.common.signal_data import Wanted
 from inr.supervision.differences import complete_at
 
 # corruption
@@ -19,11 +20,11 @@ def test_only_held_out_signals_are_corrupted_and_the_truth_stays():
     clean = data.normalise(originals(batch.signals.index)).flatten(1, 2)
     assert torch.equal(batch.parts["data"].targets["value"], clean)
     for image in range(4):
-        scored = data.scored(image)
+        scored = data.truth(image)
         assert scored.name == NAMES[16 + image]
         assert torch.equal(scored.truth, torch.from_numpy(PICTURES[16 + image]))
         assert not torch.equal(scored.observed, scored.truth.float())
-    plain = collection(held_out=4).scored(0)
+    plain = collection(held_out=4).truth(0)
     assert plain.observed is None
     assert plain.masks == {"psnr": None}
 
@@ -36,18 +37,18 @@ def test_only_held_out_signals_are_corrupted_and_the_truth_stays():
 @pytest.mark.parametrize("patch_size", [None, [3, 4]])
 def test_what_is_scored_is_what_a_batch_observed(corruption, mask, patch_size):
     data = collection(held_out=4, corruption=corruption, mask=mask, patch_size=patch_size)
-    targets = data.merge(values_of(data.observation_batches(torch.arange(len(data.encoded)), CPU), data))
+    targets = data.merge(values_of(data.observation_batches(torch.arange(len(data.evaluated)), CPU), data))
     for image in range(4):
         assert torch.equal(data.normalise(observed(data, image)), targets[image])
-        masks = data.scored(image).masks
-        assert masks.keys() <= data.meanings().keys()
+        masks = data.truth(image).masks
+        assert masks.keys() <= data.definitions().keys()
         if masks.keys() == {"psnr"}:
             assert corruption in ("noise", None)
             continue
         assert torch.equal(masks["psnr_altered"], ~masks["psnr_intact"])
         intact = masks["psnr_intact"]
-        assert torch.equal(observed(data, image)[intact], data.scored(image).truth[intact].float())
-        assert (observed(data, image) != data.scored(image).truth).any(-1)[~intact].float().mean() > 0.9
+        assert torch.equal(observed(data, image)[intact], data.truth(image).truth[intact].float())
+        assert (observed(data, image) != data.truth(image).truth).any(-1)[~intact].float().mean() > 0.9
 
 
 def test_validations_are_compared_with_the_truth():
@@ -75,13 +76,13 @@ def test_the_corruption_of_a_signal_depends_on_its_name_and_the_seed_alone():
 @pytest.mark.parametrize(("corruption", "mask"), [("missing", "unknown"), (["square"], "known"), (["square"], "unknown")])
 def test_weights_are_zero_exactly_where_something_missing_is_read(corruption, mask, patch_size):
     data = collection(shown="held_out", held_out=4, corruption=corruption, mask=mask, patch_size=patch_size)
-    data.encodes = True
-    (batch,) = data.observation_batches(torch.arange(data.evaluated), CPU)
+    data.serve(Wanted(observations=True))
+    (batch,) = data.observation_batches(torch.arange(len(data.evaluated)), CPU)
     part = batch.parts["data"]
     if mask == "unknown" and corruption == ["square"]:
         assert part.weights == {}
         return
-    missing = torch.stack([data.scored(image).masks["psnr_altered"] for image in range(4)])
+    missing = torch.stack([data.truth(image).masks["psnr_altered"] for image in range(4)])
     assert torch.equal(data.merge(part.weights["value"].reshape(-1, *data.shape, 1))[..., 0] == 0, missing)
     seen = data.merge(batch.signals.observations)
     assert (seen[missing] == 0).all()
@@ -108,7 +109,7 @@ def test_missing_samples_do_not_reach_targets_that_weigh_something():
 
 
 def made(data):
-    return {name: make() for name, make in data.references({}).items()}
+    return {name: make() for name, make in data.baselines().items()}
 
 
 @pytest.mark.parametrize("patch_size", [None, [3, 4]])
@@ -117,7 +118,7 @@ def test_the_mean_is_that_of_training_and_tuning_signals(patch_size):
     whole = data.normalise(originals(range(15)))
     cut = torch.cat([data.patches.cut(one) for one in whole])
     rows = made(data)
-    assert_close(rows["mean"], data.merge(cut.mean(0).expand(len(data.encoded), *cut.shape[1:])))
+    assert_close(rows["mean"], data.merge(cut.mean(0).expand(len(data.evaluated), *cut.shape[1:])))
     assert rows["mean"].shape == (5, *SHAPE, 3)
     assert "input" not in rows
     assert "biharmonic" not in rows
@@ -147,7 +148,7 @@ def test_corrupted_signals_are_a_row_of_their_own(corruption):
 def test_inpainting_fills_only_what_is_missing(patch_size):
     data = collection(held_out=4, corruption=["square"], mask="known", patch_size=patch_size)
     rows = made(data)
-    missing = torch.stack([data.scored(image).masks["psnr_altered"] for image in range(4)])
+    missing = torch.stack([data.truth(image).masks["psnr_altered"] for image in range(4)])
     truth = data.normalise(originals(range(16, 20)))
     assert_close(rows["biharmonic"][~missing], truth[~missing])
     assert (rows["biharmonic"] != rows["input"])[missing].any(-1).float().mean() > 0.9
@@ -158,7 +159,7 @@ def test_references_read_no_more_training_signals_than_they_may(patch_size, most
     numbers = 144 if patch_size is None else 36
     monkeypatch.setattr(datamodules.grids.baselines, "LARGEST", most * numbers + numbers - 1)
     data = collection(held_out=4, tuning=3, memory=0, patch_size=patch_size, test_signals=2)
-    data.references({})
+    data.baselines()
     trained = sorted(place for place in data.reads if place < 16)
     patches = data.patches.count
     assert len(trained) == len(set(trained)) == min(max(1, most // patches), 16)

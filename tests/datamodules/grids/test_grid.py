@@ -1,13 +1,13 @@
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
+from datamodules.common.signal_data import Wanted
+from datamodules.grids.grid import GridSignal
 from datamodules.grids.image import ImageData
-from inr.baselines.interpolation import linear, nearest
 from inr.supervision.differences import BORDERS, FILTERS, jacobian_at
 
 SIDES = (13, 11)
@@ -17,6 +17,8 @@ RGB = random.integers(0, 256, (9, 7, 3), dtype=np.uint8)
 DEEP = random.integers(0, 65536, (9, 7, 3), dtype=np.uint16)
 NODES = list(itertools.product(*map(range, SIDES)))
 GRIDS = [(1, 0), (2, 0), (3, 2), (4, 1)]
+CPU = torch.device("cpu")
+BOTH = ("value", "jacobian")
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def load(tmp_path):
 
     def load(array, **options):
         np.save(tmp_path / "picture.npy", array)
-        data = ImageData(str(tmp_path / "picture.npy"), **options)
+        data = ImageData(path=str(tmp_path / "picture.npy"), **options)
         data.setup()
         return data
 
@@ -78,13 +80,13 @@ def test_unseen_and_unread_samples_do_not_reach_the_targets(picture, factor, off
         assert data.unseen().all()
         assert data.unread().all()
         return
-    read = {quantity: torch.zeros(SIDES, dtype=torch.bool) for quantity in ("value", "jacobian")}
-    original = data.samples
-    before = data.batch_at(data.train_samples).parts["data"].targets
+    read = {quantity: torch.zeros(SIDES, dtype=torch.bool) for quantity in BOTH}
+    original = data.trained.samples
+    before = data.trained.batch(data.train_samples, BOTH).parts["data"].targets
     for node in NODES:
-        data.samples, data.device_grid = original.clone(), None
-        data.samples[node] += 1
-        after = data.batch_at(data.train_samples).parts["data"].targets
+        data.trained = GridSignal(original.clone(), data.units, filter, border)
+        data.trained.samples[node] += 1
+        after = data.trained.batch(data.train_samples, BOTH).parts["data"].targets
         for quantity, mask in read.items():
             mask[node] = not torch.equal(before[quantity], after[quantity])
     assert torch.equal(data.unseen(), ~read["value"])
@@ -107,38 +109,27 @@ def test_limit_keeps_some_of_the_training_samples(picture, train_pixels):
 @pytest.mark.parametrize("border", BORDERS)
 def test_a_batch_holds_the_fitted_numbers_and_their_derivatives(load, array, border, filter):
     data = load(array, filter=filter, border=border)
-    samples = torch.randperm(data.size, generator=torch.Generator().manual_seed(0))[:20]
-    batch = data.batch_at(samples)
-    part, fitted = batch.parts["data"], data.normalise(data.samples)
+    samples = torch.randperm(data.lattice_size, generator=torch.Generator().manual_seed(0))[:20]
+    batch = data.trained.batch(samples, BOTH)
+    part, fitted = batch.parts["data"], data.normalise(data.trained.samples)
     indices = part.coordinates[0].long()
     assert part.coordinates.shape == (1, 20, 2)
     assert batch.signals.index.tolist() == [0]
-    assert torch.equal(data.flatten(indices), samples)
+    assert torch.equal(indices[:, 0] * 7 + indices[:, 1] if len(array) == 9 else indices[:, 0] * 11 + indices[:, 1], samples)
     assert_close(part.targets["value"], fitted[tuple(indices.T)][None])
     assert_close(part.targets["jacobian"], jacobian_at(fitted, indices, filter, border)[None], rtol=1e-5, atol=1e-6)
     assert part.targets["jacobian"].dtype == part.targets["value"].dtype == torch.float32
 
 
-def test_a_batch_holds_only_what_is_asked_for(picture):
-    data = picture()
+def test_a_batch_holds_only_what_is_wanted(picture):
     for quantities in ({"value"}, {"value", "jacobian"}):
-        data.quantities = quantities
-        assert set(data.batch_at(torch.arange(4)).parts["data"].targets) == quantities
+        data = picture()
+        data.serve(Wanted({"data": frozenset(quantities)}))
+        assert set(data.training_batch(next(data.training_draws(0)), CPU).parts["data"].targets) == quantities
 
 
-def take(data, count, step=0, accumulate=1):
-    data.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=accumulate, training=True)
-    return list(itertools.islice(data.train_dataloader(), count))
-
-
-def test_draws_go_on_where_the_step_says(picture):
-    data = picture(factor=2, points=10)
-    drawn = take(data, 12)
-    assert [len(indices) for indices in drawn] == [10] * 12
-    for start in (1, 7, 11):
-        assert all(map(torch.equal, drawn[start:], take(picture(factor=2, points=10), 12 - start, start)))
-    assert all(map(torch.equal, drawn[6:], take(picture(factor=2, points=10), 6, 3, accumulate=2)))
-    assert not torch.equal(drawn[0], take(picture(factor=2, points=10, seed=1), 1)[0])
+def take(data, count, step=0):
+    return [draw.samples for draw in itertools.islice(data.training_draws(step), count)]
 
 
 @pytest.mark.parametrize("points", [5, 10, 41])
@@ -148,26 +139,28 @@ def test_every_epoch_of_draws_shows_every_training_sample_once(picture, points):
     drawn = torch.cat(take(data, 2 * epoch // points + 1))
     for half in (drawn[:epoch], drawn[epoch : 2 * epoch]):
         assert torch.equal(half.sort().values, data.train_samples)
+    assert not torch.equal(drawn[:points], take(picture(factor=2, points=points, seed=1), 1)[0])
 
 
 @pytest.mark.parametrize("points", [None, 42, 1000])
 def test_enough_points_make_one_batch_that_is_built_once(picture, points):
-    data, cpu = picture(factor=2, points=points), torch.device("cpu")
+    data = picture(factor=2, points=points)
     assert len(data.train_samples) == 42
     assert take(data, 3, 5) == [None] * 3
-    whole = data.transfer_batch_to_device(None, cpu, 0)
-    assert whole is data.transfer_batch_to_device(None, cpu, 0)
-    expected = data.batch_at(data.train_samples).parts["data"]
+    everything, again = itertools.islice(data.training_draws(0), 2)
+    whole = data.training_batch(everything, CPU)
+    assert whole is data.training_batch(again, CPU)
+    expected = data.trained.batch(data.train_samples, BOTH).parts["data"]
     assert torch.equal(whole.parts["data"].coordinates, expected.coordinates)
     assert_close(whole.parts["data"].targets, expected.targets)
-    some = data.transfer_batch_to_device(data.train_samples[:3], cpu, 0)
-    assert torch.equal(some.parts["data"].coordinates, expected.coordinates[:, :3])
 
 
 @pytest.mark.parametrize("border", ["replicate", "periodic"])
 def test_the_border_changes_the_targets_there_and_nowhere_else(picture, border):
     everything = torch.arange(len(NODES))
-    one_sided, other = (picture(border=name).batch_at(everything).parts["data"].targets for name in ("one_sided", border))
+    one_sided, other = (
+        picture(border=name).trained.batch(everything, BOTH).parts["data"].targets for name in ("one_sided", border)
+    )
     assert torch.equal(one_sided["value"], other["value"])
     changed = (one_sided["jacobian"] != other["jacobian"]).flatten(2).any(-1).reshape(SIDES)
     assert not changed[1:-1, 1:-1].any()
@@ -177,7 +170,9 @@ def test_the_border_changes_the_targets_there_and_nowhere_else(picture, border):
 
 def test_the_filter_changes_every_derivative_that_has_neighbours_to_smooth_over(picture):
     everything = torch.arange(len(NODES))
-    central, sobel = (picture(filter=name).batch_at(everything).parts["data"].targets["jacobian"] for name in FILTERS)
+    central, sobel = (
+        picture(filter=name).trained.batch(everything, BOTH).parts["data"].targets["jacobian"] for name in FILTERS
+    )
     down, right = (central != sobel).any(-2).reshape(*SIDES, 2).unbind(-1)
     assert down[:, 1:-1].all()
     assert right[1:-1].all()
@@ -188,46 +183,39 @@ def test_the_filter_changes_every_derivative_that_has_neighbours_to_smooth_over(
 @pytest.mark.parametrize("chunk", [1, 20, 143, 10**6])
 def test_the_chunk_bounds_what_is_looked_at_together(picture, chunk):
     data = picture(chunk=chunk)
-    for loader, expected in ((data.test_dataloader(), torch.arange(143)), (data.val_dataloader(), data.validation_samples())):
-        parts = list(loader)
+    for loader, expected in ((data.test_dataloader(), torch.arange(143)), (data.val_dataloader(), data.validation_samples)):
+        parts = [torch.arange(143) if draw.samples is None else draw.samples for draw in loader]
         assert len(parts) == len(loader) == -(-len(expected) // chunk)
         assert max(map(len, parts)) == min(chunk, len(expected))
         assert torch.equal(torch.cat(parts), expected)
-    (batch,) = data.constant_batches(torch.device("cpu"))
-    spread = data.flatten(batch.parts["data"].coordinates[0].long())
-    assert batch.signals.index.tolist() == [0]
-    assert len(spread) == min(chunk, 143)
-    assert spread[0] == 0
-    assert torch.equal(spread, spread.unique())
+    (batch,) = data.constant_batches(CPU)
+    rows, columns = batch.parts["data"].coordinates[0].long().T
+    even = 11 * rows + columns
+    assert len(even) == min(chunk, 143)
+    assert even[0] == 0
+    assert torch.equal(even, even.unique())
 
 
 @pytest.mark.parametrize("validation_points", [1, 50, 143, 1000, None])
 def test_validation_looks_at_so_many_samples_the_same_every_time(picture, validation_points):
-    looked_at = picture(validation_points=validation_points).validation_samples()
+    looked_at = picture(validation_points=validation_points).validation_samples
     assert len(looked_at.unique()) == len(looked_at) == min(validation_points or 143, 143)
-    assert torch.equal(looked_at, picture(validation_points=validation_points).validation_samples())
+    assert torch.equal(looked_at, picture(validation_points=validation_points).validation_samples)
     assert len(picture(validation_points=validation_points).test_dataloader()) == 1
     if validation_points == 50:
-        assert not torch.equal(looked_at, picture(validation_points=50, seed=1).validation_samples())
-
-
-def test_reading_happens_once(picture):
-    data = picture()
-    samples = data.samples
-    data.setup("fit")
-    assert data.samples is samples
+        assert not torch.equal(looked_at, picture(validation_points=50, seed=1).validation_samples)
 
 
 @pytest.mark.parametrize("train_pixels", ["grid", "random", "all", "stencil"])
 @pytest.mark.parametrize(("factor", "offset"), GRIDS)
 def test_what_is_scored_was_shown_or_not(picture, train_pixels, factor, offset):
     data = picture(factor=factor, offset=offset, train_pixels=train_pixels)
-    scored = data.scored(0)
+    scored = data.truth(0)
     unseen, unread, trained = (scored.masks[name] for name in ("psnr", "psnr_unread", "psnr_train"))
-    assert data.meanings().keys() == scored.masks.keys()
-    assert data.names == [scored.name]
+    assert data.definitions().keys() == scored.masks.keys()
+    assert list(data.names) == [scored.name]
     assert scored.observed is None
-    assert torch.equal(scored.truth, data.samples)
+    assert torch.equal(scored.truth, data.trained.samples)
     assert flat(trained).tolist() == data.train_samples.tolist()
     assert not (unread & ~unseen).any()
     if factor == 1:
@@ -240,10 +228,10 @@ def test_what_is_scored_was_shown_or_not(picture, train_pixels, factor, offset):
 
 
 def test_the_words_say_how_many_of_the_scored_samples_were_trained_on(picture):
-    assert "(" not in picture(factor=2).meanings()["psnr"]
-    everything = picture(factor=2, train_pixels="all").meanings()["psnr"]
+    assert "(" not in picture(factor=2).definitions()["psnr"]
+    everything = picture(factor=2, train_pixels="all").definitions()["psnr"]
     assert everything.endswith("of factor 2 and offset 0 (101 of 101 were trained on)")
-    assert "143 of 143" in picture().meanings()["psnr"]
+    assert "143 of 143" in picture().definitions()["psnr"]
 
 
 @pytest.mark.parametrize("validation_points", [50, None])
@@ -251,20 +239,18 @@ def test_validations_are_compared_with_the_truth_at_their_samples(picture, valid
     data = picture(factor=2, validation_points=validation_points)
     values = torch.rand(validation_points or 143, 3)
     ((seen, truth, mask),) = data.validated(values)
-    samples = data.validation_samples()
+    samples = data.validation_samples
     assert torch.equal(seen, values)
-    assert torch.equal(truth, data.normalise(data.samples).flatten(0, 1)[samples])
+    assert torch.equal(truth, data.normalise(data.trained.samples).flatten(0, 1)[samples])
     assert torch.equal(mask, data.unseen().flatten()[samples])
-    whole = torch.rand(1, *SIDES, 3)
-    assert torch.equal(data.merge(whole), whole)
 
 
 @pytest.mark.parametrize(("factor", "offset"), GRIDS)
 def test_references_reproduce_the_samples_that_they_are_made_of(picture, factor, offset):
     data = picture(factor=factor, offset=offset)
-    rows = data.references({"nearest": nearest, "linear": linear})
-    assert list(rows) == ([] if factor == 1 else ["nearest", "linear", "hermite"])
-    truth, shown = data.normalise(data.samples), on_grid(factor, offset)
+    rows = data.baselines()
+    assert list(rows) == ([] if factor == 1 else ["nearest", "bilinear", "bicubic", "hermite"])
+    truth, shown = data.normalise(data.trained.samples), on_grid(factor, offset)
     for make in rows.values():
         assert make().shape == (1, *SIDES, 3)
         assert_close(make()[0][shown], truth[shown])

@@ -132,7 +132,7 @@ def load(tmp_path):
 
     def load(write, name="picture.npy", **options):
         write(tmp_path / name)
-        data = ImageData(str(tmp_path / name), **options)
+        data = ImageData(path=str(tmp_path / name), **options)
         data.setup()
         return data
 
@@ -143,12 +143,12 @@ def load(tmp_path):
 def test_every_kind_of_file_is_read_as_it_was_meant(load, name):
     write, expected = FILES[name]
     data = load(write, name)
-    assert_array_equal(data.samples.numpy(), expected.astype(np.float32))
+    assert_array_equal(data.trained.samples.numpy(), expected.astype(np.float32))
     described = data.describe()
     assert described["shape"] == list(data.shape) == [ROWS, COLUMNS]
-    assert described["out_features"] == data.samples.shape[-1] == expected.shape[-1]
-    fitted = data.normalise(data.samples)
-    assert_close(data.restore(fitted), data.samples.float(), rtol=1e-6, atol=1e-6 * data.units.peak)
+    assert described["out_features"] == data.trained.samples.shape[-1] == expected.shape[-1]
+    fitted = data.normalise(data.trained.samples)
+    assert_close(data.restore(fitted), data.trained.samples.float(), rtol=1e-6, atol=1e-6 * data.units.peak)
     if expected.dtype in (np.uint8, np.uint16):  # the range of the type is [-1, 1]
         assert data.units.peak == np.iinfo(expected.dtype).max
         assert_close(data.normalise(torch.tensor([0.0, data.units.peak])), torch.tensor([-1.0, 1.0]))
@@ -157,7 +157,7 @@ def test_every_kind_of_file_is_read_as_it_was_meant(load, name):
 
 
 def test_bytes_stay_bytes(load):
-    assert load(pillow(RGB), "colour.png").samples.dtype == torch.uint8
+    assert load(pillow(RGB), "colour.png").trained.samples.dtype == torch.uint8
 
 
 @pytest.mark.parametrize(
@@ -168,18 +168,18 @@ def test_transparency_is_laid_over_the_background(load, background, colour):
     for array, write in ((RGB, pillow), (DEEP, deep_png)):
         alpha = ALPHA if array is RGB else DEEP_ALPHA
         coloured = load(write(cat(array, alpha)), "colour.png", background=background)
-        assert_allclose(coloured.samples.numpy(), laid(colour, array, alpha), rtol=0, atol=0.501)
+        assert_allclose(coloured.trained.samples.numpy(), laid(colour, array, alpha), rtol=0, atol=0.501)
         grey = load(write(cat(array[..., :1], alpha)), "grey.png", background=background)
-        assert_allclose(grey.samples.numpy(), laid([sum(colour) / 3], array[..., :1], alpha), rtol=0, atol=0.501)
+        assert_allclose(grey.trained.samples.numpy(), laid([sum(colour) / 3], array[..., :1], alpha), rtol=0, atol=0.501)
     index = load(palette(transparency=1), "palette.png", background=background)
     expected = np.where(INDICES[..., None] == 1, 255 * np.array(colour), COLOURS[INDICES])
-    assert_allclose(index.samples.numpy(), expected, rtol=0, atol=0.501)
+    assert_allclose(index.trained.samples.numpy(), expected, rtol=0, atol=0.501)
 
 
 def test_arrays_keep_their_channels(load):
     for channels in (2, 4):
         array = cat(RGB, RGB)[..., :channels]
-        assert_allclose(load(numpy_file(array), background="black").samples.numpy(), array)
+        assert_allclose(load(numpy_file(array), background="black").trained.samples.numpy(), array)
 
 
 TURNED = {
@@ -200,7 +200,7 @@ def test_pictures_are_turned_upright(load, orientation, name):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = load(pillow(RGB, exif=exif, **({"lossless": True} if name.endswith("webp") else {})), name)
-    assert_array_equal(data.samples.numpy(), TURNED[orientation](RGB))
+    assert_array_equal(data.trained.samples.numpy(), TURNED[orientation](RGB))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
@@ -209,16 +209,16 @@ def test_jpegs_are_close_to_what_was_written(load, mode):
     picture = cat(smooth, smooth[..., :1]).astype(np.uint8)
     data = load(lambda path: Image.fromarray(picture).convert(mode).save(path, quality=100, subsampling=0), "smooth.jpg")
     expected = picture if mode != "L" else np.asarray(Image.fromarray(picture).convert("L"))[..., None]
-    assert data.samples.shape == expected.shape
-    assert np.abs(data.samples.numpy() - expected.astype(float)).max() <= 4
+    assert data.trained.samples.shape == expected.shape
+    assert np.abs(data.trained.samples.numpy() - expected.astype(float)).max() <= 4
 
 
 @pytest.mark.parametrize(("frame", "expected"), [(0, np.full_like(RGB, 40)), (1, RGB // 128 * 255)])
 def test_a_frame_of_several_is_chosen(load, frame, expected):
-    assert_array_equal(load(animation, "moving.gif", frame=frame).samples.numpy(), expected)
+    assert_array_equal(load(animation, "moving.gif", frame=frame).trained.samples.numpy(), expected)
     pages = tiff(np.stack([np.full_like(DEEP, 40), DEEP // 128 * 255]), photometric="rgb")
     expected = np.full_like(DEEP, 40) if frame == 0 else DEEP // 128 * 255
-    assert_array_equal(load(pages, "pages.tif", frame=frame).samples.numpy(), expected)
+    assert_array_equal(load(pages, "pages.tif", frame=frame).trained.samples.numpy(), expected)
 
 
 def test_a_folder_and_a_name_mean_the_file(tmp_path):
@@ -227,7 +227,7 @@ def test_a_folder_and_a_name_mean_the_file(tmp_path):
     for name in ("bird", "bird.png"):
         data = ImageData(root=str(tmp_path), name=name)
         data.setup()
-        assert_array_equal(data.samples.numpy(), RGB)
+        assert_array_equal(data.trained.samples.numpy(), RGB)
 
 
 def test_without_a_file_the_astronaut_leaves_something_to_score():

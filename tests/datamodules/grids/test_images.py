@@ -43,14 +43,14 @@ def folder(tmp_path):
 
 
 def test_all_pictures_below_a_folder_are_read_as_they_are(folder):
-    found = everything(ImageCollection(str(folder), size=None))
+    found = everything(ImageCollection(root=str(folder), size=None))
     assert list(found) == ["test/0.png", "test/4.png", *(f"train/inner/{place}.png" for place in (1, 2, 3, 5, 6, 7))]
     for name, picture in found.items():
         assert_array_equal(picture, COLOUR[int(Path(name).stem)])
 
 
 def test_a_subfolder_can_be_held_out(folder):
-    data = ImageCollection(str(folder), held_out="test", tuning=2)
+    data = ImageCollection(root=str(folder), held_out="test", tuning=2)
     data.setup()
     assert data.names == ["test/0.png", "test/4.png"]
     assert data.describe()["signals"] == 4
@@ -59,7 +59,7 @@ def test_a_subfolder_can_be_held_out(folder):
 
 def test_a_list_inside_the_folder_can_be_held_out(folder):
     (folder / "held.txt").write_text("train/inner/3.png\n")
-    data = ImageCollection(str(folder), held_out="held.txt")
+    data = ImageCollection(root=str(folder), held_out="held.txt")
     data.setup()
     assert data.names == ["train/inner/3.png"]
 
@@ -67,21 +67,21 @@ def test_a_list_inside_the_folder_can_be_held_out(folder):
 def test_one_picture_is_decoded_before_any_is_asked_for(folder, monkeypatch):
     reads, read_image = [], datamodules.grids.images.read_image
     monkeypatch.setattr(datamodules.grids.images, "read_image", lambda *given: reads.append(given) or read_image(*given))
-    data = ImageCollection(str(folder), memory=0)
+    data = ImageCollection(root=str(folder), memory=0)
     data.describe()
     data.setup()
     assert len(reads) == 1
 
 
 def test_pictures_of_one_size_are_not_resampled(folder):
-    assert_array_equal(everything(ImageCollection(str(folder), size=32))["train/inner/1.png"], COLOUR[1])
+    assert_array_equal(everything(ImageCollection(root=str(folder), size=32))["train/inner/1.png"], COLOUR[1])
 
 
 @pytest.mark.parametrize(("size", "box"), [(24, (0, 8, 48, 48)), ([24, 16], (0, 16, 48, 32)), ([12, 24], (8, 0, 32, 64))])
 def test_the_centre_keeps_the_proportions(size, box, tmp_path):
     wide = np.kron(random.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
     save(wide, tmp_path / "wide.png")
-    (picture,) = everything(ImageCollection(str(tmp_path), size=size)).values()
+    (picture,) = everything(ImageCollection(root=str(tmp_path), size=size)).values()
     top, left, height, width = box
     cut = Image.fromarray(wide[top : top + height, left : left + width])
     sides = (size, size) if isinstance(size, int) else size
@@ -89,10 +89,10 @@ def test_the_centre_keeps_the_proportions(size, box, tmp_path):
 
 
 def test_boxes_and_whole_pictures_can_be_taken(folder):
-    found = everything(ImageCollection(str(folder), size=None, crop=[2, 3, 20, 10]))
+    found = everything(ImageCollection(root=str(folder), size=None, crop=[2, 3, 20, 10]))
     assert_array_equal(found["test/4.png"], COLOUR[4][2:22, 3:13])
     save(COLOUR[0][:, :20], folder / "wide" / "a.png")
-    data = ImageCollection(str(folder / "wide"), size=16, crop="none")
+    data = ImageCollection(root=str(folder / "wide"), size=16, crop="none")
     expected = Image.fromarray(COLOUR[0][:, :20]).resize((16, 16), Image.Resampling.LANCZOS)
     assert_array_equal(everything(data)["a.png"], np.asarray(expected))
 
@@ -101,7 +101,7 @@ def test_colour_is_that_of_the_first_unless_it_is_chosen(tmp_path):
     save(GREY[0], tmp_path / "a.png")
     save(np.repeat(GREY[1], 3, -1), tmp_path / "b.png")
     for colour, channels in ((None, 1), ("grey", 1), ("rgb", 3)):
-        data = ImageCollection(str(tmp_path), size=None, colour=colour)
+        data = ImageCollection(root=str(tmp_path), size=None, colour=colour)
         found = everything(data)
         assert data.describe()["out_features"] == channels
         assert_array_equal(found["a.png"], np.repeat(GREY[0], channels, -1))
@@ -111,11 +111,11 @@ def test_colour_is_that_of_the_first_unless_it_is_chosen(tmp_path):
 def test_sixteen_bits_become_eight_and_transparency_the_background(tmp_path):
     deep = random.integers(0, 65536, (8, 9), dtype=np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    (picture,) = everything(ImageCollection(str(tmp_path), size=None)).values()
+    (picture,) = everything(ImageCollection(root=str(tmp_path), size=None)).values()
     assert_array_equal(picture[..., 0], np.round(deep / 257))
     clear = np.concatenate([COLOUR[0], np.zeros((32, 32, 1), np.uint8)], -1)
     save(clear, tmp_path / "sub" / "clear.png")
-    (picture,) = everything(ImageCollection(str(tmp_path / "sub"), size=None, background=[1, 0, 0])).values()
+    (picture,) = everything(ImageCollection(root=str(tmp_path / "sub"), size=None, background=[1, 0, 0])).values()
     assert (picture == [255, 0, 0]).all()
 
 
@@ -130,7 +130,7 @@ def matrix(tmp_path):
 
 
 def test_the_matrix_of_faces_is_read_exactly(matrix):
-    data = Olivetti(str(matrix), held_out=6, tuning=0)
+    data = Olivetti(path=str(matrix), held_out=6, tuning=0)
     assert_array_equal(np.stack(list(everything(data).values())), GREY)
     assert data.names == [f"s02/0{place}" for place in range(1, 7)]
     assert data.describe() | {"shape": [64, 64], "out_features": 1, "signals": 10} == data.describe()
@@ -139,7 +139,7 @@ def test_the_matrix_of_faces_is_read_exactly(matrix):
 def test_the_folder_of_faces_is_read_exactly(tmp_path):
     for place, picture in enumerate(GREY):
         save(picture[:, :56], tmp_path / f"s{1 + place // 4}" / f"{1 + place % 4}.pgm")
-    data = Olivetti(str(tmp_path), held_out="s04")
+    data = Olivetti(path=str(tmp_path), held_out="s04")
     found = everything(data)
     assert list(found)[:5] == ["s01/01", "s01/02", "s01/03", "s01/04", "s02/01"]
     assert_array_equal(np.stack(list(found.values())), GREY[:, :, :56])
@@ -153,11 +153,11 @@ def test_cifar_is_read_exactly_and_its_test_batch_held_out(tmp_path, inside):
     (tmp_path / inside).mkdir(exist_ok=True)
     for name, part in (("data_batch_1", slice(6)), ("data_batch_2", slice(6, 12)), ("test_batch", slice(12, 16))):
         records[part].tofile(tmp_path / inside / f"{name}.bin")
-    data = Cifar10(str(tmp_path), tuning=0.25)
+    data = Cifar10(root=str(tmp_path), tuning=0.25)
     assert_array_equal(np.stack(list(everything(data).values())), COLOUR)
     assert data.names == [f"test_batch/{place:05d}" for place in range(4)]
     assert data.describe()["signals"] == 9
-    assert torch.equal(data.scored(3).truth, torch.from_numpy(COLOUR[15]))
+    assert torch.equal(data.truth(3).truth, torch.from_numpy(COLOUR[15]))
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -167,15 +167,15 @@ def test_celeba_holds_out_its_partitions(tmp_path, beside):
         save(picture, tmp_path / "img_align_celeba" / name)
     text = "".join(f"{name} {place % 3}\n" for place, name in enumerate([*names, "000099.jpg"]))
     (tmp_path / "list_eval_partition.txt").write_text(text)
-    data = CelebA(str(tmp_path / "img_align_celeba" if beside else tmp_path), size=32)
+    data = CelebA(root=str(tmp_path / "img_align_celeba" if beside else tmp_path), size=32)
     found = everything(data)
     assert data.names == [name for place, name in enumerate(names) if place % 3]
     assert_array_equal(found[names[0]], np.asarray(Image.open(tmp_path / "img_align_celeba" / names[0])))
-    assert CelebA(str(tmp_path)).describe()["shape"] == [128, 128]
+    assert CelebA(root=str(tmp_path)).describe()["shape"] == [128, 128]
     (tmp_path / "list_eval_partition.txt").unlink()
-    assert len(CelebA(str(tmp_path), held_out=2).parts["held_out"]) == 2
+    assert len(CelebA(root=str(tmp_path), held_out=2).positions["held_out"]) == 2
     with pytest.raises(InputError, match=r"reads the partition list, .* missing; copy it there"):
-        CelebA(str(tmp_path)).describe()
+        CelebA(root=str(tmp_path)).describe()
 
 
 # errors
@@ -206,33 +206,37 @@ def matlab(**content):
 
 ERRORS = {
     "nothing named": (None, lambda at: ImageCollection(), ["data.root must be an existing folder", "got null"]),
-    "no folder": (None, lambda at: ImageCollection(f"{at}/no"), ["data.root must be an existing folder", "/no"]),
-    "no pictures": (None, lambda at: ImageCollection(at), ["must hold pictures (.png", "no files"]),
-    "size": (mixed, lambda at: ImageCollection(at, size=1), ["data.size must be a number of pixels", "got 1"]),
-    "sizes": (mixed, lambda at: ImageCollection(at, size=[3, 4, 5]), ["[rows, columns]", "got [3, 4, 5]"]),
-    "crop": (mixed, lambda at: ImageCollection(at, crop="left"), ["data.crop must be one of centre, none", "got left"]),
-    "crop outside": (mixed, lambda at: ImageCollection(at, crop=[9, 9, 30, 9]), ["data.crop=[9, 9, 30, 9]", "[32, 32]"]),
-    "colour": (mixed, lambda at: ImageCollection(at, colour="red"), ["one of rgb, grey", "got red"]),
-    "background": (mixed, lambda at: ImageCollection(at, background="red"), ["data.background", "got red"]),
-    "two sizes": (mixed, lambda at: ImageCollection(at, size=None), ["one size", "a.png has [32, 32]", "b.png has [20, 32]"]),
-    "truncated": (broken, lambda at: ImageCollection(at), ["must be a whole file", "b.png"]),
-    "python's cifar": (pickled, lambda at: Cifar10(at), ["the binary version of CIFAR-10", "data_batch_1; take that"]),
+    "no folder": (None, lambda at: ImageCollection(root=f"{at}/no"), ["data.root must be an existing folder", "/no"]),
+    "no pictures": (None, lambda at: ImageCollection(root=at), ["must hold pictures (.png", "no files"]),
+    "size": (mixed, lambda at: ImageCollection(root=at, size=1), ["data.size must be a number of pixels", "got 1"]),
+    "sizes": (mixed, lambda at: ImageCollection(root=at, size=[3, 4, 5]), ["[rows, columns]", "got [3, 4, 5]"]),
+    "crop": (mixed, lambda at: ImageCollection(root=at, crop="left"), ["data.crop must be one of centre, none", "got left"]),
+    "crop outside": (mixed, lambda at: ImageCollection(root=at, crop=[9, 9, 30, 9]), ["data.crop=[9, 9, 30, 9]", "[32, 32]"]),
+    "colour": (mixed, lambda at: ImageCollection(root=at, colour="red"), ["one of rgb, grey", "got red"]),
+    "background": (mixed, lambda at: ImageCollection(root=at, background="red"), ["data.background", "got red"]),
+    "two sizes": (
+        mixed,
+        lambda at: ImageCollection(root=at, size=None),
+        ["one size", "a.png has [32, 32]", "b.png has [20, 32]"],
+    ),
+    "truncated": (broken, lambda at: ImageCollection(root=at), ["must be a whole file", "b.png"]),
+    "python's cifar": (pickled, lambda at: Cifar10(root=at), ["the binary version of CIFAR-10", "data_batch_1; take that"]),
     "half a record": (
         lambda at: (at / "test_batch.bin").write_bytes(b"12"),
-        lambda at: Cifar10(at),
+        lambda at: Cifar10(root=at),
         ["records of 3073", "copy"],
     ),
-    "no faces": (None, lambda at: Olivetti(f"{at}/no.mat"), ["must be olivettifaces.mat or the folder", "no.mat"]),
+    "no faces": (None, lambda at: Olivetti(path=f"{at}/no.mat"), ["must be olivettifaces.mat or the folder", "no.mat"]),
     "no path": (None, lambda at: Olivetti(), ["must be olivettifaces.mat", "got null"]),
-    "empty folder of faces": (None, lambda at: Olivetti(at), ["must hold s1/1.pgm", "no files"]),
-    "faces of two sizes": (unlike, lambda at: Olivetti(at), ["of one size", "2.pgm differs"]),
+    "empty folder of faces": (None, lambda at: Olivetti(path=at), ["must hold s1/1.pgm", "no files"]),
+    "faces of two sizes": (unlike, lambda at: Olivetti(path=at), ["of one size", "2.pgm differs"]),
     "text": (
         lambda at: (at / "faces.mat").write_text("faces"),
-        lambda at: Olivetti(f"{at}/faces.mat"),
+        lambda at: Olivetti(path=f"{at}/faces.mat"),
         ["a matrix file of MATLAB", "faces.mat is not"],
     ),
-    "other matrix": (matlab(faces=np.zeros((4, 4))), lambda at: Olivetti(f"{at}/faces.mat"), ["(4, 4) of float64"]),
-    "no matrix": (matlab(other=np.zeros(3)), lambda at: Olivetti(f"{at}/faces.mat"), ["a variable faces of (4096, 400)"]),
+    "other matrix": (matlab(faces=np.zeros((4, 4))), lambda at: Olivetti(path=f"{at}/faces.mat"), ["(4, 4) of float64"]),
+    "no matrix": (matlab(other=np.zeros(3)), lambda at: Olivetti(path=f"{at}/faces.mat"), ["a variable faces of (4096, 400)"]),
 }
 
 
@@ -253,7 +257,7 @@ def test_wrong_files_and_options_end_in_one_sentence(case, tmp_path):
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs INR_DATA")
 def test_the_real_faces_are_all_there_and_upright():
     path = DATA / "faces" / "olivettifaces.mat"
-    data = Olivetti(str(path))
+    data = Olivetti(path=str(path))
     found = everything(data)
     assert len(found) == 400
     assert data.describe()["shape"] == [64, 64]
@@ -261,5 +265,5 @@ def test_the_real_faces_are_all_there_and_upright():
     assert_array_equal(found["s01/01"][..., 0], column.reshape(64, 64).T)
     mean = np.mean([face[..., 0] for face in found.values()], 0)
     assert np.abs(mean - mean[:, ::-1]).mean() < np.abs(mean - mean.T).mean()  # left resembles right
-    colour = ImageCollection(str(DATA / "faces" / "colour"), held_out=0)
+    colour = ImageCollection(root=str(DATA / "faces" / "colour"), held_out=0)
     assert colour.describe() | {"signals": 300, "out_features": 3} == colour.describe()

@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 
 def load(path, **options):
-    data = SoundCollection(str(path), **options)
+    data = SoundCollection(root=str(path), **options)
     data.setup()
     return data
 
@@ -40,7 +40,7 @@ def test_sounds_are_cut_to_the_shortest_and_share_one_scale(folder):
     assert data.shape == (120,)
     assert data.names == ["inner/1.wav", "inner/2.wav"]
     for image in (0, 1):
-        assert_array_equal(data.scored(image).truth.numpy(), SOUNDS[1 + image][:120])
+        assert_array_equal(data.truth(image).truth.numpy(), SOUNDS[1 + image][:120])
     loudest = max(np.abs(sound[:120]).max() for sound in SOUNDS)
     assert data.units.peak == data.units.scale == pytest.approx(loudest)
     (batch,) = data.training_batches(torch.device("cpu"))
@@ -52,12 +52,12 @@ def test_sounds_are_cut_to_the_shortest_and_share_one_scale(folder):
 def test_start_and_duration_cut_every_sound(folder, start, duration, excerpt):
     data = load(folder, start=start, duration=duration, held_out=0)
     for image, sound in enumerate(SOUNDS):
-        assert_array_equal(data.scored(image).truth.numpy(), sound[excerpt])
+        assert_array_equal(data.truth(image).truth.numpy(), sound[excerpt])
 
 
 def test_patches_of_several_sounds_are_merged(folder):
     data = load(folder, patch_size=40, held_out=1)
-    assert data.train_names == [f"inner/{sound}.wav#{place}" for sound in (0, 1) for place in range(3)]
+    assert data.trained.names == [f"inner/{sound}.wav#{place}" for sound in (0, 1) for place in range(3)]
     (batch,) = data.observation_batches(torch.arange(3), torch.device("cpu"))
     merged = data.merge(batch.parts["data"].targets["value"])
     assert_allclose(data.restore(merged)[0].numpy(), SOUNDS[2][:120], rtol=1e-5, atol=1e-7)
@@ -66,15 +66,15 @@ def test_patches_of_several_sounds_are_merged(folder):
 def test_excerpts_of_one_sound_are_split(folder):
     data = load(folder / "inner" / "1.wav", patch_size=12, held_out=3, tuning=2)
     assert data.names == ["1.wav#7", "1.wav#8", "1.wav#9"]
-    assert len(data.train_names) == 5
+    assert len(data.trained.names) == 5
     assert data.tuned.names == ["1.wav#5", "1.wav#6"]
     for place in range(3):
-        assert_array_equal(data.scored(place).truth.numpy(), SOUNDS[1][12 * (7 + place) : 12 * (8 + place)])
-    assert load(folder / "inner" / "1.wav").train_names == ["1.wav"]
+        assert_array_equal(data.truth(place).truth.numpy(), SOUNDS[1][12 * (7 + place) : 12 * (8 + place)])
+    assert load(folder / "inner" / "1.wav").trained.names == ["1.wav"]
 
 
 def test_time_is_stretched_as_for_one_sound(folder):
-    data, one = load(folder, duration=0.05), AudioData(str(folder / "inner" / "0.wav"), duration=0.05)
+    data, one = load(folder, duration=0.05), AudioData(path=str(folder / "inner" / "0.wav"), duration=0.05)
     assert data.rate == one.rate
     assert data.describe()["input_scale"] == one.describe()["input_scale"]
 
@@ -120,4 +120,4 @@ def test_wrong_sounds_and_options_end_in_one_sentence(case, folder):
 def test_wrong_places_are_refused(name, options, words, folder):
     (folder / "empty").mkdir()
     with pytest.raises(InputError, match=words):
-        SoundCollection(name and str(folder / name), **options).describe()
+        SoundCollection(root=name and str(folder / name), **options).describe()

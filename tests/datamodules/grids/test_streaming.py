@@ -19,12 +19,12 @@ from datamodules.grids.images import ImageCollection
 
 torch.set_num_threads(1)
 cpu = torch.device("cpu")
-data = ImageCollection(sys.argv[1], size=64, memory=64, test_signals=256)
+data = ImageCollection(root=sys.argv[1], size=64, memory=64, test_signals=256)
 data.setup()
 for draw in itertools.islice(data.train_dataloader(), {STEPS}):
     assert data.training_batch(draw, cpu).parts["data"].targets["jacobian"].shape == (64, 1024, 3, 2)
-swept = (data.evaluation_batch(draw, cpu).parts["data"].targets["value"] for draw in data.test_dataloader())
-samples = sum(values[..., 0].numel() for values in swept)
+batches = (data.evaluation_batch(draw, cpu) for draw in data.test_dataloader())
+samples = sum(len(batch.signals.index) * batch.parts["data"].coordinates.shape[1] for batch in batches)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 found = dict(peak=int(status["VmHWM"].split()[0]) * 1024, samples=samples, streams=not data.trained.fits)
 print(json.dumps(found))
@@ -46,7 +46,7 @@ def write_pictures(folder, count):
 def few(tmp_path):
     """A collection of 64 pictures of which none may be kept."""
     write_pictures(tmp_path, 64)
-    data = ImageCollection(str(tmp_path), size=64, memory=0, batch_signals=5, held_out=8, tuning=4)
+    data = ImageCollection(root=str(tmp_path), size=64, memory=0, batch_signals=5, held_out=8, tuning=4)
     data.setup()
     return data
 
@@ -57,12 +57,11 @@ def test_no_more_than_the_next_steps_are_kept(few, ahead):
     waiting = list(itertools.islice(draws, ahead))
     for draw in draws:
         waiting.append(draw)
-        assert len(few.displayed.pending) <= (2 + ahead) * 5
+        assert len(few.trained.pending) <= (2 + ahead) * 5
         batch = few.training_batch(waiting.pop(0), CPU)
-        assert len(few.displayed.pending) <= (1 + ahead) * 5
+        assert len(few.trained.pending) <= (1 + ahead) * 5
         assert batch.signals.index.shape == (5,)
-    assert "kept" not in vars(few.displayed)
-    assert few.displayed.on_device is None
+    assert few.trained.cache.made is None
 
 
 def test_evaluation_and_passes_keep_nothing(few):
@@ -74,10 +73,10 @@ def test_evaluation_and_passes_keep_nothing(few):
         few.observation_batches(torch.arange(8), CPU),
     ):
         assert list(batches)
-    few.references({})
-    for stack in (few.trained, few.tuned, few.tuned_truth, few.encoded):
+    few.baselines()
+    for stack in (few.trained, few.tuned, few.tuned.truth, few.evaluated):
         assert stack.pending == {}
-        assert "kept" not in vars(stack)
+        assert stack.cache.made is None
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def test_the_generated_film_comes_with_its_truth():
 @pytest.mark.parametrize(("first", "last", "step"), [(0, None, 1), (1, 4, 1), (1, None, 2), (0, 5, 3)])
 @pytest.mark.parametrize("generated", [True, False])
 def test_frames_are_chosen_and_numbered_as_in_the_film(generated, first, last, step, folder):
-    data = VideoCollection(None if generated else folder, first, last, step)
+    data = VideoCollection(path=None if generated else folder, first=first, last=last, step=step)
     whole = moving_square()[0] if generated else FRAMES
     end = len(whole) if last is None else last + 1
     assert_array_equal(everything(data), whole[first:end:step])
@@ -62,23 +62,23 @@ def test_frames_are_chosen_and_numbered_as_in_the_film(generated, first, last, s
 
 
 def test_all_frames_are_trained_on_and_evaluated(folder):
-    data = VideoCollection(folder)
+    data = VideoCollection(path=folder)
     data.setup()
     assert not data.holds_out
-    assert data.names == data.train_names == data.source.names
+    assert data.names == data.trained.names == data.source.names
     assert (data.background, data.foreground) == (None, None)
 
 
 def test_frames_can_be_held_out(folder):
-    data = VideoCollection(folder, held_out=2)
+    data = VideoCollection(path=folder, held_out=2)
     data.setup()
     assert data.names == ["frame 0004", "frame 0005"]
-    assert len(data.train_names) == 4
+    assert len(data.trained.names) == 4
 
 
 @pytest.mark.parametrize(("size", "shape"), [(None, (20, 30)), (10, (10, 15)), (40, (40, 60)), ([8, 8], (8, 8))])
 def test_frames_are_resized(size, shape, folder):
-    frames = everything(VideoCollection(folder, size=size))
+    frames = everything(VideoCollection(path=folder, size=size))
     assert frames.shape == (6, *shape, 3)
     target = Image.fromarray(FRAMES[2]).resize(shape[::-1], Image.Resampling.LANCZOS)
     assert_array_equal(frames[2], np.asarray(target))
@@ -98,8 +98,8 @@ def test_the_generated_film_is_drawn_at_its_size():
 def test_grey_films_have_one_channel(tmp_path, folder):
     for place, frame in enumerate(FRAMES):
         Image.fromarray(frame[..., 0]).save(tmp_path / f"{place}.png")
-    assert_array_equal(everything(VideoCollection(folder)), FRAMES[..., :1])
-    assert everything(VideoCollection(folder, colour="rgb")).shape[-1] == 3
+    assert_array_equal(everything(VideoCollection(path=folder)), FRAMES[..., :1])
+    assert everything(VideoCollection(path=folder, colour="rgb")).shape[-1] == 3
 
 
 def test_colour_can_be_left_out():
@@ -145,6 +145,6 @@ def test_what_is_no_choice_is_refused(options, rule):
 
 @pytest.mark.skipif(not HIGHWAY.is_file(), reason="INR_DATA has no video/highway.avi")
 def test_a_real_film():
-    data = VideoCollection(str(HIGHWAY), first=1, last=20, size=60)
+    data = VideoCollection(path=str(HIGHWAY), first=1, last=20, size=60)
     assert everything(data).shape == (20, 60, 80, 3)
     assert data.rate == 60
