@@ -127,7 +127,6 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
 
     collects: ClassVar[bool] = True  # whether signals may be many, for the regimes dictionary and fit
     encodable: ClassVar[str] = "grids"  # what an encoder gets to see of a signal: grids, points, nothing
-    encoded_as: ClassVar[str] = "as it is"
     shared_points: ClassVar[bool] = True  # whether the signals of a batch are observed at the same coordinates
     shown: str = field(default="train", init=False)
     validation_signals: int | None = field(default=None, init=False)
@@ -228,6 +227,11 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
         return len(self.names[:items]) * self.pieces
 
     # Numbers.
+
+    @property
+    def encoded_as(self) -> str:
+        """Form in which an encoder sees a signal, in words."""
+        return "as it is"
 
     def describe(self) -> dict[str, object]:
         """Return the header as entries of the configuration."""

@@ -10,7 +10,7 @@ import trimesh
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from datamodules.common.files import existing_file, one_line
+from datamodules.common.files import one_line
 from datamodules.shapes.frame import Frame, frame_of
 from inr.errors import InputError
 from inr.shapes.meshes import Mesh, winding
@@ -21,7 +21,13 @@ SHEET = 1e-9  # volume over that of the box of what has no inside
 
 
 class Solid(NamedTuple):
-    """A shape with an inside: its mesh in the cube, where that lies in the file, whether it is closed, its separate parts."""
+    """A shape with an inside.
+
+    mesh: in the cube.
+    frame: the cube's place in the file.
+    closed: whether the surface has no hole.
+    bodies: number of its pieces, which are not connected by edges.
+    """
 
     mesh: Mesh
     frame: Frame
@@ -30,7 +36,13 @@ class Solid(NamedTuple):
 
 
 class Surface(NamedTuple):
-    """A mesh in the cube, where that lies in the file, the body (faces,) of each face, and how many edges are open."""
+    """A surface wound outward, perhaps without an inside.
+
+    mesh: in the cube.
+    frame: the cube's place in the file.
+    bodies: (faces,) number of the piece that each face belongs to.
+    gaps: number of open edges.
+    """
 
     mesh: Mesh
     frame: Frame
@@ -39,7 +51,7 @@ class Surface(NamedTuple):
 
 
 class Edges(NamedTuple):
-    """The sides of faces, those of one edge side by side.
+    """The sides of faces, those of one edge next to each other.
 
     Shapes: face (sides,) that a side belongs to; forward (sides,) whether it runs from the lower to the higher vertex;
             first (edges,) side of each edge, sides (edges,) it has.
@@ -51,30 +63,30 @@ class Edges(NamedTuple):
     sides: np.ndarray
 
 
-def load_parts(path: Path) -> list[trimesh.Trimesh | trimesh.PointCloud]:
-    """The meshes and clouds of a mesh file, each at its place.
+def load_geometries(path: Path) -> list[trimesh.Trimesh | trimesh.PointCloud]:
+    """Load the meshes and clouds of a mesh file, each at its place.
 
     Raises: InputError for another ending, and a file that is broken.
     """
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"data.path of a mesh must end in {', '.join(ENDINGS)}, got {path}; convert it.")
-    logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # what it finds wrong with the surface is found here, too
+    logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # its remarks on the surface are made here, too
     try:
-        parts = trimesh.load_scene(path, process=False).dump()
+        geometries = trimesh.load_scene(path, process=False).dump()
     except Exception as error:  # its readers check little: they raise what they stumble over
         reason = f"{path} is not: {type(error).__name__}, {one_line(error)}"
         raise InputError(f"A mesh must be a whole file of the kind its ending says, {reason}; save it anew.") from error
-    return [part for part in parts if isinstance(part, trimesh.Trimesh | trimesh.PointCloud)]
+    return [geometry for geometry in geometries if isinstance(geometry, trimesh.Trimesh | trimesh.PointCloud)]
 
 
 def read_triangles(path: Path) -> Mesh:
-    """All triangles of a mesh file as they stand there, the pieces of a scene side by side.
+    """Read all triangles of a mesh file as they stand there, the pieces of a scene side by side.
 
     Raises: InputError for a file that is broken, without faces, or with vertices that are not finite.
     """
-    parts = load_parts(path)
-    meshes = [part for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
-    points = sum(len(part.vertices) for part in parts)
+    geometries = load_geometries(path)
+    meshes = [geometry for geometry in geometries if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)]
+    points = sum(len(geometry.vertices) for geometry in geometries)
     if not points:
         raise InputError(f"A mesh needs vertices, {path} has none: it is empty, cut short, or of another kind; save it anew.")
     if not meshes:
@@ -93,88 +105,104 @@ def read_triangles(path: Path) -> Mesh:
 
 
 def weld(mesh: Mesh) -> Mesh:
-    """Equal vertices as one, and each face once: none with fewer than three vertices, nor both sides of a wall.
+    """Merge equal vertices, and take each face once: none with fewer than three vertices, nor both sides of a wall.
 
     Where bodies touch, two equal faces look at each other and cancel; if all do, every face was drawn from both sides.
     """
-    _, first, which = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
-    faces = first[which.reshape(-1)][mesh.faces]
+    # STL and files with normals or colours give each face vertices of its own: only merged do faces have edges in common,
+    # on which orientation and closedness rest. Only equal vertices are merged; a tolerance would also close thin walls.
+    _, first, group = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
+    faces = first[group.reshape(-1)][mesh.faces]
     faces = faces[(faces != np.roll(faces, 1, 1)).all(1)]
     if not len(faces):
         return Mesh(mesh.vertices, faces)
-    turned = np.take_along_axis(faces, (faces.argmin(1)[:, None] + np.arange(3)) % 3, 1)  # the lowest vertex leads
+    # With the lowest vertex in front, the order of the other two tells the sides of a triangle apart.
+    turned = np.take_along_axis(faces, (faces.argmin(1)[:, None] + np.arange(3)) % 3, 1)
     side = np.where(turned[:, 1] < turned[:, 2], 1, -1)
-    _, first, which = np.unique(np.sort(faces, 1), axis=0, return_index=True, return_inverse=True)
-    facing = np.bincount(which.reshape(-1), side)
-    if not facing.any():
+    _, first, group = np.unique(np.sort(faces, 1), axis=0, return_index=True, return_inverse=True)
+    balance = np.bincount(group.reshape(-1), side)  # per triangle: faces on one side less those on the other
+    if not balance.any():
         return Mesh(mesh.vertices, faces[np.sort(first)])
-    winner = np.sign(facing)[which.reshape(-1)] == side
-    _, first = np.unique(which.reshape(-1)[winner], return_index=True)
-    return Mesh(mesh.vertices, faces[winner][np.sort(first)])
+    wins = np.sign(balance)[group.reshape(-1)] == side
+    _, first = np.unique(group.reshape(-1)[wins], return_index=True)
+    return Mesh(mesh.vertices, faces[wins][np.sort(first)])
 
 
 def edges_of(faces: np.ndarray) -> Edges:
-    """The edges of faces (faces, 3)."""
-    start, stop = faces.reshape(-1), np.roll(faces, -1, 1).reshape(-1)
-    code = np.minimum(start, stop) * (faces.max() + 1) + np.maximum(start, stop)
+    """Find the edges of faces (faces, 3)."""
+    start = faces.reshape(-1)
+    stop = np.roll(faces, -1, 1).reshape(-1)
+    code = np.minimum(start, stop) * (faces.max() + 1) + np.maximum(start, stop)  # one number per edge, either way round
     order = code.argsort(kind="stable")
     _, first, sides = np.unique(code[order], return_index=True, return_counts=True)
     return Edges(order // 3, (start < stop)[order], first, sides)
 
 
 def orient(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which faces to turn so that neighbours agree, and the body (faces,) of each; the first face of a body stays.
+    """Return the faces (faces,) to turn so that neighbours agree, and the body (faces,) of each.
 
-    Neighbours share an edge with no third face. Every face has two copies, as it stands and turned; an edge connects those
-    that agree. A body falls into two, one for each way round, unless it is one-sided: then nothing is turned.
+    Neighbours share an edge with no third face; they agree if they pass it in opposite directions. The first face of a body
+    stays. A one-sided surface, such as a Moebius strip, stays as it is: trimesh and libigl would turn half of it.
     """
-    size, edges = len(faces), edges_of(faces)
+    # Double cover: node f is face f as it stands, node size + f the same face turned. An edge of faces that agree connects
+    # like copies, one of faces that do not connects unlike ones. A body falls into two components, one for each way round,
+    # unless it is one-sided: then there is only one. Components are numbered by their lowest node, so that of the first face
+    # as it stands comes before the other; a face is turned if its turned copy is in that one.
+    size = len(faces)
+    edges = edges_of(faces)
     pair = edges.first[edges.sides == 2]
-    one, other = edges.face[pair], edges.face[pair + 1]
+    one = edges.face[pair]
+    other = edges.face[pair + 1]
     cross = (edges.forward[pair] == edges.forward[pair + 1]) * size
-    rows, columns = np.concatenate([one, one + size]), np.concatenate([other + cross, (other + size + cross) % (2 * size)])
+    rows = np.concatenate([one, one + size])
+    columns = np.concatenate([other + cross, (other + size + cross) % (2 * size)])
     graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(2 * size, 2 * size))
     upright, turned = connected_components(graph, directed=False)[1].reshape(2, size)
     return turned < upright, np.unique(np.minimum(upright, turned), return_inverse=True)[1]
 
 
 def open_edges(faces: np.ndarray) -> int:
-    """How many edges are not passed equally often both ways: without any, winding numbers are whole."""
+    """Count the edges that are not passed equally often both ways: without any, winding numbers are whole."""
     edges = edges_of(faces)
     return int(np.count_nonzero(np.add.reduceat(np.where(edges.forward, 1, -1), edges.first)))
 
 
 def volumes(corners: np.ndarray, bodies: np.ndarray) -> np.ndarray:
-    """The signed volume of each body, its holes closed by cones to the middle of its faces.
+    """Return the signed volume of each body, its holes closed by cones to the middle of its faces.
 
     Shapes: corners (faces, 3, 3), bodies (faces,) -> (bodies,)
     """
+    # The tetrahedron of a face (a, b, c) and a point m has the signed volume det(a - m, b - m, c - m) / 6. Over a closed
+    # surface their sum is its volume, whatever m; where there is a hole, the cone over its rim to m is what is missing.
     weights = 3 * np.bincount(bodies).clip(1)
     middles = np.stack([np.bincount(bodies, corners[..., axis].sum(1)) / weights for axis in range(3)], -1)
     return np.bincount(bodies, np.linalg.det(corners - middles[bodies][:, None])) / 6
 
 
 def inside_out(corners: np.ndarray, bodies: np.ndarray, doubtful: np.ndarray) -> np.ndarray:
-    """Which bodies (bodies,) to turn: doubtful ones and free ones of negative volume, all others if theirs is in sum.
+    """Return the bodies (bodies,) to turn: doubtful ones and free ones of negative volume, all others if theirs is in sum.
 
     A body of negative volume within another is a cavity, and stays.
 
-    Shapes: corners (faces, 3, 3), bodies (faces,), doubtful (bodies,)
+    Shapes: corners (faces, 3, 3), bodies (faces,), doubtful (bodies,) whose faces disagreed in the file
     """
     volume = volumes(corners, bodies)
+    # A body whose faces disagree cannot say that it is a cavity: it is taken for solid.
     wrong = doubtful & (volume < -SHEET)
+    # The others agree with each other, cavities included: if the whole is inside out, all of them are.
     if np.where(wrong, -volume, volume).sum() < -SHEET:
         wrong |= ~doubtful
     for body in np.flatnonzero(np.where(wrong, -volume, volume) < -SHEET):
         others = bodies != body
         rest = np.where(wrong[bodies[others], None, None], corners[others, ::-1], corners[others]).reshape(-1, 3)
         apart = Mesh(rest, np.arange(len(rest)).reshape(-1, 3))
+        # A cavity lies within another body, which winds about its points; outside there is nothing to hollow out.
         wrong[body] ^= bool(winding(apart, corners[~others][:1, 0])[0] < 0.5) if len(rest) else True
     return wrong
 
 
 def mend(mesh: Mesh, unit: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The faces of a welded mesh wound outward, and the body of each, with a warning if any had to be turned.
+    """Wind the faces of a welded mesh outward, with a warning if any had to be turned; return them, and the body of each.
 
     Shapes: unit (vertices, 3) in the cube -> faces (faces, 3), bodies (faces,)
     """
@@ -191,13 +219,14 @@ def mend(mesh: Mesh, unit: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarr
 
 
 def has_area(mesh: Mesh) -> np.ndarray:
-    """Which faces (faces,) are more than a line."""
+    """Return the faces (faces,) that are more than a line: those of some height over their longest side."""
     sides = np.diff(mesh.vertices[mesh.faces][:, [0, 1, 2, 0]], axis=1)
+    # |a x b| = base * height, so that over base^2 it is height / base, whatever the size of the face.
     return np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=-1) > NEEDLE * np.square(sides).sum(-1).max(-1)
 
 
 def read_surface(path: Path, fill: float, align: bool = False) -> Surface:
-    """The surface in a mesh file, wound outward, the longest side of its box 2 * fill.
+    """Read the surface in a mesh file, wound outward, the longest side of its box 2 * fill.
 
     Raises: InputError if there is none.
     """
@@ -209,20 +238,19 @@ def read_surface(path: Path, fill: float, align: bool = False) -> Surface:
     frame = frame_of(mesh.vertices[used], fill, align)
     vertices = frame.to_unit(mesh.vertices)
     faces, bodies = mend(mesh, vertices, path)
-    gaps = min(open_edges(faces), open_edges(faces[solid]))  # what has no area may close a gap, or be waste
+    gaps = min(open_edges(faces), open_edges(faces[solid]))  # a face without area may close a gap, or be waste
     return Surface(Mesh(vertices[used], np.searchsorted(used, faces[solid])), frame, bodies[solid], gaps)
 
 
-def read_mesh(path: str | Path, fill: float = 0.9, align: bool = False) -> Solid:
-    """The solid in a mesh file, the longest side of its box 2 * fill, with `align` along its principal axes.
+def read_mesh(path: Path, fill: float = 0.9, align: bool = False) -> Solid:
+    """Read the solid in a mesh file, the longest side of its box 2 * fill, with `align` along its principal axes.
 
-    Equal vertices are welded; faces without area and what no face uses are dropped; faces that look the wrong way are turned
-    round with a warning. A surface with holes is taken, with a warning; a sheet without an inside is not.
+    Equal vertices are welded; faces without area and vertices without face are dropped; faces that look the wrong way are
+    turned round with a warning. A surface with holes is taken, with a warning; a sheet without an inside is not.
 
-    Raises: InputError if there is no such file, or it holds no such solid.
+    Raises: InputError if the file holds no such solid.
     """
-    file = existing_file("data.path", str(path))
-    mesh, frame, bodies, gaps = read_surface(file, fill, align)
+    mesh, frame, bodies, gaps = read_surface(path, fill, align)
     share = float(abs(volumes(mesh.vertices[mesh.faces], bodies)).sum()) / (2 * fill) ** 3
     if share < SHEET:
         raise InputError(
@@ -230,6 +258,8 @@ def read_mesh(path: str | Path, fill: float = 0.9, align: bool = False) -> Solid
             " give it a thickness, or fit its points with data=pointcloud."
         )
     if gaps:
+        # The sign comes from the generalised winding number, the solid angle of the surface over 4 pi. It is harmonic away
+        # from the surface, so over a hole it falls from 1 to 0 smoothly, and its level one half spans the hole.
         warnings.warn(
             f"{path} is not closed, {gaps} edges are open: the sign of the distance comes from winding numbers, which close"
             " the holes smoothly.",

@@ -1,16 +1,17 @@
-"""Shapes: what is known of them, as samples to fit, and as distances and points of the surface to score by."""
+"""Shapes of every kind: samples to fit, distances and a surface to score by."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
+from datamodules.common.files import require
 from datamodules.shapes.frame import Frame
-from inr.errors import InputError
 from inr.randomness import key
 from inr.shapes.meshes import DistanceSamples, Mesh, sample_shape, signed_distance
 from inr.shapes.oriented_points import OrientedPoints
@@ -19,33 +20,36 @@ from inr.supervision.differences import jacobian_at
 
 
 class Sampling(NamedTuple):
-    """Where samples lie: a share on the surface, a share near it, by gaussian steps of the sigmas, the rest in space.
+    """Shares of the samples on the surface and near it, by gaussian steps of the sigmas; the rest lies anywhere in the cube.
 
-    Units:  sigmas in normalised lengths, of which the cube has two.
+    Units:  sigmas in normalised lengths, of which the cube has two a side.
     """
 
-    surface: float
-    near: float
-    sigmas: Sequence[float]
+    surface: float  # these fix the zero level and its normals
+    near: float  # these fix the slope across it
+    sigmas: Sequence[float]  # small steps resolve thin shapes, large ones lead over to the space around
 
     def check(self) -> None:
         """Raise InputError for shares that there are not, and for steps that are not positive."""
-        if min(self.surface, self.near) < 0 or self.surface + self.near > 1:
-            raise InputError(
-                "data.surface and data.near are shares of the samples, not negative and at most 1 together, got"
-                f" {self.surface:g} and {self.near:g}; the rest lies anywhere in the cube."
-            )
-        if not self.sigmas or min(self.sigmas) <= 0:
-            raise InputError(f"data.sigmas must be positive lengths, got {list(self.sigmas)}.")
+        require(
+            "data.surface and data.near",
+            min(self.surface, self.near) >= 0 and self.surface + self.near <= 1,
+            "are shares of the samples, not negative and at most 1 together",
+            f"{self.surface:g} and {self.near:g}",
+            "the rest lies anywhere in the cube",
+        )
+        positive = len(self.sigmas) > 0 and min(self.sigmas) > 0
+        require("data.sigmas", positive, "must be positive lengths", list(self.sigmas))
 
 
 def lattice(resolution: int) -> Tensor:
-    """The points (resolution^3, 3) of the cube's lattice, from side to side, the last axis fastest."""
+    """Return the points (resolution^3, 3) of the cube's lattice, from side to side, the last axis fastest."""
     steps = torch.linspace(-1, 1, resolution)
     return torch.cartesian_prod(steps, steps, steps)
 
 
-class Shape:
+@dataclass(eq=False)
+class Shape(ABC):
     """One shape in the cube [-1, 1]^3, a `frame` away from the file's coordinates.
 
     Units:  normalised lengths; distances are positive outside.
@@ -53,126 +57,124 @@ class Shape:
 
     name: str
     frame: Frame
-    solid = True  # whether inside and outside are known everywhere
 
-    def most(self, count: int) -> int:
-        """How many of so many samples there can be."""
-        return count
-
-    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
-        """Samples to fit."""
-        raise NotImplementedError(f"{type(self).__name__} must define samples(count, seed, sampling).")
-
-    def distances(self, points: Tensor) -> Tensor:
-        """Distances (points,) at points (points, 3), where they are known."""
-        raise NotImplementedError(f"{type(self).__name__} must define distances(points).")
+    solid: ClassVar[bool] = True  # whether inside and outside are known everywhere
 
     @property
+    @abstractmethod
     def surface(self) -> Mesh | Cloud:
         """The surface, as triangles where these are known."""
-        raise NotImplementedError(f"{type(self).__name__} must define surface.")
+
+    @abstractmethod
+    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+        """Draw samples to fit."""
+
+    def available(self, count: int) -> int:
+        """Return the number of samples that there are if so many are asked for."""
+        return count
+
+    def distances(self, points: Tensor) -> Tensor:
+        """Return distances (points,) at points (points, 3); solid shapes define it."""
+        raise NotImplementedError(f"{type(self).__name__} must define distances(points).")
 
     def cloud(self, count: int, seed: int) -> Cloud:
-        """Points spread over the surface, with their normals."""
+        """Draw points evenly over the surface, with their normals; of a cloud some of its points."""
         surface = self.surface
         if isinstance(surface, Mesh):
             return cloud_of(surface, count, seed)
         chosen = np.random.default_rng(seed).permutation(len(surface.points))[:count]
         return Cloud(surface.points[chosen], surface.normals[chosen])
 
-    def probes(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Points (points, 3) that a validation looks at, and distances there."""
+    def validation_samples(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Draw the points (points, 3) that a validation looks at, and the distances (points,) there."""
+        # Without the name in the seed: all shapes are looked at in the same places, so that their figures can be compared.
         drawn = torch.rand(count, 3, generator=torch.Generator().manual_seed(key(seed, "probes"))) * 2 - 1
         return drawn, self.distances(drawn)
 
 
-@dataclass
+@dataclass(eq=False)
 class MeshShape(Shape):
     """A surface of triangles; distances by closest points and winding numbers."""
 
-    name: str
-    frame: Frame
     mesh: Mesh
-
-    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
-        """Samples on the surface, near it and in space."""
-        return sample_shape(self.mesh, count, seed, *sampling)
-
-    def distances(self, points: Tensor) -> Tensor:
-        """Exact distances."""
-        return torch.from_numpy(signed_distance(self.mesh, points.double().numpy()).value).float()
 
     @property
     def surface(self) -> Mesh:
         """The triangles."""
         return self.mesh
 
+    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+        """Draw samples on the surface, near it and in space."""
+        return sample_shape(self.mesh, count, seed, *sampling)
 
-@dataclass
+    def distances(self, points: Tensor) -> Tensor:
+        """Return exact distances."""
+        # In float64, for the differences of nearly equal coordinates that closest points are made of.
+        return torch.from_numpy(signed_distance(self.mesh, points.double().numpy()).value).float()
+
+
+@dataclass(eq=False)
 class CloudShape(Shape):
-    """Oriented points on a surface, and nothing else; what they say of the space around them is an estimate."""
+    """Oriented points on a surface, and nothing else: distances around them are estimates, and nothing to score by."""
 
-    name: str
-    frame: Frame
     points: np.ndarray
     normals: np.ndarray
-    solid = False
+
+    solid: ClassVar[bool] = False
 
     @property
     def surface(self) -> Cloud:
         """The points."""
         return Cloud(self.points, self.normals)
 
-    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
-        """The points with their normals, and estimates around them."""
+    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+        """Draw points with their normals, and estimates around them."""
         return OrientedPoints(self.points, self.normals).samples(count, seed, *sampling)
 
-    def probes(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Some of the points, whose distance is zero."""
+    def validation_samples(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Draw some of the points, whose distance is zero: the only ones that are known."""
         points = torch.from_numpy(self.cloud(count, seed).points).float()
         return points, torch.zeros(len(points))
 
 
-@dataclass
+@dataclass(eq=False)
 class VolumeShape(Shape):
-    """Distances on a regular grid, trilinear in between; `mesh` is where they are zero.
+    """Distances on a regular grid, trilinear in between; `mesh` is their zero level.
 
     Shapes: values (columns, rows, layers), along x, y and z; voxel 0 and the last one of the longest axis lie at -1 and 1.
     """
 
-    name: str
-    frame: Frame
     values: Tensor
     mesh: Mesh
 
     @property
+    def surface(self) -> Mesh:
+        """The zero level of the distances."""
+        return self.mesh
+
+    @property
     def step(self) -> float:
-        """The distance of neighbouring voxels."""
+        """Distance of neighbouring voxels."""
         return 2 / (max(self.values.shape) - 1)
 
     @property
     def middle(self) -> Tensor:
-        """The index of the centre of the grid."""
+        """Index of the centre of the grid, between voxels where a side is even."""
         return (torch.tensor(self.values.shape) - 1) / 2
 
-    def most(self, count: int) -> int:
-        """No more than there are voxels."""
+    def available(self, count: int) -> int:
+        """Return no more than there are voxels."""
         return min(count, self.values.numel())
 
-    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
-        """Voxels in random order, gradients by differences of their neighbours."""
+    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+        """Draw voxels in random order, with gradients by differences of their neighbours."""
         chosen = torch.randperm(self.values.numel(), generator=torch.Generator().manual_seed(seed))[:count]
-        places = torch.stack(torch.unravel_index(chosen, self.values.shape), -1)
-        gradient = jacobian_at(self.values[..., None], places)[:, 0] / self.step
-        known = torch.ones(len(chosen), dtype=torch.bool)
-        return DistanceSamples((places - self.middle) * self.step, self.values[tuple(places.T)], gradient, known)
+        indices = torch.stack(torch.unravel_index(chosen, self.values.shape), -1)
+        gradient = jacobian_at(self.values[..., None], indices)[:, 0] / self.step  # per voxel -> per length
+        certain = torch.ones(len(chosen), dtype=torch.bool)
+        return Samples((indices - self.middle) * self.step, self.values[tuple(indices.T)], gradient, certain)
 
     def distances(self, points: Tensor) -> Tensor:
-        """Trilinear between voxels, those of the border go on outside."""
-        places = (points / self.step + self.middle).double().numpy()
-        return torch.from_numpy(map_coordinates(self.values.numpy(), places.T, order=1, mode="nearest")).float()
-
-    @property
-    def surface(self) -> Mesh:
-        """Where the distances are zero."""
-        return self.mesh
+        """Interpolate between voxels, trilinear; the outermost ones go on beyond the grid."""
+        indices = (points / self.step + self.middle).double().numpy()
+        return torch.from_numpy(map_coordinates(self.values.numpy(), indices.T, order=1, mode="nearest")).float()

@@ -1,73 +1,86 @@
 """Signed distances on a regular grid."""
 
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 
-from datamodules.common.files import existing_file, refuse_infinite
+from datamodules.common.files import existing_file, refuse_infinite, require
 from datamodules.shapes.frame import Frame
-from datamodules.shapes.one_shape import OneShape
 from datamodules.shapes.shape import VolumeShape
+from datamodules.shapes.shape_data import OneShape
 from inr.errors import InputError
 from inr.shapes.marching_cubes import march_volume
 from inr.shapes.meshes import Mesh
 
 
+@dataclass(kw_only=True, eq=False)
 class VolumeData(OneShape):
-    """A grid of distances to fit: an .npy file (columns, rows, layers) along x, y and z, positive outside.
+    """A grid of distances to fit: an .npy file (columns, rows, layers) along x, y and z; voxel 0 lies at the origin.
 
-    Voxels are `spacing` apart, in the unit of the distances; voxel 0 lies at the origin. `flip` turns a grid round that is
-    positive inside. The other options are those of `ShapeData`; samples are voxels in random order.
+    Samples are voxels in random order, whatever the shares of the other options.
+
+    spacing: of neighbouring voxels, in the unit of the distances.
+    flip: turn a grid round that is positive inside.
 
     Raises: InputError for anything but three axes of numbers, and for a grid without a surface or the wrong way round.
     """
 
-    def __init__(self, path: str | None = None, spacing: float = 1.0, flip: bool = False, **shape: Any) -> None:
-        super().__init__(**shape)
-        if path is None:
-            raise InputError("data.path must name the .npy file of a grid of distances, got null.")
-        if not 0 < spacing < float("inf"):
-            raise InputError(f"data.spacing is the distance of neighbouring voxels and must be positive, got {spacing}.")
-        self.path, self.spacing, self.sign = existing_file("data.path", path), spacing, -1.0 if flip else 1.0
+    path: str | None = None
+    spacing: float = 1.0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("data.path", self.path is not None, "must name the .npy file of a grid of distances", None)
+        rule = "is the distance of neighbouring voxels and must be positive"
+        require("data.spacing", 0 < self.spacing < float("inf"), rule, self.spacing)
+        self.file = existing_file("data.path", str(self.path))
+        self.sign = -1.0 if self.flip else 1.0
 
     @cached_property
     def only(self) -> VolumeShape:
         """The grid, in normalised lengths."""
         values = self.read()
-        reach = (max(values.shape) - 1) / 2 * self.spacing
-        centre = [(size - 1) / 2 * self.spacing for size in values.shape]
-        fitted = torch.from_numpy(self.sign * values / reach)
-        frame = Frame(tuple(centre), reach)
-        stretched = march_volume(fitted)  # to the cube along every axis
-        sides = (np.array(values.shape) - 1) / (max(values.shape) - 1)
-        return VolumeShape(self.path.stem, frame, fitted, Mesh(stretched.vertices * sides, stretched.faces))
+        # The cube goes from the first to the last voxel of the longest axis; along the others the grid fills it in part.
+        steps = np.array(values.shape) - 1
+        half_width = steps.max() / 2 * self.spacing
+        frame = Frame(tuple((steps / 2 * self.spacing).tolist()), float(half_width))
+        distances = torch.from_numpy(self.sign * values / float(half_width))
+        surface = march_volume(distances)  # which takes every axis to be as long as the cube
+        mesh = Mesh(surface.vertices * (steps / steps.max()), surface.faces)
+        return VolumeShape(self.file.stem, frame, distances, mesh)
 
     def read(self) -> np.ndarray:
-        """The numbers of the file, in float32."""
+        """Read the numbers of the file, in float32."""
         try:
-            values = np.load(self.path, allow_pickle=False)
+            values = np.load(self.file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise InputError(
-                f"A grid of distances is an .npy file, {self.path} is not readable: {error}; save it anew."
+                f"A grid of distances is an .npy file, {self.file} is not readable: {error}; save it anew."
             ) from error
         if not isinstance(values, np.ndarray) or values.ndim != 3 or min(values.shape) < 3 or values.dtype.kind not in "fiu":
             got = getattr(values, "shape", "several arrays")
             raise InputError(
-                f"A grid of distances has three axes of three numbers or more, {self.path} has {got}; choose another."
+                f"A grid of distances has three axes of three numbers or more, {self.file} has {got}; choose another."
             )
-        values = values.astype(np.float32)
+        values = values.astype(np.float32)  # before they are checked: large numbers become infinite
         refuse_infinite(values)
+        self.refuse_sign(values)
+        return values
+
+    def refuse_sign(self, values: np.ndarray) -> None:
+        """Raise InputError for distances of one sign, and for those that seem to be positive inside."""
         if values.min() >= 0 or values.max() <= 0:
             raise InputError(
-                f"Distances must be positive outside and negative inside, {self.path} ranges from {values.min():g} to"
+                f"Distances must be positive outside and negative inside, {self.file} ranges from {values.min():g} to"
                 f" {values.max():g}: there is no surface in it; use signed distances."
             )
-        faces = [self.sign * np.take(values, end, axis).mean() for axis in range(3) for end in (0, -1)]
-        if max(faces) < 0:
+        # A shape may touch some sides of its grid; where it seems to fill all six, inside and outside are swapped.
+        sides = [self.sign * np.take(values, end, axis).mean() for axis in range(3) for end in (0, -1)]
+        if max(sides) < 0:
             raise InputError(
-                f"Distances must be positive outside, those of {self.path} are negative on all its sides; use"
+                f"Distances must be positive outside, those of {self.file} are negative on all its sides; use"
                 f" data.flip={'false' if self.sign < 0 else 'true'}."
             )
-        return values

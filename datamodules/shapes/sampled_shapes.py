@@ -1,0 +1,136 @@
+"""Samples of several shapes, made once, and the batches that look at them."""
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.common.batch import Batch, DeviceCache, Part
+from datamodules.common.signal_data import Observed, Wanted
+from datamodules.shapes.shape import Sampling, Shape, lattice
+from inr.baselines.interpolation import scattered
+from inr.field import Signals
+from inr.randomness import key
+from inr.shapes.meshes import Samples
+
+ENCODED = 1024  # points of a surface that an encoder gets to see at most
+LATTICES = 64  # true lattices that stay in memory: of 64^3 samples 1 MiB each, but of 256^3 64 MiB
+
+
+@dataclass(eq=False)
+class SampledShapes(Observed):
+    """Shapes and equally many samples of each, made once; batches of these have the part `data`.
+
+    count: samples of each, as far as they are available.
+    resolution: samples along each axis of the lattice that results are scored on.
+    validation_points: samples of `truth`, in space.
+    """
+
+    shapes: Sequence[Shape]
+    count: int
+    sampling: Sampling
+    seed: int
+    resolution: int
+    validation_points: int
+
+    def __post_init__(self) -> None:
+        self.names = [shape.name for shape in self.shapes]
+        self.cache = DeviceCache[Samples]()
+        self.lattice_distances = lru_cache(maxsize=LATTICES)(self.measure_lattice)
+
+    @property
+    def size(self) -> int:
+        """Samples of each shape: as many as of the one that has the fewest, since a batch is a rectangle."""
+        return min((shape.available(self.count) for shape in self.shapes), default=0)
+
+    @cached_property
+    def samples(self) -> Samples:
+        """The samples of all shapes.
+
+        Shapes: points (signals, samples, 3), distance (signals, samples, 1), gradient (signals, samples, 1, 3), certain
+                (signals, samples), the gradient's weight: 1 or 0.
+        """
+        # The seed goes with the name: a shape has the same samples whatever other shapes are chosen beside it.
+        drawn = [shape.samples(self.size, key(self.seed, "samples", shape.name), self.sampling) for shape in self.shapes]
+        points, distance, gradient, certain = (torch.stack(column) for column in zip(*drawn, strict=True))
+        return Samples(points, distance[..., None], gradient[..., None, :], certain.float())
+
+    @cached_property
+    def clouds(self) -> Tensor:
+        """Points of the surfaces and their normals (signals, points, 6), for an encoder."""
+        count = min(ENCODED, self.count)  # an encoder knows no more of a shape than a solver
+        drawn = [shape.cloud(count, key(self.seed, "encoded", shape.name)) for shape in self.shapes]
+        fewest = min(len(cloud.points) for cloud in drawn)
+        rows = [np.concatenate([cloud.points[:fewest], cloud.normals[:fewest]], -1) for cloud in drawn]
+        return torch.from_numpy(np.stack(rows)).float()
+
+    @cached_property
+    def truth(self) -> "ValidationSamples":
+        """The same shapes at points anywhere in the cube."""
+        return ValidationSamples(self)
+
+    def measure_lattice(self, signal: int) -> Tensor:
+        """Return the true distances (resolution, resolution, resolution) of a shape on the lattice of the cube."""
+        return self.shapes[signal].distances(lattice(self.resolution)).reshape((self.resolution,) * 3)
+
+    def interpolated(self, most: int) -> Tensor:
+        """Interpolate at most so many samples of each shape on the lattice: distances (signals, resolution^3)."""
+        points = self.samples.points[:, :most]  # the first ones are as good as any: samples are in random order
+        distances = self.samples.distance[:, :most, 0]
+        rows = [scattered(*pair, lattice(self.resolution)) for pair in zip(points, distances, strict=True)]
+        return torch.stack(rows)
+
+    def part(self, signals: Tensor, samples: Tensor, quantities: Set[str], device: torch.device) -> Part:
+        """Make the part that looks at some samples (samples,) of some shapes (signals,); values always come along."""
+        # All samples lie on the device once; what a step shows is gathered there, without a copy from memory.
+        known = self.cache.on(device, lambda: Samples(*(column.to(device) for column in self.samples)))
+        rows = signals.to(device)[:, None]
+        columns = samples.to(device)
+        targets = {"value": known.distance[rows, columns]}
+        weights = {}
+        if "jacobian" in quantities:
+            targets["jacobian"] = known.gradient[rows, columns]
+            weights["jacobian"] = known.certain[rows, columns]
+        return Part(known.points[rows, columns], targets, weights)
+
+    def batch(self, signals: Tensor, parts: dict[str, Part], encodes: bool) -> Batch:
+        """Make the batch of some parts of these shapes (signals,); encoders get to see points of their surfaces."""
+        device = next(iter(parts.values())).coordinates.device
+        observations = self.clouds[signals.cpu()].to(device) if encodes else None
+        return Batch(Signals(signals.to(device), observations), parts)
+
+    def batches(self, signals: Tensor, chunks: Iterable[Tensor], wanted: Wanted, device: torch.device) -> Iterator[Batch]:
+        """Yield a batch for each chunk of samples."""
+        for samples in chunks:
+            part = self.part(signals, samples, wanted.of("data"), device)
+            yield self.batch(signals, {"data": part}, wanted.observations)
+
+
+class ValidationSamples(Observed):
+    """Points anywhere in the cube and the distances there, of a cloud some of its points; batches have the part `space`."""
+
+    def __init__(self, sampled: SampledShapes) -> None:
+        self.sampled = sampled
+        self.names = sampled.names
+        self.samples_of = cache(self.draw)  # exact distances take a while, and few of many shapes are asked for
+
+    @property
+    def size(self) -> int:
+        """Samples of each shape: a cloud may have fewer points than are asked for."""
+        return len(self.samples_of(0)[0])
+
+    def draw(self, signal: int) -> tuple[Tensor, Tensor]:
+        """Draw points (points, 3) and distances (points, 1) of a shape."""
+        points, distances = self.sampled.shapes[signal].validation_samples(self.sampled.validation_points, self.sampled.seed)
+        return points, distances[:, None]
+
+    def batches(self, signals: Tensor, chunks: Iterable[Tensor], wanted: Wanted, device: torch.device) -> Iterator[Batch]:
+        """Yield a batch for each chunk of samples."""
+        pairs = [self.samples_of(signal) for signal in signals.tolist()]
+        points, distances = (torch.stack(column) for column in zip(*pairs, strict=True))  # (signals, points, 3 and 1)
+        for samples in chunks:
+            part = Part(points[:, samples].to(device), {"value": distances[:, samples].to(device)})
+            yield self.sampled.batch(signals, {"space": part}, wanted.observations)
