@@ -17,7 +17,7 @@ from datamodules.scans.scanner import Scanner
 from datamodules.scans.scans import Scans
 from inr.distributed import rank, ranks
 from inr.errors import InputError
-from inr.randomness import draw as drawn
+from inr.randomness import draw_indices as drawn
 from inr.randomness import key
 from inr.supervision.differences import check
 

@@ -1,4 +1,4 @@
-"""Samples of several shapes, made once, and the batches that look at them."""
+"""DistanceSamples of several shapes, made once, and the batches that look at them."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from datamodules.shapes.shape import Sampling, Shape, lattice
 from inr.baselines.interpolation import scattered
 from inr.field import Signals
 from inr.randomness import key
-from inr.shapes.meshes import Samples
+from inr.shapes.meshes import DistanceSamples
 
 ENCODED = 1024  # points of a surface that an encoder gets to see at most
 LATTICES = 64  # true lattices that stay in memory: of 64^3 samples 1 MiB each, but of 256^3 64 MiB
@@ -38,16 +38,16 @@ class SampledShapes(Observed):
 
     def __post_init__(self) -> None:
         self.names = [shape.name for shape in self.shapes]
-        self.cache = DeviceCache[Samples]()
+        self.cache = DeviceCache[DistanceSamples]()
         self.lattice_distances = lru_cache(maxsize=LATTICES)(self.measure_lattice)
 
     @property
     def size(self) -> int:
-        """Samples of each shape: as many as of the one that has the fewest, since a batch is a rectangle."""
+        """DistanceSamples of each shape: as many as of the one that has the fewest, since a batch is a rectangle."""
         return min((shape.available(self.count) for shape in self.shapes), default=0)
 
     @cached_property
-    def samples(self) -> Samples:
+    def samples(self) -> DistanceSamples:
         """The samples of all shapes.
 
         Shapes: points (signals, samples, 3), distance (signals, samples, 1), gradient (signals, samples, 1, 3), certain
@@ -56,7 +56,7 @@ class SampledShapes(Observed):
         # The seed goes with the name: a shape has the same samples whatever other shapes are chosen beside it.
         drawn = [shape.samples(self.size, key(self.seed, "samples", shape.name), self.sampling) for shape in self.shapes]
         points, distance, gradient, certain = (torch.stack(column) for column in zip(*drawn, strict=True))
-        return Samples(points, distance[..., None], gradient[..., None, :], certain.float())
+        return DistanceSamples(points, distance[..., None], gradient[..., None, :], certain.float())
 
     @cached_property
     def clouds(self) -> Tensor:
@@ -86,7 +86,7 @@ class SampledShapes(Observed):
     def part(self, signals: Tensor, samples: Tensor, quantities: Set[str], device: torch.device) -> Part:
         """Make the part that looks at some samples (samples,) of some shapes (signals,); values always come along."""
         # All samples lie on the device once; what a step shows is gathered there, without a copy from memory.
-        known = self.cache.on(device, lambda: Samples(*(column.to(device) for column in self.samples)))
+        known = self.cache.on(device, lambda: DistanceSamples(*(column.to(device) for column in self.samples)))
         rows = signals.to(device)[:, None]
         columns = samples.to(device)
         targets = {"value": known.distance[rows, columns]}
@@ -119,7 +119,7 @@ class ValidationSamples(Observed):
 
     @property
     def size(self) -> int:
-        """Samples of each shape: a cloud may have fewer points than are asked for."""
+        """DistanceSamples of each shape: a cloud may have fewer points than are asked for."""
         return len(self.samples_of(0)[0])
 
     def draw(self, signal: int) -> tuple[Tensor, Tensor]:
