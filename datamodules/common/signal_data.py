@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import lightning as L
 import torch
@@ -107,8 +107,11 @@ class Observed(ABC):
         return self
 
 
+Kind = TypeVar("Kind", bound=Observed)
+
+
 @dataclass(kw_only=True, eq=False)
-class SignalData(L.LightningDataModule, ABC):
+class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
     """Signals to fit, as tensors on the device; loaders yield draws, which become batches where the tensors lie.
 
     A kind of data defines the six methods below that are abstract, and `baselines`; data of a known kind usually two, their
@@ -143,7 +146,7 @@ class SignalData(L.LightningDataModule, ABC):
         """The relation of the file's numbers to fitted ones."""
 
     @abstractmethod
-    def observe(self, split: Split) -> Observed:
+    def observe(self, split: Split) -> Kind:
         """Return the signals of a split as the sensor saw them."""
 
     @abstractmethod
@@ -191,17 +194,17 @@ class SignalData(L.LightningDataModule, ABC):
         return self.shown == "held_out" or not self.holds_out
 
     @cached_property
-    def trained(self) -> Observed:
+    def trained(self) -> Kind:
         """The signals that training shows."""
         return self.observe("held_out" if self.shown == "held_out" else "train")
 
     @cached_property
-    def evaluated(self) -> Observed:
+    def evaluated(self) -> Kind:
         """The signals that results are scored on."""
         return self.trained if self.trains_on_evaluated else self.observe("held_out")
 
     @cached_property
-    def tuned(self) -> Observed:
+    def tuned(self) -> Kind:
         """Training signals that are not shown, on which solvers choose their weights."""
         return self.observe("tuning")
 
@@ -296,7 +299,7 @@ class SignalData(L.LightningDataModule, ABC):
     @property
     def tuning_signals(self) -> int:
         """Number of signals that solvers tune on."""
-        return min(len(self.tuned), TUNED)
+        return min(len(self.positions["tuning"]) * self.pieces, TUNED)
 
     def tuning_batches(self, index: Tensor, device: torch.device, altered: bool = True) -> Iterator[Batch]:
         """Yield the same of some signals to tune on, spread evenly over them: as they are observed, or as they are."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from datamodules.common.files import existing_file, require, require_counts
-from datamodules.common.signal_data import TUNED, SignalData, Split
+from datamodules.common.signal_data import TUNED, Kind, SignalData, Split
 from inr.errors import InputError
 from inr.randomness import key, permute
 
@@ -112,7 +112,7 @@ def choose(shown: Sequence[int], places: Sequence[int] | None) -> list[int]:
 
 
 @dataclass(kw_only=True, eq=False)
-class Collection(SignalData):
+class Collection(SignalData[Kind]):
     """Signals of one kind, of which some train and others are held out, to be encoded later.
 
     Subclasses define `labels`, and `listed_held_out` where the layout of their files says which are held out.
