@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules.common.batch import Batch, Scored
 from inr.derivatives import observe_at
 from inr.errors import InputError
-from inr.field import Network
+from inr.field import Field, Network
 from inr.measurements.measurement import Measurement
 from inr.metrics.figures import Metric, psnr, slabs
 from inr.saved.fitted_field import FittedField
@@ -113,11 +113,12 @@ class EvaluatedTask(INRTask[Data]):
             self.constant.estimate(map(self.residuals, self.data.constant_batches(self.device)))
 
     @torch.no_grad()
-    def residuals(self, batch: Batch) -> Residuals:
-        """Return the values that the trained network's field lacks at the observations of a batch."""
+    def residuals(self, batch: Batch, field: Field | None = None) -> Residuals:
+        """Return the values that a field, by default the trained network's, lacks at the observations of a batch."""
         part = batch.parts["data"]
         sensor = self.within("data", part)
-        value = observe_at(sensor, self.network.field(batch.signals), part.coordinates, {"value"})["value"].float()
+        field = field or self.network.field(batch.signals)
+        value = observe_at(sensor, field, part.coordinates, {"value"})["value"].float()
         response = sensor.of_constant(part.coordinates)
         return Residuals(batch.signals.index, part.targets["value"] - value, response, part.weights.get("value"))
 
