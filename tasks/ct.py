@@ -72,7 +72,7 @@ class CTTask(EvaluatedTask[ScanData]):
     def figure_set(self, values: Tensor, scored: Scored) -> dict[str, Metric]:
         """Return all figures of one reconstruction (*shape, 1): of the slice where it is known, and of its projections."""
         slice_figures = super().figure_set(values, scored) if scored.masks else {}
-        field = raster(values[None, ..., 0])
+        field = bilinear_field(values[None, ..., 0])
         place = self.data.names.index(scored.name)
 
         def project(rays: RayGrid) -> Tensor:

@@ -224,7 +224,7 @@ class SimulatedScan(ScanData):
 def project(slices: Tensor, scanner: Scanner) -> Tensor:
     """Project slices (signals, rows, columns), bilinear between the centres of pixels, to sinograms (signals, bins, views)."""
     beam = scanner.beam(FINER)
-    field = raster(slices)
+    field = bilinear_field(slices)
     places = torch.cartesian_prod(torch.arange(float(scanner.bins)), torch.arange(float(scanner.views)))[None]
     few = max(1, POINTS // (FINER * scanner.samples * len(slices)))
     seen = [observe_at(beam, field, some, {"value"})["value"] for some in places.split(few, 1)]
