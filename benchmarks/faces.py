@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from dictionary import everyone, synchronise
 from torch import Tensor, nn
 
+from datamodules.common.signal_data import Wanted
 from datamodules.grids.images import Olivetti
 from inr.dictionary.network import NeuralDictionary
 from inr.dictionary.normal_equations import Problem
@@ -95,8 +96,9 @@ class Faces:
     def __init__(self, path: str, run: str | None, device: str) -> None:
         checkpoint = {} if run is None else read_checkpoint(run)
         tuning = checkpoint["config"]["data"]["tuning"] if run else 0
-        self.data = Olivetti(path, shown="held_out", held_out=HELD_OUT, tuning=tuning, chunk=2**20)
-        self.data.quantities, self.device = ("value",), torch.device(device)
+        self.data = Olivetti(path=path, shown="held_out", held_out=HELD_OUT, tuning=tuning, chunk=2**20)
+        self.data.serve(Wanted({"data": frozenset({"value"})}))
+        self.device = torch.device(device)
         self.data.setup()
         self.measurements = {"data": Pointwise(self.data.shape).to(device)}
         self.supervision = Supervision({"value": SquaredError()})

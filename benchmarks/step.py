@@ -144,9 +144,11 @@ def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
     """Seconds per step of a hand-written loop and of the Trainer with its callbacks, value only, the same 16,384 points."""
     import lightning as L
 
+    from datamodules.common.signal_data import Wanted
     from datamodules.grids.image import ImageData
     from inr.supervision.losses import SquaredError
     from inr.supervision.terms import Supervision
+    from tasks.base import Training
     from tasks.callbacks import FiniteLoss, FitTimer, Progress
     from tasks.image import ImageTask
 
@@ -154,8 +156,8 @@ def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
     data = ImageData(factor=4)
     data.setup()
     supervision = Supervision({"value": SquaredError()})
-    data.quantities = ("value",)
-    batch = data.batch_at(data.train_samples)
+    data.serve(Wanted({"data": frozenset({"value"})}))
+    batch = data.trained.batch(data.train_samples, {"value"})
     best = [float("inf"), float("inf")]
     for _ in range(rounds):
         network, measurement = MLP(AXES, CHANNELS, Sine()), Pointwise(data.shape)
@@ -170,7 +172,8 @@ def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
         best[0] = min(best[0], (time.perf_counter() - start) / steps)
         timer = FitTimer()
         fresh = MLP(AXES, CHANNELS, Sine())
-        task = ImageTask(fresh, {"data": Pointwise(data.shape)}, supervision, partial(torch.optim.Adam, lr=1e-4), channels=3)
+        training = Training(fresh, supervision, partial(torch.optim.Adam, lr=1e-4))
+        task = ImageTask(training, {"data": Pointwise(data.shape)}, channels=3)
         trainer = L.Trainer(
             accelerator="cpu",
             max_steps=steps,

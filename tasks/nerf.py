@@ -24,8 +24,8 @@ from inr.measurements.rays import camera_rays
 from inr.metrics.figures import Metric, ssim
 from inr.metrics.lpips import load_lpips
 from tasks.base import Training
-from tasks.drawing.films import write_film
 from tasks.drawing.panels import panels
+from tasks.drawing.videos import write_video
 from tasks.evaluation import EvaluatedTask, Row, item_path
 
 DRAWN = 4  # test views of a picture at most
@@ -219,8 +219,8 @@ class NerfTask(EvaluatedTask[SceneData]):
                 seen = self.look(scene, pose, capture.intrinsics[0], *grid)
                 colours.append(as_bytes(seen.colour))
                 depths.append(as_bytes(self.depth_colours(seen)))
-            write_film(item_path(folder, "video", scenes.names, scene), colours, self.rate)
-            write_film(item_path(folder, "video_depth", scenes.names, scene), depths, self.rate)
+            write_video(item_path(folder, "video", scenes.names, scene), colours, self.rate)
+            write_video(item_path(folder, "video_depth", scenes.names, scene), depths, self.rate)
 
     def write_cloud(self, folder: Path, scale: float) -> None:
         """Write `pointcloud.ply`: where rays of the training views end, coloured, in the file's world coordinates.

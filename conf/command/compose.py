@@ -84,7 +84,7 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """
     checkpoint = read_checkpoint(cfg.ckpt_path)
     refuse_foreign_targets(checkpoint["options"], targets(plain(cfg, resolve=False)))
-    base = OmegaConf.create(checkpoint["options"])
+    base = DictConfig(checkpoint["options"])
     keys = [path_of(override) for override in OverridesParser.create().parse_overrides(list(overrides))]
     groups = [key for key in keys if "." not in key]
     # A group replaces all of its options, those named in the same command too, so single options come after the groups.

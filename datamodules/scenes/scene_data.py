@@ -17,7 +17,7 @@ from datamodules.scenes.capture import Capture
 from datamodules.scenes.photographs import BYTES, PhotographedScenes
 from inr.distributed import rank, ranks
 from inr.errors import InputError
-from inr.randomness import draw, key, permute
+from inr.randomness import draw_indices, key, permute
 from inr.supervision.differences import check
 
 RAYS = 1024  # of a step, unless the user says
@@ -128,7 +128,9 @@ class SceneData(SignalData):
     def pixels_of(self, scene: int, step: int) -> Tensor:
         """Return the training pixels of a scene that a step draws, this process's slice of them."""
         # Each scene draws by a key of its own, or all of them would show the same places at a step.
-        return draw(step, self.rays_per_step, self.trained.training_pixels(scene), key(self.seed, scene), rank(), ranks())
+        return draw_indices(
+            step, self.rays_per_step, self.trained.training_pixels(scene), key(self.seed, scene), rank(), ranks()
+        )
 
     def training_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make the batch of the drawn training pixels, with the random numbers along their rays."""

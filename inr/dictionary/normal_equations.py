@@ -19,6 +19,7 @@ from inr.distributed import global_sum
 from inr.errors import InputError
 from inr.field import Signals
 from inr.measurements.measurement import Measurement
+from inr.randomness import StepRandomness
 from inr.supervision.terms import CHANNEL_AXES, Part, Supervision, Term
 
 FLOOR = 1e-12  # of the mean of a gram's diagonal, so that it can always be factorised
