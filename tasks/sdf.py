@@ -1,10 +1,9 @@
 """Shapes: fit a signed distance, score it on a lattice and by the surface where it is zero, write that as a mesh."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,27 +11,37 @@ import trimesh
 from torch import Tensor
 
 from datamodules.common.batch import Part, Scored
-from inr.derivatives import observe_at
+from datamodules.common.files import require
+from datamodules.shapes.shape_data import ShapeData
 from inr.errors import InputError
+from inr.measurements.measurement import Measurement
 from inr.metrics.figures import Metric
 from inr.randomness import generator
 from inr.shapes.marching_cubes import march, march_volume
 from inr.shapes.meshes import Mesh
 from inr.shapes.surface_metrics import compare_surfaces, iou
+from tasks.base import Training
 from tasks.drawing.panels import panels
 from tasks.drawing.shapes import sections, shaded
-from tasks.evaluation import GridTask, mean_of
+from tasks.evaluation import EvaluatedTask, Row, item_path, mean_of
 
 log = logging.getLogger(__name__)
-SHOWN, SKETCHED, CLOUD, NEAR, PROBED = 4, 96, 30000, 0.05, 20000
-THRESHOLD = 0.02  # of F-score, 1 % of the side of the cube
+ROWS = 4  # shapes of a picture
+SIDE = 96  # samples along a side of small pictures
+CLOUD = 30000  # points of each surface that are compared with the other: enough for a mean to 1 %
+NEAR = 0.05  # half-widths from the true surface, within which iou_shell looks
+PROBED = 20000  # points at which the gradient is measured
+THRESHOLD = 0.02  # half-widths, of the F-score: 1 % of the side of the cube
 FORMATS = ("ply", "obj", "glb")
+LEAST = 8  # samples along each side of a mesh's lattice
+SIDES = {"": 35.0, ", from behind": 215.0}  # azimuths of pictures [degrees]
 
 
-class SDFTask(GridTask):
+class SDFTask(EvaluatedTask[ShapeData]):
     """Fit a field of signed distances, positive outside; figures are in normalised lengths, of which the cube has two a side.
 
-    `resolution` is that of the exported mesh, samples along each side; `up` is the axis that pictures show upward.
+    resolution: samples of the exported mesh's lattice along each side.
+    up: axis that pictures show upward: y, z.
 
     Raises: InputError for a resolution below 8, and for samples of the surface alone without terms on the space around.
 
@@ -40,51 +49,59 @@ class SDFTask(GridTask):
             (ICML 2022), section 5.5.
     """
 
-    def __init__(self, *args: Any, resolution: int = 128, up: str = "y", **options: Any) -> None:
-        super().__init__(*args, **options)
-        if resolution < 8:
-            raise InputError(
-                f"task.resolution counts samples along a side of the mesh's lattice, at least 8, got {resolution}."
-            )
-        if up not in ("y", "z"):
-            raise InputError(f"task.up must be y or z, got {up}.")
-        self.resolution, self.up = resolution, up
+    reads = ShapeData
+
+    def __init__(
+        self,
+        training: Training,
+        measurements: Mapping[str, Measurement],
+        channels: int = 1,
+        signals: int = 1,
+        resolution: int = 128,
+        up: str = "y",
+    ) -> None:
+        super().__init__(training, measurements, channels, signals)
+        rule = f"counts samples along a side of the mesh's lattice, at least {LEAST}"
+        require("task.resolution", resolution >= LEAST, rule, resolution)
+        require("task.up", up in ("y", "z"), "must be y or z", up)
+        self.resolution = resolution
+        self.up = up
 
     def setup(self, stage: str) -> None:
-        """Tell the data what the supervision reads of the space; refuse to leave it open."""
+        """Refuse to leave the space around the samples open."""
         super().setup(stage)
-        self.data.in_space = bool(self.supervision.quantities("space"))
-        if stage == "fit" and self.data.sampling.surface == 1 and not self.data.in_space:
+        if stage == "fit" and self.data.surface == 1 and not self.supervision.quantities("space"):
             raise InputError(
                 "Samples on the surface alone say nothing of the space around it, got data.surface=1; take fewer, or add"
                 " penalty=[eikonal,off_surface], as experiment=siren/pointcloud does."
             )
 
+    # Figures.
+
     def brightness(self, values: Tensor) -> Tensor:
-        """The distances."""
+        """Return the distances."""
         return values[..., 0]
 
     def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
-        """Overlap of the insides, errors of the distance."""
+        """Return the overlap of the insides, and the error of the distance."""
         inside, solid, near = shown < 0, truth < 0, truth.abs() < NEAR
         on = f"points of the lattice of {self.data.resolution}^3"
+        shell = f"the same, {on} nearer than {NEAR} half-widths to the true surface"
         error = (shown - truth).abs().double().mean().item() * self.data.units.scale
         return {
             "iou": Metric(iou(inside, solid), "1", f"intersection over union of the insides, {on}"),
-            "iou_shell": Metric(
-                iou(inside, solid, near), "1", f"the same, {on} nearer than {NEAR} half-widths to the true surface"
-            ),
+            "iou_shell": Metric(iou(inside, solid, near), "1", shell),
             "mae": Metric(error, self.data.units.unit, f"mean |distance - true distance|, {on}"),
         }
 
     def figure_set(self, values: Tensor, scored: Scored) -> dict[str, Metric]:
-        """Figures on the lattice where inside and outside are known, then those of the surface."""
-        place = self.data.names.index(scored.name)
+        """Return figures on the lattice where inside and outside are known, then those of the surface."""
+        data = self.data
         lattice = super().figure_set(values, scored) if scored.masks else {}
-        surface, seed = self.data.evaluated.shapes[place].surface, self.data.seed
-        found = compare_surfaces(march_volume(values[..., 0]), surface, THRESHOLD, CLOUD, seed)
-        of = f"{CLOUD} points of the surface by marching cubes at {self.data.resolution}^3 and as many of the true one"
-        of = of if self.data.solid else f"the surface by marching cubes at {self.data.resolution}^3 and the points given"
+        surface = data.evaluated.shapes[data.names.index(scored.name)].surface
+        found = compare_surfaces(march_volume(values[..., 0]), surface, THRESHOLD, CLOUD, data.seed)
+        marched = f"the surface by marching cubes at {data.resolution}^3"
+        of = f"{CLOUD} points of {marched} and as many of the true one" if data.solid else f"{marched} and the points given"
         return lattice | {
             "chamfer": Metric(found.chamfer, "half-widths", f"mean distance from either to the other, not squared; {of}"),
             "f_score": Metric(found.f_score, "1", f"harmonic mean of the shares nearer than {THRESHOLD} half-widths; {of}"),
@@ -92,87 +109,90 @@ class SDFTask(GridTask):
         }
 
     def score(self, values: Tensor) -> dict[str, Metric]:
-        """The figures of reconstructions; of the network's own field also the length of its gradient."""
+        """Return the figures of reconstructions; of the network's own field also the length of its gradient."""
         metrics = super().score(values)
         points = torch.rand(PROBED, 3, generator=generator(self.data.seed, 0, "eikonal")) * 2 - 1
-        lengths = [self.look(signal, points, "jacobian").norm(dim=-1) for signal in range(len(self.data.evaluated))]
+        signals = range(len(self.data.evaluated))
+        lengths = [self.observe_points(signal, points, "jacobian").norm(dim=-1) for signal in signals]
         text = f"mean | |gradient| - 1 | at {PROBED} random points of the cube"
         return metrics | mean_of([{"eikonal": Metric((length - 1).abs().mean().item(), "1", text)} for length in lengths])
 
-    @torch.no_grad()
-    def look(self, signal: int, points: Tensor, quantity: str = "value") -> Tensor:
-        """Distances (points, 1), or their gradients (points, 1, 3), of an evaluated shape, in normalised lengths."""
-        parts, data = [], self.data
-        with self.trainer.precision_plugin.forward_context():
-            for some in points.to(self.device, torch.float32).split(data.chunk):
-                batch = data.evaluated.batch(torch.tensor([signal]), {"space": Part(some[None], {})}, data.encodes)
-                field = self.evaluated.field(batch.signals)  # type: ignore[operator]
-                seen = observe_at(self.measurements["space"], field, some[None], {quantity})[quantity].float()  # type: ignore[arg-type]
-                parts.append((self.with_constant(batch, seen) if quantity == "value" else seen)[0].cpu())
-        return torch.cat(parts)
+    def observe_points(self, signal: int, points: Tensor, quantity: str = "value") -> Tensor:
+        """Observe an evaluated shape at points (points, 3) of the cube, in normalised lengths.
+
+        Shapes: distances (points, 1), or with the quantity `jacobian` their gradients (points, 1, 3).
+        """
+        data = self.data
+        batches = (
+            data.evaluated.batch(torch.tensor([signal]), {"space": Part(some[None])}, data.wanted.observations)
+            for some in points.to(self.device, torch.float32).split(data.chunk)
+        )
+        return torch.cat([seen[quantity][0] for seen in self.observe_batches(batches, quantity)])
 
     def distance(self, signal: int) -> Callable[[Tensor], Tensor]:
-        """The field of an evaluated shape as a function of points (points, 3)."""
-        return lambda points: self.look(signal, points)[:, 0]
+        """Return the field of an evaluated shape as a function of points (points, 3)."""
+        return lambda points: self.observe_points(signal, points)[:, 0]
 
-    def sketch(self) -> tuple[str, list[Tensor]]:
-        """The plane z = 0 of the cube."""
-        side = torch.linspace(-1, 1, SKETCHED)
+    # Pictures.
+
+    def small_grid(self) -> tuple[str, list[Tensor]]:
+        """Return the plane z = 0 of the cube."""
+        side = torch.linspace(-1, 1, SIDE)
         return "space", [side, side, torch.zeros(1)]
 
     def draw(self) -> dict[str, np.ndarray]:
-        """Shapes in the light, and sections through the first."""
-        volume = self.images(self.reconstruction)[0, ..., 0].numpy()
-        truth = self.data.evaluated.truth(0, self.data.resolution).numpy() if self.data.solid else None
+        """Draw shapes in the light, and sections through the first."""
+        data = self.data
+        volume = self.items(self.reconstruction)[0, ..., 0].numpy()
+        truth = data.evaluated.lattice_distances(0).numpy() if data.solid else None
         return {
-            "shape": panels([self.row(place) for place in range(min(SHOWN, len(self.data.evaluated)))]),
-            "sections": sections(volume, truth, self.data.names[0]),
+            "shape": panels([self.row(place) for place in range(min(ROWS, len(data.evaluated)))]),
+            "sections": sections(volume, truth, data.names[0]),
         }
 
-    def row(self, place: int) -> list[tuple[str, np.ndarray]]:
-        """Panels of one shape, from two sides: the true one where it is known, and what became of it."""
-        shape, seen = self.data.evaluated.shapes[place], self.distance(place)
-        sides = {"": 35.0, ", from behind": 215.0}
-        row = [(f"reconstruction{side}", shaded(seen, azimuth=azimuth, up=self.up)) for side, azimuth in sides.items()]
+    def row(self, place: int) -> Row:
+        """Make the panels of one shape: the true one where it is known, and what became of it, from two sides."""
+        shape = self.data.evaluated.shapes[place]
+        seen = self.distance(place)
+        row = [(f"reconstruction{side}", shaded(seen, azimuth=azimuth, up=self.up)) for side, azimuth in SIDES.items()]
         if not self.data.solid:
             return row
-        return [(shape.name, shaded(shape.distances, azimuth=sides[""], up=self.up)), *row]
+        return [(shape.name, shaded(shape.distances, azimuth=SIDES[""], up=self.up)), *row]
+
+    # Exports.
 
     def exporters(self) -> dict[str, Callable[[Path, float], None]]:
-        """What can be exported, by name."""
+        """Return what can be exported, by name."""
         return {"mesh": self.write_meshes, "volume": self.write_volumes}
 
-    def each(self, folder: Path, name: str) -> Iterator[tuple[int, Path]]:
-        """The evaluated shapes, and the path without ending under which something of them is written."""
-        for place, label in enumerate(self.data.names):
-            path = folder / (f"{name}/{label}" if len(self.data.names) > 1 else name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield place, path
-
     def write_meshes(self, folder: Path, scale: float) -> None:
-        """`mesh.ply`, `.obj` and `.glb` with normals, in the file's coordinates; of several shapes a folder of ply files."""
-        for place, path in self.each(folder, "mesh"):
+        """Write `mesh.ply`, `.obj` and `.glb` with normals, in the file's coordinates; of several a folder of ply files."""
+        names = self.data.names
+        for place, name in enumerate(names):
             found = march(self.distance(place), round(self.resolution * scale), self.data.chunk)
             if not len(found.faces):
-                log.warning("The fitted distance of %s is zero nowhere: there is no surface to export.", self.data.names[place])
+                log.warning("The fitted distance of %s is zero nowhere: there is no surface to export.", name)
                 continue
             mesh = self.placed(place, found)
-            for ending in FORMATS if len(self.data.names) == 1 else FORMATS[:1]:
+            path = item_path(folder, "mesh", names, place)
+            for ending in FORMATS if len(names) == 1 else FORMATS[:1]:
                 mesh.export(path.with_name(f"{path.name}.{ending}"))
 
     def placed(self, place: int, found: Mesh) -> trimesh.Trimesh:
-        """The surface of an evaluated shape in the file's coordinates, with normals from the gradient of its distance."""
+        """Bring the surface of an evaluated shape to the file's coordinates, with normals from the gradient of its distance."""
         frame = self.data.evaluated.shapes[place].frame
-        gradient = self.look(place, torch.from_numpy(found.vertices), "jacobian")[:, 0].double()
+        gradient = self.observe_points(place, torch.from_numpy(found.vertices), "jacobian")[:, 0].double()
         normals = torch.nn.functional.normalize(gradient, dim=-1).numpy()
         return trimesh.Trimesh(
             frame.to_file(found.vertices), found.faces, vertex_normals=frame.turn_back(normals), process=False
         )
 
     def write_volumes(self, folder: Path, scale: float) -> None:
-        """`volume.npy`: distances on the lattice of the cube along x, y, z, in the file's unit, as `data=volume` reads them."""
+        """Write `volume.npy`: distances on the lattice along x, y, z, in the file's unit, as `data=volume` reads them."""
         steps = partial(torch.linspace, -1, 1, round(self.data.resolution * scale))
-        for place, path in self.each(folder, "volume"):
-            slabs = [self.look(place, torch.cartesian_prod(x[None], steps(), steps()))[:, 0] for x in steps()]
-            values = torch.stack(slabs).reshape(3 * (len(slabs),)).numpy() * self.data.evaluated.shapes[place].frame.scale
+        for place, shape in enumerate(self.data.evaluated.shapes):
+            # A slab at a time: the points of a fine lattice take three times the memory of its distances.
+            slabs = [self.observe_points(place, torch.cartesian_prod(x[None], steps(), steps()))[:, 0] for x in steps()]
+            values = torch.stack(slabs).reshape(3 * (len(slabs),)).numpy() * shape.frame.scale
+            path = item_path(folder, "volume", self.data.names, place)
             np.save(path.with_name(f"{path.name}.npy"), values.astype(np.float32))

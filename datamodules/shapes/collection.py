@@ -10,6 +10,7 @@ from torch import Tensor
 from datamodules.common.batch import Units
 from datamodules.common.signal_data import Split
 from datamodules.common.splits import Collection
+from datamodules.shapes.sampled_shapes import SampledShapes
 from datamodules.shapes.shape import Shape
 from datamodules.shapes.shape_data import ShapeData
 
@@ -17,7 +18,7 @@ COMPARED = 64  # training shapes that evaluated ones are compared with: as many 
 
 
 @dataclass(kw_only=True, eq=False)
-class ShapeCollection(Collection, ShapeData):
+class ShapeCollection(Collection[SampledShapes], ShapeData):
     """Shapes of which some train and others are held out; each fills the cube by itself.
 
     Subclasses define `labels` and `shape_at`.

@@ -14,7 +14,6 @@ from datamodules.shapes.shape import Sampling, Shape, lattice
 from inr.baselines.interpolation import scattered
 from inr.field import Signals
 from inr.randomness import key
-from inr.shapes.meshes import DistanceSamples
 
 ENCODED = 1024  # points of a surface that an encoder gets to see at most
 LATTICES = 64  # true lattices that stay in memory: of 64^3 samples 1 MiB each, but of 256^3 64 MiB
@@ -38,7 +37,7 @@ class SampledShapes(Observed):
 
     def __post_init__(self) -> None:
         self.names = [shape.name for shape in self.shapes]
-        self.cache = DeviceCache[DistanceSamples]()
+        self.cache = DeviceCache[Part]()
         self.lattice_distances = lru_cache(maxsize=LATTICES)(self.measure_lattice)
 
     @property
@@ -47,16 +46,13 @@ class SampledShapes(Observed):
         return min((shape.available(self.count) for shape in self.shapes), default=0)
 
     @cached_property
-    def samples(self) -> DistanceSamples:
-        """The samples of all shapes.
-
-        Shapes: points (signals, samples, 3), distance (signals, samples, 1), gradient (signals, samples, 1, 3), certain
-                (signals, samples), the gradient's weight: 1 or 0.
-        """
+    def samples(self) -> Part:
+        """The samples of all shapes; the weight of a jacobian is 1 where the gradient is certain, else 0."""
         # The seed goes with the name: a shape has the same samples whatever other shapes are chosen beside it.
         drawn = [shape.samples(self.size, key(self.seed, "samples", shape.name), self.sampling) for shape in self.shapes]
         points, distance, gradient, certain = (torch.stack(column) for column in zip(*drawn, strict=True))
-        return DistanceSamples(points, distance[..., None], gradient[..., None, :], certain.float())
+        targets = {"value": distance[..., None], "jacobian": gradient[..., None, :]}
+        return Part(points, targets, {"jacobian": certain.float()})
 
     @cached_property
     def clouds(self) -> Tensor:
@@ -78,23 +74,26 @@ class SampledShapes(Observed):
 
     def interpolated(self, most: int) -> Tensor:
         """Interpolate at most so many samples of each shape on the lattice: distances (signals, resolution^3)."""
-        points = self.samples.points[:, :most]  # the first ones are as good as any: samples are in random order
-        distances = self.samples.distance[:, :most, 0]
+        points = self.samples.coordinates[:, :most]  # the first ones are as good as any: samples are in random order
+        distances = self.samples.targets["value"][:, :most, 0]
         rows = [scattered(*pair, lattice(self.resolution)) for pair in zip(points, distances, strict=True)]
         return torch.stack(rows)
 
     def part(self, signals: Tensor, samples: Tensor, quantities: Set[str], device: torch.device) -> Part:
         """Make the part that looks at some samples (samples,) of some shapes (signals,); values always come along."""
         # All samples lie on the device once; what a step shows is gathered there, without a copy from memory.
-        known = self.cache.on(device, lambda: DistanceSamples(*(column.to(device) for column in self.samples)))
-        rows = signals.to(device)[:, None]
-        columns = samples.to(device)
-        targets = {"value": known.distance[rows, columns]}
-        weights = {}
-        if "jacobian" in quantities:
-            targets["jacobian"] = known.gradient[rows, columns]
-            weights["jacobian"] = known.certain[rows, columns]
-        return Part(known.points[rows, columns], targets, weights)
+        known = self.cache.on(device, lambda: self.copied(device))
+        rows = signals.to(device)[:, None], samples.to(device)
+        names = {*quantities, "value"}
+        targets = {name: target[rows] for name, target in known.targets.items() if name in names}
+        weights = {name: weight[rows] for name, weight in known.weights.items() if name in names}
+        return Part(known.coordinates[rows], targets, weights)
+
+    def copied(self, device: torch.device) -> Part:
+        """Copy all samples to a device."""
+        targets = {name: target.to(device) for name, target in self.samples.targets.items()}
+        weights = {name: weight.to(device) for name, weight in self.samples.weights.items()}
+        return Part(self.samples.coordinates.to(device), targets, weights)
 
     def batch(self, signals: Tensor, parts: dict[str, Part], encodes: bool) -> Batch:
         """Make the batch of some parts of these shapes (signals,); encoders get to see points of their surfaces."""

@@ -24,7 +24,7 @@ BOUNDS = ("validation_signals", "test_signals", "chunk")
 
 
 @dataclass(kw_only=True, eq=False)
-class ShapeData(SignalData):
+class ShapeData(SignalData[SampledShapes]):
     """Shapes in the cube [-1, 1]^3, fitted to signed distances at samples, scored on a lattice and by their surfaces.
 
     Batches have the part `data`, samples of the shapes, and where the task asks for it `space`, random points of the cube
@@ -98,16 +98,6 @@ class ShapeData(SignalData):
     def sampled(self, shapes: Sequence[Shape], count: int) -> SampledShapes:
         """Return shapes with so many samples of each."""
         return SampledShapes(shapes, count, self.sampling, self.seed, self.resolution, self.validation_points)
-
-    @cached_property
-    def trained(self) -> SampledShapes:
-        """The shapes that training shows."""
-        return self.observe("held_out" if self.shown == "held_out" else "train")
-
-    @cached_property
-    def evaluated(self) -> SampledShapes:
-        """The shapes that results are scored on."""
-        return self.trained if self.trains_on_evaluated else self.observe("held_out")
 
     @property
     def encoded_as(self) -> str:
