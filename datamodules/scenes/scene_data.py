@@ -112,7 +112,7 @@ class SceneData(SignalData):
         """Bytes of photographs are fitted as 0..1."""
         return BYTES
 
-    # Training: samples are training pixels of each scene.
+    # Samples of training draws are training pixels of each scene.
 
     def training_draws(self, step: int) -> Iterator[Draw]:
         """Yield the scenes of each step, and this process's slice of the pixels that it draws from each of them."""
@@ -128,16 +128,15 @@ class SceneData(SignalData):
     def pixels_of(self, scene: int, step: int) -> Tensor:
         """Return the training pixels of a scene that a step draws, this process's slice of them."""
         # Each scene draws by a key of its own, or all of them would show the same places at a step.
-        return draw_indices(
-            step, self.rays_per_step, self.trained.training_pixels(scene), key(self.seed, scene), rank(), ranks()
-        )
+        total = self.trained.training_pixels(scene)
+        return draw_indices(step, self.rays_per_step, total, key(self.seed, scene), rank(), ranks())
 
     def training_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make the batch of the drawn training pixels, with the random numbers along their rays."""
         assert draw.samples is not None
         batch = self.trained.training_batch(draw.signals, draw.samples, self.wanted.of("data"), device)
         part = batch.parts["data"]
-        part.context = {**part.context, "rows": random_rows(self.seed, draw.step, self.rays_per_step)}
+        part.context = {**part.context, "randomness": random_rows(self.seed, draw.step, self.rays_per_step)}
         return Batch(batch.signals, dict.fromkeys(self.parts, part))
 
     def constant_batches(self, device: torch.device) -> Iterator[Batch]:
@@ -148,13 +147,13 @@ class SceneData(SignalData):
             samples = torch.arange(count) * total // count
             yield from self.trained.batches(torch.tensor([scene]), [samples], VALUES, device)
 
-    # Scoring: signals of draws are test views, samples the squares of pixels that they are cut into.
+    # Signals of scoring draws are test views, samples the squares of pixels that they are cut into.
 
     @cached_property
     def tested(self) -> Sequence[tuple[int, int]]:
         """The scored pictures, (scene, view) each."""
-        captures = enumerate(self.trained.captures)
-        return [(scene, view) for scene, capture in captures for view in capture.test[: self.test_views]]
+        scenes = enumerate(self.trained.captures)
+        return [(scene, view) for scene, capture in scenes for view in capture.test[: self.test_views]]
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -202,8 +201,7 @@ class SceneData(SignalData):
 
     def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Yield what a validation saw (samples, 3), and the truth in fitted numbers."""
-        views = enumerate(self.validation_samples)
-        truths = [self.truth(view).truth.flatten(0, 1)[samples] for view, samples in views]
+        truths = [self.truth(view).truth.flatten(0, 1)[some] for view, some in enumerate(self.validation_samples)]
         yield values, self.normalise(torch.cat(truths)), None
 
     def truth(self, item: int) -> Scored:

@@ -43,7 +43,12 @@ def take(data, count, step=0):
 def contents(batch):
     """Everything that a batch holds, random numbers as they are drawn."""
     parts = {
-        name: [part.coordinates, part.targets, part.weights, {key: repr(value) for key, value in part.context.items()}]
+        name: [
+            part.coordinates,
+            part.targets,
+            part.weights,
+            {key: torch.as_tensor(value) for key, value in part.context.items()},
+        ]
         for name, part in batch.parts.items()
     }
     return [batch.signals.index, parts]

@@ -15,11 +15,9 @@ from running import (
     tiny_sound,
     tiny_sounds,
 )
-from tiny.captures import write_blender, write_llff, write_nerfstudio
+from tiny.captures import generated, write_blender, write_llff, write_nerfstudio
 from tiny.signals import CONF
 from tiny.solids import ball, box
-
-from datamodules.scenes.generated import GeneratedScene
 
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 MANY = ["data.held_out=2", "data.tuning=1", "data.points=5", "data.batch_signals=2"]
@@ -39,7 +37,7 @@ def tiny_scene(write):
     """A generated scene of eight photographs in the layout of a writer."""
 
     def made(folder):
-        return [f"data.root={write(folder, GeneratedScene(size=12, views=8, hold_every=4).capture())}", *SCENE]
+        return [f"data.root={write(folder, generated(12, 8, 4))}", *SCENE]
 
     return made
 
@@ -98,10 +96,7 @@ OPTIONS = {
     "llff": tiny_scene(write_llff),
     "blender": tiny_scene(write_blender),
     "nerfstudio": tiny_scene(write_nerfstudio),
-    "scene": lambda folder: [
-        f"data.path={write_blender(folder, GeneratedScene(size=12, views=8, hold_every=4).capture())}",
-        *SCENE,
-    ],
+    "scene": lambda folder: [f"data.path={write_blender(folder, generated(12, 8, 4))}", *SCENE],
     "scenes": lambda folder: [
         "data.scenes=5",
         "data.views=8",

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +11,6 @@ from numpy.testing import assert_array_equal
 from tiny.captures import LAYOUTS, generated, read
 from torch.testing import assert_close
 
-import datamodules.common.draws
-import datamodules.scenes.scene_data
-from datamodules.common.signal_data import Wanted
 from datamodules.scenes.generated import GeneratedScene
 from datamodules.scenes.layouts import Scene
 from datamodules.scenes.scene_data import OneScene
@@ -96,33 +92,6 @@ def test_an_epoch_shows_every_training_pixel_once(factor):
     assert drawn != expected
 
 
-def test_ranks_together_draw_what_one_process_draws(monkeypatch):
-    data = noise(points=7)
-    (whole,) = steps(data, 1, 2)
-    jitter = looks(data, whole)[0].context["rows"].uniform("jitter", 4, CPU)
-    seen, rows = [], []
-    for rank in range(2):
-        for module in (datamodules.scenes.scene_data, datamodules.common.draws):
-            monkeypatch.setattr(module, "rank", lambda rank=rank: rank)
-            monkeypatch.setattr(module, "ranks", lambda: 2)
-        share = steps(data, 1, 2)
-        seen += places(data, share)
-        rows.append(looks(data, *share)[0].context["rows"].uniform("jitter", 4, CPU))
-    assert seen == places(data, [whole])
-    assert torch.equal(torch.cat(rows), jitter)
-
-
-def test_a_step_shows_the_same_after_a_resume_and_others_something_else():
-    data, resumed, other = noise(points=30), noise(points=30), noise(points=30, seed=1)
-    resumed.trainer = SimpleNamespace(global_step=2, accumulate_grad_batches=2)
-    before = list(itertools.islice(data.train_dataloader(), 6))
-    later = list(itertools.islice(resumed.train_dataloader(), 2))
-    assert places(data, before[4:]) == places(resumed, later)
-    assert looks(data, before[4])[0].context["rows"] == looks(resumed, later[0])[0].context["rows"]
-    assert len({str(places(data, [draw])) for draw in before}) == 6
-    assert places(other, steps(other, 1)) != places(data, before[:1])
-
-
 def test_parts_hold_the_same_rays_and_only_one_is_evaluated():
     data = noise(points=5, parts=["data", "coarse"])
     parts = data.transfer_batch_to_device(*steps(data, 1), CPU, 0).parts
@@ -131,14 +100,7 @@ def test_parts_hold_the_same_rays_and_only_one_is_evaluated():
     parts = data.transfer_batch_to_device(next(iter(data.test_dataloader())), CPU, 0).parts
     assert list(parts) == ["data"]
     assert parts["data"].targets == {}
-    assert "rows" not in parts["data"].context
-
-
-@pytest.mark.parametrize("quantities", [("value",), ("value", "jacobian"), ()])
-def test_only_the_targets_that_are_read_are_made(quantities):
-    data = noise(points=5)
-    data.serve(Wanted({"data": frozenset(quantities)}))
-    assert set(looks(data, *steps(data, 1))[0].targets) == set(quantities)
+    assert "randomness" not in parts["data"].context
 
 
 def test_constants_come_from_training_pixels_alone():
@@ -151,7 +113,7 @@ def test_constants_come_from_training_pixels_alone():
     assert len(views) == 30
     assert not (at % 2).any()
     assert_close(part.targets["value"][0], PIXELS[views, *at.T] / 255)
-    assert "rows" not in part.context
+    assert "randomness" not in part.context
 
 
 def test_observations_are_all_training_pixels():
