@@ -94,7 +94,7 @@ class BackgroundTask(ImageTask):
     @cached_property
     def frames(self) -> UInt8[Tensor, "frames rows columns channels"]:
         """The frames to be taken apart, as they lie in the video."""
-        count = len(self.data.names[: self.data.test_signals])
+        count = len(self.data.names[: self.data.test_items])
         return torch.stack([self.data.truth(place).truth for place in range(count)])
 
     @cached_property

@@ -128,9 +128,6 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
     collects: ClassVar[bool] = True  # whether signals may be many, for the regimes dictionary and fit
     encodable: ClassVar[str] = "grids"  # what an encoder gets to see of a signal: grids, points, nothing
     shared_points: ClassVar[bool] = True  # whether the signals of a batch are observed at the same coordinates
-    shown: str = field(default="train", init=False)
-    validation_signals: int | None = field(default=None, init=False)
-    test_signals: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -184,6 +181,21 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
         return ONE_SIGNAL
 
     @property
+    def shown_split(self) -> Split:
+        """The split whose signals training shows."""
+        return "train"
+
+    @property
+    def validation_items(self) -> int | None:
+        """Number of the first evaluated items that a validation looks at; None: all."""
+        return None
+
+    @property
+    def test_items(self) -> int | None:
+        """Number of the first evaluated items that the test looks at; None: all."""
+        return None
+
+    @property
     def holds_out(self) -> bool:
         """Whether signals are evaluated that training does not see."""
         return bool(self.positions["held_out"])
@@ -191,12 +203,12 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
     @property
     def trains_on_evaluated(self) -> bool:
         """Whether training sees (observations of) the very signals that are evaluated."""
-        return self.shown == "held_out" or not self.holds_out
+        return self.shown_split == "held_out" or not self.holds_out
 
     @cached_property
     def trained(self) -> Kind:
         """The signals that training shows."""
-        return self.observe("held_out" if self.shown == "held_out" else "train")
+        return self.observe(self.shown_split)
 
     @cached_property
     def evaluated(self) -> Kind:
@@ -283,12 +295,12 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
         """Yield a draw per step from a step on: the same signals in every process, this process's slice of the samples."""
 
     def val_dataloader(self) -> Pass:
-        """Return the draws of all samples of the first `validation_signals` items."""
-        return whole_pass(self.signals_of(self.validation_signals), self.lattice_size, self.chunk, "validate")
+        """Return the draws of all samples of the items that a validation looks at."""
+        return whole_pass(self.signals_of(self.validation_items), self.lattice_size, self.chunk, "validate")
 
     def test_dataloader(self) -> Pass:
-        """Return the draws of all samples of the first `test_signals` items."""
-        return whole_pass(self.signals_of(self.test_signals), self.lattice_size, self.chunk)
+        """Return the draws of all samples of the items that the test looks at."""
+        return whole_pass(self.signals_of(self.test_items), self.lattice_size, self.chunk)
 
     # Passes over all that was observed, for solvers and constants.
 

@@ -149,6 +149,21 @@ class Collection(SignalData[Kind]):
         require_counts("data", **{name: getattr(self, name) for name in counts})
 
     @property
+    def shown_split(self) -> Split:
+        """The split whose signals training shows."""
+        return "held_out" if self.shown == "held_out" else "train"
+
+    @property
+    def validation_items(self) -> int | None:
+        """Number of the first evaluated items that a validation looks at; None: all."""
+        return self.validation_signals
+
+    @property
+    def test_items(self) -> int | None:
+        """Number of the first evaluated items that the test looks at; None: all."""
+        return self.test_signals
+
+    @property
     @abstractmethod
     def labels(self) -> Sequence[str]:
         """Names of all signals, sorted."""

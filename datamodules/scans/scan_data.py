@@ -84,7 +84,7 @@ class ScanData(SignalData[Scans]):
                 f"A scan needs three bins, and two pixels along each side of the slice, got {self.scanner.bins} and"
                 f" {list(self.slice_shape)}; use more data.bins, or a larger data.size."
             )
-        signals = len(self.positions["held_out" if self.shown == "held_out" else "train"])
+        signals = len(self.positions[self.shown_split])
         return Header(self.slice_shape, 1, signals, result="result", sensor={"scanner": self.scanner.describe()})
 
     def setup(self, stage: str | None = None) -> None:

@@ -72,10 +72,8 @@ class SliceScan(SimulatedScan):
 
 
 @dataclass(kw_only=True, eq=False)
-class ScanCollection(Collection[Scans], SimulatedScan):
+class ScanCollection(SimulatedScan, Collection[Scans]):
     """Many slices, of which some train and others are held out."""
-
-    test_signals: int | None = 64
 
     def observe(self, split: Split) -> Scans:
         """Simulate the scans of a split."""

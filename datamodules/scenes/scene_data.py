@@ -87,7 +87,7 @@ class SceneData(SignalData):
     @cached_property
     def trained(self) -> PhotographedScenes:
         """The scenes that training shows, which are also scored, in views of their own."""
-        return self.observe("held_out" if self.shown == "held_out" else "train")
+        return self.observe(self.shown_split)
 
     def header(self) -> Header:
         """Return the shape of scored views, the training pixels, and depths where the rays of all scenes begin and end."""

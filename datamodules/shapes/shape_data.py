@@ -80,7 +80,7 @@ class ShapeData(SignalData[SampledShapes]):
 
     def header(self) -> Header:
         """Return the lattice, one distance a point, and the cube."""
-        signals = len(self.positions["held_out" if self.shown == "held_out" else "train"])
+        signals = len(self.positions[self.shown_split])
         # The result lies in `space`: `data` are scattered samples, and the lattice has no samples to train on.
         return Header((self.resolution,) * 3, 1, signals, result="space", sensor={"cube": self.frame.describe()})
 

@@ -44,14 +44,14 @@ class Learn(Encode):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Encode the signals that a validation looks at."""
         task = task_of(pl_module)
-        self.encode_first(task, task.data.validation_signals)
+        self.encode_first(task, task.data.validation_items)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Encode the signals that the test looks at."""
         task = task_of(pl_module)
         if self.encoder is not None:
             self.result.snapshots["encoder alone"] = task.reconstruct()
-        self.encode_first(task, task.data.test_signals)
+        self.encode_first(task, task.data.test_items)
         super().on_test_start(trainer, pl_module)
         if task.data.holds_out:
             self.result.figures |= self.training_figure(task)
