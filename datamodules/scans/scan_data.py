@@ -17,8 +17,7 @@ from datamodules.scans.scanner import Scanner
 from datamodules.scans.scans import Scans
 from inr.distributed import rank, ranks
 from inr.errors import InputError
-from inr.randomness import draw_indices as drawn
-from inr.randomness import key
+from inr.randomness import draw_indices, key
 from inr.supervision.differences import check
 
 LARGEST = 2**27  # signals x bins^2 x views that SART reconstructs in about half a minute: it walks every ray bin by bin
@@ -85,7 +84,7 @@ class ScanData(SignalData[Scans]):
                 f"A scan needs three bins, and two pixels along each side of the slice, got {self.scanner.bins} and"
                 f" {list(self.slice_shape)}; use more data.bins, or a larger data.size."
             )
-        signals = len(self.positions["held_out" if self.shown == "held_out" else "train"])
+        signals = len(self.positions[self.shown_split])
         return Header(self.slice_shape, 1, signals, result="result", sensor={"scanner": self.scanner.describe()})
 
     def setup(self, stage: str | None = None) -> None:
@@ -150,7 +149,7 @@ class ScanData(SignalData[Scans]):
         if quantities := self.wanted.of("data"):
             rays = own_share(scans.size) if draw.samples is None else draw.samples
             total = scans.size if draw.samples is None or self.points is None else self.points
-            context = {"rows": random_rows(self.seed, draw.step, total)}
+            context = {"randomness": random_rows(self.seed, draw.step, total)}
             parts["data"] = scans.part(draw.signals, rays.to(device), quantities, context)
         if quantities := self.wanted.of("result"):
             # Where training sees the scans of what is evaluated, its slices are no targets: only penalties look at them.
@@ -161,7 +160,7 @@ class ScanData(SignalData[Scans]):
     def slice_pixels(self, step: int) -> Tensor:
         """Return the pixels of the slices that a step looks at, this process's share of them."""
         size = self.lattice_size
-        return drawn(step, min(self.slice_points, size), size, key(self.seed, "slice"), rank(), ranks())
+        return draw_indices(step, min(self.slice_points, size), size, key(self.seed, "slice"), rank(), ranks())
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make a batch of pixels of evaluated slices."""

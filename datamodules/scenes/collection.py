@@ -19,7 +19,7 @@ from inr.errors import InputError
 
 
 @dataclass(kw_only=True, eq=False)
-class SceneCollection(Collection, SceneData):
+class SceneCollection(SceneData, Collection):
     """Scenes in the subfolders of a folder, read with the defaults of their layouts, or generated ones.
 
     A step shows `points` rays of each of `batch_signals` scenes. Every shown scene is scored, in its own test views.
@@ -38,7 +38,6 @@ class SceneCollection(Collection, SceneData):
     views: int = 24
     held_out: float | int | str | None = 0.2
     batch_signals: int | None = 4
-    chunk: int = 2048  # that of scenes, not that of collections
     # No solver chooses a weight on scenes, and `test_views` says which pictures are scored: these are no options here.
     tuning: float | int = field(default=0, init=False)
     validation_signals: int | None = field(default=None, init=False)

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 import torch
-from tiny.data import DATA, tiny_data
+from hydra.utils import instantiate
+from tiny.data import DATA, tiny_options
 from torch.testing import assert_close
 
 from datamodules.common.signal_data import Wanted
@@ -15,10 +16,21 @@ STEPS = 5
 BOTH = frozenset({"value", "jacobian"})
 
 
-@pytest.fixture(params=DATA)
-def make(request, tmp_path):
-    """Make the data set, with options on top."""
-    return lambda *options: tiny_data(request.param, tmp_path, *options)
+@pytest.fixture(scope="module", params=DATA)
+def options(request, tmp_path_factory):
+    return tiny_options(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture
+def make(options):
+    """Make the data set."""
+
+    def make():
+        data = instantiate(options)
+        data.setup()
+        return data
+
+    return make
 
 
 @pytest.fixture
@@ -40,28 +52,20 @@ def take(data, count, step=0):
     return [data.transfer_batch_to_device(draw, CPU, 0) for draw in draws]
 
 
-def contents(batch):
-    """Everything that a batch holds, random numbers as they are drawn."""
-    parts = {
-        name: [
-            part.coordinates,
-            part.targets,
-            part.weights,
-            {key: torch.as_tensor(value) for key, value in part.context.items()},
-        ]
-        for name, part in batch.parts.items()
-    }
-    return [batch.signals.index, parts]
-
-
-def assert_equal(one, other):
-    assert_close(contents(one), contents(other), rtol=0, atol=0)
+def same(one, other):
+    """Whether two trees of tensors and other things are equal."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 def test_draws_go_on_where_the_step_says(make):
     data = make()
     for one, other in zip(take(data, STEPS)[2:], take(make(), STEPS - 2, 2), strict=True):
-        assert_equal(one, other)
+        assert same(one.signals.index, other.signals.index)
+        assert same(
+            {name: vars(part) for name, part in one.parts.items()}, {name: vars(part) for name, part in other.parts.items()}
+        )
 
 
 def test_ranks_together_are_one_process(make, ranked):
@@ -105,7 +109,7 @@ def test_the_test_covers_every_sample_of_every_item_once(make):
         items = draw.signals[:, None, None].expand(*places.shape[:2], 1).to(places)
         seen.append(torch.cat([items, places], -1).flatten(0, 1))
     seen = torch.cat(seen)
-    count = len(data.names[: data.test_signals]) * data.pieces
+    count = len(data.names[: data.most_items["test"]]) * data.pieces
     assert len(seen) == count * data.lattice_size
     assert len(seen.unique(dim=0)) == len(seen)
     assert seen[:, 0].unique().tolist() == list(range(count))
@@ -122,7 +126,7 @@ def test_validated_values_are_those_of_the_validation_draws(make):
 
 def test_what_is_held_out_never_trains(make):
     data = make()
-    if data.shown == "train" and data.holds_out:
+    if not data.trains_on_evaluated:
         assert not set(data.trained.names) & set(data.evaluated.names)
         shown = {bytes(value) for batch in take(data, STEPS) for value in batch.parts["data"].targets["value"].numpy()}
         held_out = data.observation_batches(torch.arange(len(data.evaluated)), CPU)
@@ -143,7 +147,7 @@ def test_truth_and_baselines_have_the_shape_of_a_reconstruction(make):
     assert all(mask is None or mask.shape == scored.truth.shape[:-1] for mask in scored.masks.values())
     for name, reconstruct in data.baselines().items():
         items = reconstruct()
-        assert items.shape == (len(data.names[: data.test_signals]), *scored.truth.shape), name
+        assert items.shape == (len(data.names[: data.most_items["test"]]), *scored.truth.shape), name
         assert items.isfinite().all()
 
 

@@ -1,7 +1,6 @@
 """A tiny data set for every yaml file in conf/data: files where it needs some, and options that make it small."""
 
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from running import (
@@ -22,7 +21,7 @@ from tiny.solids import ball, box
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 MANY = ["data.held_out=2", "data.tuning=1", "data.points=5", "data.batch_signals=2"]
 SCENE = ["data.points=7", "data.validation_points=30"]
-SHAPES = [*SOLID, "data.points=7"]
+SHAPES = [*(word for word in SOLID if word.startswith("data.")), "data.points=7"]
 
 
 def tiny_cifar(folder):
@@ -117,12 +116,8 @@ OPTIONS = {
 }
 
 
-def tiny_data(name, folder, *options):
-    """The data set of a yaml file in a folder of its own; one without tiny options must be small by itself."""
-    here = folder / name
-    here.mkdir(exist_ok=True)
-    words = OPTIONS.get(name, lambda folder: [])(here)
-    cfg = composed(folder / "run", f"data={name}", "regime=dictionary", *words, *options)
-    data = instantiate(OmegaConf.to_container(cfg.data, resolve=True))
-    data.setup()
-    return data
+def tiny_options(name, folder):
+    """The options of a yaml file's data set in a folder of its own; one without tiny options must be small by itself."""
+    words = OPTIONS.get(name, lambda folder: [])(folder)
+    data = composed(folder / "run", f"data={name}", "regime=dictionary", *words).data
+    return OmegaConf.to_container(data, resolve=True)

@@ -187,6 +187,14 @@ def test_a_batch_looks_along_the_same_rays_of_all_its_signals():
         assert torch.equal(part.targets["value"][..., 0], data.trained.sinograms[signals][:, bins, views])
 
 
+@pytest.mark.parametrize("jitter", [False, True])
+def test_samples_of_a_line_are_drawn_anew_in_every_step_if_asked(jitter):
+    data = scan(size=13, points=None, jitter=jitter)
+    parts = [batch.parts["data"] for batch in take(data, 2)]
+    one, other = (data.scanner.beam().within(**part.context).locate(part.coordinates).points for part in parts)
+    assert torch.equal(one, other) != jitter
+
+
 def test_terms_on_the_slice_get_its_pixels_and_their_numbers_only_where_it_is_not_evaluated():
     terms = ("value", "jacobian")
     options = {"slice_points": 40, "on_slice": terms}
