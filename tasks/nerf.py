@@ -117,7 +117,6 @@ class NerfTask(EvaluatedTask[SceneData]):
         """Return a test view as the test saw it."""
         size = self.data.lattice_size
         part = slice(place * size, (place + 1) * size)
-        # Of many test views the values lie one view after the other, in rows of pixels.
         maps = [self.reconstruction, self.seen.further["depth"], self.seen.further["opacity"]]
         colour, depth, opacity = (values[part].reshape(*self.data.shape, -1) for values in maps)
         return View(self.brightness(colour), depth[..., 0], opacity[..., 0])
@@ -258,5 +257,6 @@ def as_bytes(picture: Tensor | np.ndarray) -> np.ndarray:
 
 def with_bar(trainer: L.Trainer, what: str, items: Collection[Item]) -> Iterator[Item]:
     """Go through items, with a progress bar where the training has one."""
+    # Lightning's own bar counts its batches alone; this one is silent where that one is.
     bar = trainer.progress_bar_callback
     return iter(tqdm(items, desc=what, leave=False, disable=not isinstance(bar, TQDMProgressBar) or bar.is_disabled))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, Scored, Units
-from datamodules.common.draws import Draw, Purpose, Pass, random_rows, whole_pass
+from datamodules.common.draws import Draw, Pass, Purpose, random_rows, whole_pass
 from datamodules.common.files import require, require_counts
 from datamodules.common.signal_data import Header, SignalData, Split, Wanted
 from datamodules.scenes.capture import Capture
