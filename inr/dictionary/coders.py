@@ -114,7 +114,7 @@ class Block(nn.Module):
         self.before = nn.GroupNorm(GROUPS, out_channels)
         self.after = nn.GroupNorm(GROUPS, out_channels)
         self.project = convolution(in_channels, out_channels, 1) if residual else None
-        self.every_second = (..., *[slice(None, None, 2)] * axes)
+        self.every_second: tuple[EllipsisType | slice, ...] = (..., *[slice(None, None, 2)] * axes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features on a grid of half the size."""
