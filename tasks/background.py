@@ -57,6 +57,7 @@ class BackgroundTask(ImageTask):
     """
 
     reads = VideoCollection
+    peak = PEAK
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class BackgroundTask(ImageTask):
     @cached_property
     def frames(self) -> UInt8[Tensor, "frames rows columns channels"]:
         """The frames to be taken apart, as they lie in the video."""
-        count = len(self.data.names[: self.data.test_items])
+        count = len(self.data.names[: self.data.most_items["test"]])
         return torch.stack([self.data.truth(place).truth for place in range(count)])
 
     @cached_property
@@ -122,11 +123,10 @@ class BackgroundTask(ImageTask):
         mask = torch.stack([size.amax(-1) > threshold for size in sizes])  # one channel is enough: colours may match in two
         return Separation(background, opened(mask, self.opening), threshold)
 
-    def validate(self, values: Tensor) -> dict[str, float]:
-        """Return the PSNR of the background against the truth, or else against the median over time."""
-        background = self.backgrounds(values)[: len(self.frames)]
+    def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield the frames of the background beside the truth, or else beside the median over time."""
         compared = self.median if self.truth is None else self.truth[0]
-        return {"psnr": mean_psnr(background, compared[: len(background)])}
+        return ((frame, true.float(), None) for frame, true in zip(self.backgrounds(values), compared, strict=False))
 
     def score(self, values: Tensor) -> dict[str, Metric]:
         """Return figures of the network's separation, then those of classical ones."""

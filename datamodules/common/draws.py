@@ -28,7 +28,7 @@ class Draw(NamedTuple):
 
     @property
     def trains(self) -> bool:
-        """Whether the batch is one of a training step."""
+        """True for a batch of a training step."""
         return self.purpose == "train"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from datamodules.common.draws import Purpose
 from datamodules.common.files import existing_file, require, require_counts
 from datamodules.common.signal_data import TUNED, Kind, SignalData, Split
 from inr.errors import InputError
@@ -154,14 +155,9 @@ class Collection(SignalData[Kind]):
         return "held_out" if self.shown == "held_out" else "train"
 
     @property
-    def validation_items(self) -> int | None:
-        """Number of the first evaluated items that a validation looks at; None: all."""
-        return self.validation_signals
-
-    @property
-    def test_items(self) -> int | None:
-        """Number of the first evaluated items that the test looks at; None: all."""
-        return self.test_signals
+    def most_items(self) -> dict[Purpose, int | None]:
+        """Bounds on the first evaluated items that a validation and the test look at; None: all."""
+        return {"validate": self.validation_signals, "test": self.test_signals}
 
     @property
     @abstractmethod

@@ -159,7 +159,7 @@ class CollectionData(GridSignals, Collection):
 
     def baselines(self) -> dict[str, Callable[[], Tensor]]:
         """Return what mean, principal components and inpainting make of the same observations (images, *whole, channels)."""
-        seen = self.evaluated.observations(torch.arange(self.signals_of(self.test_signals)), CPU)
+        seen = self.evaluated.observations(torch.arange(self.signals_of("test")), CPU)
         learned = self.stack([*self.positions["train"], *self.positions["tuning"]])
 
         def training(most: int) -> Tensor:

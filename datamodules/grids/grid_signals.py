@@ -35,5 +35,5 @@ class GridSignals(SignalData):
 
     @property
     def cut(self) -> bool:
-        """Whether items are cut into patches, which are signals of their own."""
+        """True if items are cut into patches, which are signals of their own."""
         return self.pieces > 1

@@ -12,11 +12,11 @@ from torch import Tensor
 from datamodules.common.files import existing_file, existing_folder, files_below, require_counts
 from datamodules.common.signal_data import Split
 from datamodules.common.splits import Collection
-from datamodules.grids.baselines import Components
 from datamodules.scans.phantoms import random_phantom, rasterise, shepp_logan
 from datamodules.scans.read_slice import Slice, read_slice
 from datamodules.scans.scans import Scans
 from datamodules.scans.simulated import SimulatedScan, project
+from inr.baselines.principal_components import Components
 from inr.errors import InputError
 
 PHANTOM = 128  # rows and columns of the bundled one [pixels]

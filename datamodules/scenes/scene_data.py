@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, Scored, Units
-from datamodules.common.draws import Draw, Pass, random_rows, whole_pass
+from datamodules.common.draws import Draw, Purpose, Pass, random_rows, whole_pass
 from datamodules.common.files import require, require_counts
 from datamodules.common.signal_data import Header, SignalData, Split, Wanted
 from datamodules.scenes.capture import Capture
@@ -164,9 +164,9 @@ class SceneData(SignalData):
         """Return the name of a photograph."""
         return self.trained.captures[scene].names[view]
 
-    def signals_of(self, items: int | None) -> int:
-        """Count the scenes that the first scored views show."""
-        return len({scene for scene, _ in self.tested[:items]})
+    def signals_of(self, purpose: Purpose) -> int:
+        """Count the scenes that the scored views show."""
+        return len({scene for scene, _ in self.tested})
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make the batch of the rays of one test view through the centres of squares of `test_factor` pixels."""

@@ -109,7 +109,7 @@ def test_the_test_covers_every_sample_of_every_item_once(make):
         items = draw.signals[:, None, None].expand(*places.shape[:2], 1).to(places)
         seen.append(torch.cat([items, places], -1).flatten(0, 1))
     seen = torch.cat(seen)
-    count = len(data.names[: data.test_items]) * data.pieces
+    count = len(data.names[: data.most_items["test"]]) * data.pieces
     assert len(seen) == count * data.lattice_size
     assert len(seen.unique(dim=0)) == len(seen)
     assert seen[:, 0].unique().tolist() == list(range(count))
@@ -147,7 +147,7 @@ def test_truth_and_baselines_have_the_shape_of_a_reconstruction(make):
     assert all(mask is None or mask.shape == scored.truth.shape[:-1] for mask in scored.masks.values())
     for name, reconstruct in data.baselines().items():
         items = reconstruct()
-        assert items.shape == (len(data.names[: data.test_items]), *scored.truth.shape), name
+        assert items.shape == (len(data.names[: data.most_items["test"]]), *scored.truth.shape), name
         assert items.isfinite().all()
 
 
