@@ -2,23 +2,23 @@
 
 import logging
 import warnings
-from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-import conf.command.hooks  # noqa: F401  registers the resolver of run folders
 from conf.command.cli import command, job
+from conf.command.hooks import finish  # the module also registers the resolver of run folders
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
-    """One run, from its options to its files; the figures of the final test."""
+    """Run what the options ask for, write its files, and return the figures of the final test."""
+    # imported here, so that --help and mistakes in the words of a command answer at once
     import lightning as L
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
     from conf.command.check import check_run
-    from conf.command.compose import adopt, instantiate_data, instantiate_optimizer, resume
+    from conf.command.compose import adopt, instantiate_data, instantiate_optimizer, plain, resume
     from inr.saved.runs import checkpoint_of, load_weights, read_checkpoint
     from tasks.base import Training
 
@@ -32,11 +32,12 @@ def run(cfg: DictConfig) -> dict[str, float]:
         cfg = adopt(cfg, HydraConfig.get().overrides.task)
     data = instantiate_data(cfg)
     L.seed_everything(cfg.seed, verbose=False)
-    network, supervision = instantiate(cfg.model), instantiate(cfg.supervision)
+    network = instantiate(cfg.model)
+    supervision = instantiate(cfg.supervision)
     training = Training(network, supervision, instantiate_optimizer(cfg), instantiate(cfg.scheduler), cfg.compile)
     task = instantiate(cfg.task, _partial_=True)(training)
-    task.given = OmegaConf.to_container(cfg, resolve=False)
-    task.config = OmegaConf.to_container(cfg, resolve=True)
+    task.given = plain(cfg, resolve=False)  # what a resumed run composes its options from
+    task.config = plain(cfg)
     if checkpoint is not None:
         load_weights(task, read_checkpoint(checkpoint)["state_dict"], checkpoint)
     callbacks = [*instantiate(cfg.callbacks).values(), *instantiate(cfg.regime.callbacks).values()]
@@ -49,21 +50,12 @@ def run(cfg: DictConfig) -> dict[str, float]:
             trainer.fit(task, data, ckpt_path=checkpoint)
         (figures,) = trainer.test(task, data, ckpt_path=None if cfg.train else checkpoint, verbose=False)
     finally:
-        close(loggers)
+        finish(loggers)
     return dict(figures)
 
 
-def close(loggers: list[Any]) -> None:
-    """End what a logger holds open, so that the next job of a sweep starts its own."""
-    from lightning.pytorch.loggers import WandbLogger
-
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
-
-
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     command(hydra.main("conf", "train", version_base="1.3")(job(run)))
 
 

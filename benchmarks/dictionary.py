@@ -67,7 +67,7 @@ def synchronise(device: str) -> None:
 
 def everyone(network: NeuralDictionary) -> Signals:
     """All signals of a codebook."""
-    return Signals(torch.arange(len(network.coder.codes), device=network.experts.device))  # type: ignore[arg-type]
+    return Signals(torch.arange(len(network.coder.codes), device=network.experts.device))
 
 
 # one head per signal, and the ways around it
@@ -86,10 +86,10 @@ def every_expert(network: NeuralDictionary, points: Tensor) -> Tensor:
 
 
 def messages(network: NeuralDictionary, outputs: Tensor) -> Tensor:
-    """The sum over a message per kept gate: the outputs (1|signals, experts, ...) of its expert, times the gate."""
+    """The sum over a message per active gate: the outputs (1|signals, experts, ...) of its expert, times the gate."""
     gates, bias = network.coder(everyone(network)).split([len(network.experts), CHANNELS], -1)
-    if network.kept < len(network.experts):
-        chosen = gates.abs().topk(network.kept).indices
+    if network.active_gates < len(network.experts):
+        chosen = gates.abs().topk(network.active_gates).indices
         first = len(network.experts) * torch.arange(len(gates), device=gates.device)[:, None] if len(outputs) > 1 else 0
         outputs = outputs.flatten(0, 1).index_select(0, (chosen + first).flatten()).unflatten(0, chosen.shape)
         gates = gates.gather(-1, chosen)
@@ -99,11 +99,11 @@ def messages(network: NeuralDictionary, outputs: Tensor) -> Tensor:
 
 def naive(network: NeuralDictionary, points: Tensor) -> Tensor:
     """The published way: every signal evaluates the trunk and all experts at its own copy of the points."""
-    return messages(network, every_expert(network, points.expand(len(network.coder.codes), -1, -1)))  # type: ignore[arg-type]
+    return messages(network, every_expert(network, points.expand(len(network.coder.codes), -1, -1)))
 
 
 def shared(network: NeuralDictionary, points: Tensor) -> Tensor:
-    """Trunk and all experts once at the shared points, then a message per kept gate."""
+    """Trunk and all experts once at the shared points, then a message per active gate."""
     return messages(network, every_expert(network, points))
 
 

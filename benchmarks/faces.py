@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from dictionary import everyone, synchronise
 from torch import Tensor, nn
 
+from datamodules.common.signal_data import Wanted
 from datamodules.grids.images import Olivetti
 from inr.dictionary.network import NeuralDictionary
 from inr.dictionary.normal_equations import Problem
@@ -95,8 +96,9 @@ class Faces:
     def __init__(self, path: str, run: str | None, device: str) -> None:
         checkpoint = {} if run is None else read_checkpoint(run)
         tuning = checkpoint["config"]["data"]["tuning"] if run else 0
-        self.data = Olivetti(path, shown="held_out", held_out=HELD_OUT, tuning=tuning, chunk=2**20)
-        self.data.quantities, self.device = ("value",), torch.device(device)
+        self.data = Olivetti(path=path, shown="held_out", held_out=HELD_OUT, tuning=tuning, chunk=2**20)
+        self.data.serve(Wanted({"data": frozenset({"value"})}))
+        self.device = torch.device(device)
         self.data.setup()
         self.measurements = {"data": Pointwise(self.data.shape).to(device)}
         self.supervision = Supervision({"value": SquaredError()})
@@ -117,16 +119,15 @@ class Faces:
         tuning = self.problem(next(iter(self.data.tuning_batches(signals, self.device))))
         self.ridge = Ridge().choose([(tuning, tuning, self.centre)])
 
-    def dictionary(self, own: str | None) -> NeuralDictionary:
-        """The dictionary for one signal, which may have additions of its own; these and its code are free."""
+    def dictionary(self, residuals: str | None) -> NeuralDictionary:
+        """The dictionary for one signal, which may have residual weights; these and its code are free."""
         sizes = {"experts": self.model["experts"], "channels": self.model["out_features"]}
         codebook = {"_target_": "inr.dictionary.coders.Codebook", "signals": 1, **sizes}
-        network = build({**self.model, "coder": codebook, "own": own, "top_k": None}).to(self.device).eval()
+        network = build({**self.model, "coder": codebook, "residuals": residuals, "top_k": None}).to(self.device).eval()
         saved = {name.removeprefix("network."): value for name, value in self.state.items()}
         kept = {name: value for name, value in saved.items() if name == "experts" or name.startswith("trunk.")}
         network.load_state_dict(network.state_dict() | kept)
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad_(name.startswith(("coder.", "own.")))
+        network.freeze()
         return network
 
     def batch(self, signals: list[int]) -> Any:
@@ -178,11 +179,11 @@ def scratch(faces: Faces, make: Callable[[tuple[int, ...]], tuple[MLP, float]], 
     return rule.fit(lambda: network(face.points), network.parameters(), lr, face, 0.0)
 
 
-def refined(faces: Faces, own: str, lr: float, signal: int, rule: Rule) -> list[Moment]:
+def refined(faces: Faces, residuals: str, lr: float, signal: int, rule: Rule) -> list[Moment]:
     """The curve of a face encoded alone and then refined, the seconds of its encoding included."""
-    network, face = faces.dictionary(own), faces.face(signal)
+    network, face = faces.dictionary(residuals), faces.face(signal)
     codes, seconds = faces.encode([signal])
-    network.coder.codes.data.copy_(codes)  # type: ignore[operator]
+    network.coder.codes.data.copy_(codes)
     free = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return rule.fit(lambda: network.field(everyone(network))(face.points), free, lr, face, seconds)
 

@@ -35,7 +35,7 @@ from inr.measurements.rendering import VolumeRendering
 from inr.networks.activations import ReLU
 from inr.networks.mlp import MLP
 from inr.networks.positional import PositionalEncoding
-from inr.randomness import Rows
+from inr.randomness import StepRandomness
 
 SPACE, RAW, COLOURS, AXES, OCTAVES, LAYERS = 3, 4, 3, 2, 10, 8
 CHUNK = 4096  # rays rendered at a time
@@ -70,7 +70,7 @@ class Size:
         intrinsics = torch.tensor([focal, focal, (rows - 1) / 2, (columns - 1) / 2], device=self.device)
         slopes, white = (2 * focal / rows, 2 * focal / columns), (1.0, 1.0, 1.0)
         rendering = VolumeRendering(samples=self.samples, ndc=slopes, background=white)
-        drawn = {"rows": Rows(0, 0, 0, self.rays, self.rays)} if training else {}
+        drawn = {"randomness": StepRandomness(0, 0, 0, self.rays, self.rays)} if training else {}
         return rendering.to(self.device).within(poses=pose[None, None], intrinsics=intrinsics[None, None], **drawn)
 
     def coordinates(self) -> Tensor:
@@ -183,7 +183,7 @@ def renderer(way: str, size: Size, chunks: int) -> Callable[[], None]:
     def render() -> None:
         with torch.no_grad(), torch.autocast(size.device, torch.bfloat16, enabled=half):
             for part in spread:
-                camera.look(field_of(network), part)  # type: ignore[operator]
+                camera.observe(field_of(network), part)
         synchronise(size.device)
 
     return render

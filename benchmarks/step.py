@@ -144,18 +144,20 @@ def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
     """Seconds per step of a hand-written loop and of the Trainer with its callbacks, value only, the same 16,384 points."""
     import lightning as L
 
+    from datamodules.common.signal_data import Wanted
     from datamodules.grids.image import ImageData
     from inr.supervision.losses import SquaredError
     from inr.supervision.terms import Supervision
-    from tasks.callbacks import FiniteLoss, Progress, Stopwatch
+    from tasks.base import Training
+    from tasks.callbacks import FiniteLoss, FitTimer, Progress
     from tasks.image import ImageTask
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     data = ImageData(factor=4)
     data.setup()
     supervision = Supervision({"value": SquaredError()})
-    data.quantities = ("value",)
-    batch = data.batch_at(data.train_samples)
+    data.serve(Wanted({"data": frozenset({"value"})}))
+    batch = data.trained.batch(data.train_samples, {"value"})
     best = [float("inf"), float("inf")]
     for _ in range(rounds):
         network, measurement = MLP(AXES, CHANNELS, Sine()), Pointwise(data.shape)
@@ -168,9 +170,10 @@ def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
             loss.backward()
             optimizer.step()
         best[0] = min(best[0], (time.perf_counter() - start) / steps)
-        watch = Stopwatch()
+        timer = FitTimer()
         fresh = MLP(AXES, CHANNELS, Sine())
-        task = ImageTask(fresh, {"data": Pointwise(data.shape)}, supervision, partial(torch.optim.Adam, lr=1e-4), channels=3)
+        training = Training(fresh, supervision, partial(torch.optim.Adam, lr=1e-4))
+        task = ImageTask(training, {"data": Pointwise(data.shape)}, channels=3)
         trainer = L.Trainer(
             accelerator="cpu",
             max_steps=steps,
@@ -180,11 +183,11 @@ def trainer_overhead(steps: int, rounds: int) -> tuple[float, float]:
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            callbacks=[FiniteLoss(), Progress(refresh_rate=10), watch],
+            callbacks=[FiniteLoss(), Progress(refresh_rate=10), timer],
         )
         with contextlib.redirect_stdout(io.StringIO()):
             trainer.fit(task, data)
-        best[1] = min(best[1], watch.seconds / steps)
+        best[1] = min(best[1], timer.time_elapsed() / steps)
     return best[0], best[1]
 
 

@@ -17,12 +17,10 @@ def value_and_jacobian(
     coordinates: Float[Tensor, "shared points axes"],
     along: Sequence[int] | None = None,
 ) -> tuple[Float[Tensor, "signals points channels"], Float[Tensor, "signals points channels axes"]]:
-    """What the sensor observes at the coordinates, and its derivative by them.
+    """Return a sensor's observations and their derivative by its coordinates, exact and without a graph of autograd.
 
-    Tangents of the coordinates go through `locate`, through the field's own pushforward (which may go backward through the
-    network where that is less work), through `integrate`; so the result is exact, needs no graph of autograd, works under
-    `no_grad`, and can be differentiated by the parameters once more.
-    With `along` only these axes are followed, and the columns of the others are zero.
+    Works under `no_grad`, and can be differentiated by the parameters once more. With `along` only these axes are followed,
+    and the columns of the others are zero.
 
     Shapes: coordinates (1|signals, points, axes) -> value (signals, points, channels), jacobian (..., channels, axes).
     Units:  observation per step of the sensor index (pixel, sample, bin, view).
@@ -30,12 +28,15 @@ def value_and_jacobian(
     axes = coordinates.shape[-1]
     basis = torch.eye(axes, dtype=coordinates.dtype, device=coordinates.device)
     basis = (basis if along is None else basis[list(along)]).reshape(-1, 1, 1, axes)
-    samples, steps = measurement.locate_along(coordinates, basis)
-    values, slopes = field.pushforward(samples.points, steps.points)
+    # The observation is I(v, q) with v = f(x), and points x and quadrature q functions of the coordinate c, so
+    # dI/dc = (dI/dv) (df/dx) (dx/dc) + (dI/dq) (dq/dc), taken from the right: one tangent per axis of c. The field alone may
+    # take its factor from the left, backward through the network, where that is less work.
+    located, motion = measurement.locate_along(coordinates, basis)
+    values, slopes = field.pushforward(located.points, motion.points)
     slopes = slopes.expand(len(basis), *values.shape)
-    value, jacobian = linearise(measurement.integrate, (values, samples.quadrature), (slopes, steps.quadrature))
+    value, jacobian = linearise(measurement.integrate, (values, located.quadrature), (slopes, motion.quadrature))
     if len(basis) < axes:
-        jacobian = torch.tensordot(basis[:, 0, 0].to(jacobian).T, jacobian, 1)
+        jacobian = torch.tensordot(basis[:, 0, 0].to(jacobian).T, jacobian, 1)  # back to all axes, zeros for those left out
     return value, jacobian.movedim(0, -1)
 
 
@@ -46,7 +47,7 @@ def observe_at(
     quantities: Collection[str],
     along: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
-    """Predictions of the quantities asked for: `value`, `jacobian` or both.
+    """Predict the quantities asked for: `value`, `jacobian` or both; quantities beside these are `Measurement.observe`'s.
 
     Shapes: as in `value_and_jacobian`. The jacobian is computed only if it is asked for, and only `along` these axes.
     """
@@ -54,5 +55,4 @@ def observe_at(
     if "jacobian" in quantities:
         value, jacobian = value_and_jacobian(measurement, field, coordinates, along)
         return {"value": value, "jacobian": jacobian}
-    samples = measurement.locate(coordinates)
-    return {"value": measurement.integrate(field(samples.points), samples.quadrature)}
+    return {"value": measurement(field, coordinates)}

@@ -1,4 +1,4 @@
-"""Fields, what a network represents: points go in, values come out."""
+"""Fields, functions from points to values, and the networks that turn signals into fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inr.tangents import pushforward
 
 @dataclass(frozen=True)
 class Signals:
-    """The signals of a batch: who they are, and what an encoder may see of them.
+    """The signals of a batch: their indices, and the observations that an encoder sees of them.
 
     Shapes: index (signals,); observations anything an encoder reads, or None.
     """
@@ -24,7 +24,7 @@ class Signals:
 
 
 class Field:
-    """A function from points to values, with the penalties that its parameters pay.
+    """A function from points to values, with the penalties (name -> scalar) that its parameters pay.
 
     Shapes: points (1|signals, *points, dims) in [-1, 1]^dims -> values (signals, *points, channels). The signal axis is
             always there; of size 1 in the points it means that all signals share them.
@@ -62,7 +62,9 @@ class Network(nn.Module):
         """Return the fields of these signals."""
         raise NotImplementedError(f"{type(self).__name__} must give the fields of signals: define field(signals).")
 
-    def compile_functions(self) -> None:
-        """Pass forward and pushforward, where they are written, through `torch.compile`."""
-        for part in [self] if hasattr(self, "pushforward") else self.children():
-            part.forward, part.pushforward = torch.compile(part.forward), torch.compile(part.pushforward)  # type: ignore
+    def compile_functions(self, backend: str = "inductor") -> None:
+        """Pass forward and pushforward through `torch.compile`: the network's own, or without a pushforward its children's."""
+        # The functions, not the module: torch.compile(module) would put `_orig_mod.` before every name in a checkpoint.
+        for module in [self] if hasattr(self, "pushforward") else list(self.children()):
+            for name in ("forward", "pushforward"):
+                setattr(module, name, torch.compile(getattr(module, name), backend=backend))

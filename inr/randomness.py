@@ -8,28 +8,31 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+MULTIPLIER = -7046029254386353131  # odd, so multiplication is a bijection of 64 bits: 2^64 / golden ratio, as in SplitMix64
+ROUNDS = 8  # half-rounds of the Feistel network, four for either coordinate
+
 
 def key(*words: int | str) -> int:
-    """A 63-bit number that depends on all of the words."""
+    """Hash the words to a number of 63 bits."""
     digest = hashlib.blake2b(repr(words).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    return int.from_bytes(digest, "little") >> 1  # torch's seeds are signed
 
 
 def generator(seed: int, step: int, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator for one purpose (the stream) at one step."""
+    """Return a fresh generator for one purpose (the stream) at one step."""
     return torch.Generator(device).manual_seed(key(seed, step, stream))
 
 
 def scramble(x: Tensor, secret: int) -> Tensor:
-    """A hash of integers, non-negative: multiply and shift, twice."""
+    """Hash integers to non-negative ones: multiply and shift, twice."""
     for _ in range(2):
-        x = (x ^ secret) * -7046029254386353131
-        x = x ^ ((x >> 29) & (2**35 - 1))
+        x = (x ^ secret) * MULTIPLIER  # the top bits depend on all below ...
+        x = x ^ ((x >> 29) & (2**35 - 1))  # ... and are brought down; the mask clears copies of the sign
     return x & (2**62 - 1)
 
 
 def permute(positions: Int[Tensor, " points"], size: int, secret: int) -> Int[Tensor, " points"]:
-    """Entries of a random permutation of 0 .. size-1 at the given positions, without storing the permutation.
+    """Return the entries of a random permutation of 0 .. size-1 at some positions, without storing the permutation.
 
     A Feistel network over the smallest rectangle that holds `size` cells, walked on where it leaves them.
     Source: Black and Rogaway, Ciphers with Arbitrary Finite Domains (2002), sections 3 and 4.
@@ -38,23 +41,27 @@ def permute(positions: Int[Tensor, " points"], size: int, secret: int) -> Int[Te
     columns = -(-size // rows)
 
     def shuffle(x: Tensor) -> Tensor:
+        # Every half-round adds to one coordinate a hash of the other, which stays and so allows to subtract it again:
+        # a bijection of the rectangle, whatever the hash.
         row, column = x // columns, x % columns
-        for turn in range(0, 8, 2):
+        for turn in range(0, ROUNDS, 2):
             row = (row + scramble(column, key(secret, turn))) % rows
             column = (column + scramble(row, key(secret, turn + 1))) % columns
         return row * columns + column
 
-    drawn = shuffle(positions)
-    while (outside := drawn >= size).any():
-        drawn = torch.where(outside, shuffle(drawn), drawn)
-    return drawn
+    entries = shuffle(positions)
+    # Cycle walking: the cycle of a bijection that starts inside returns inside, and no two starts meet on the way, so this
+    # is a bijection of 0 .. size-1. Fewer than `rows` cells are outside, so steps are few.
+    while (outside := entries >= size).any():
+        entries = torch.where(outside, shuffle(entries), entries)
+    return entries
 
 
-def draw(step: int, points: int, size: int, seed: int, rank: int = 0, ranks: int = 1) -> Int[Tensor, " points"]:
-    """The indices of a training step: the next `points` entries of endless permutations, one per epoch of `size`.
+def draw_indices(step: int, points: int, size: int, seed: int, rank: int = 0, ranks: int = 1) -> Int[Tensor, " points"]:
+    """Draw the indices of a training step: the next `points` entries of endless permutations, one per epoch of `size`.
 
     Every rank takes its own slice, empty if there are fewer points than ranks, and the slices of all ranks together are
-    what one process would draw.
+    those of one process.
     """
     start, stop = points * rank // ranks, points * (rank + 1) // ranks
     positions = step * points + torch.arange(start, stop)
@@ -63,11 +70,14 @@ def draw(step: int, points: int, size: int, seed: int, rank: int = 0, ranks: int
         permute(positions[epochs == epoch] % size, size, key(seed, epoch, "epoch"))
         for epoch in epochs.unique_consecutive().tolist()
     ]
-    return torch.cat([positions[:0], *pieces])
+    return torch.cat([positions[:0], *pieces])  # of no points, an empty tensor of integers
 
 
-class Rows(NamedTuple):
-    """Random numbers for the points of a step: rows `first` .. `last` - 1 of what one process would draw for all of them."""
+class StepRandomness(NamedTuple):
+    """Random numbers for the points of a training step, of which this process has `first` .. `last` - 1.
+
+    All `points` rows are drawn and the process's own are cut out, so that they do not depend on the number of processes.
+    """
 
     seed: int
     step: int
@@ -76,11 +86,11 @@ class Rows(NamedTuple):
     points: int
 
     def uniform(self, stream: str, columns: int, device: torch.device) -> Float[Tensor, "rows columns"]:
-        """Numbers in [0, 1)."""
-        drawn = torch.rand(self.points, columns, generator=generator(self.seed, self.step, stream, device), device=device)
-        return drawn[self.first : self.last]
+        """Draw numbers in [0, 1)."""
+        numbers = torch.rand(self.points, columns, generator=generator(self.seed, self.step, stream, device), device=device)
+        return numbers[self.first : self.last]
 
     def normal(self, stream: str, columns: int, device: torch.device) -> Float[Tensor, "rows columns"]:
-        """Numbers of the standard normal distribution."""
-        drawn = torch.randn(self.points, columns, generator=generator(self.seed, self.step, stream, device), device=device)
-        return drawn[self.first : self.last]
+        """Draw numbers of the standard normal distribution."""
+        numbers = torch.randn(self.points, columns, generator=generator(self.seed, self.step, stream, device), device=device)
+        return numbers[self.first : self.last]

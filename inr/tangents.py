@@ -1,34 +1,36 @@
-"""How tangents and cotangents pass through functions of tensors; torch alone."""
+"""Rules that carry tangents and cotangents through functions of tensors; torch alone."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+Tree = TypeVar("Tree")  # a tensor, or tuples of tensors
 
-def linearise(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
-    """A function's value and its derivatives along several tangents, by forward-mode differentiation.
+
+def linearise(function: Callable[..., Tree], primals: tuple[object, ...], tangents: tuple[object, ...]) -> tuple[Tree, Tree]:
+    """Return a function's value and its derivatives along several tangents, by forward-mode differentiation.
 
     Shapes: primals and the result are trees of tensors; every tangent, and every derivative returned, has one more
             axis in front, which counts the directions.
     """
+    # Forward mode copies a tangent into the memory layout of its primal; elements of an expanded primal share memory.
     primals = tree_map(Tensor.contiguous, primals)
 
-    def along(direction: tuple[Any, ...]) -> tuple[Any, Any]:
-        value, derivative = torch.func.jvp(function, primals, direction)  # type: ignore[misc]
-        return value, derivative
+    def along(direction: tuple[object, ...]) -> tuple[Tree, Tree]:
+        return torch.func.jvp(function, primals, direction)[:2]
 
     values, derivatives = torch.func.vmap(along, randomness="same")(tangents)
-    return tree_map(lambda value: value[0], values), derivatives
+    return tree_map(lambda value: value[0], values), derivatives  # the value is the same along every direction
 
 
 def pushforward(
     function: Callable[[Tensor], Tensor], inputs: Float[Tensor, "*batch dims"], tangents: Float[Tensor, "axes *#batch dims"]
 ) -> tuple[Tensor, Tensor]:
-    """How tangents pass through a function: its own analytic rule if it has one, else `linearise`.
+    """Push tangents through a function by its own `pushforward` if it has one, else by `linearise`.
 
     Shapes: inputs (..., dims), tangents (axes, ..., dims) -> values (..., channels), derivatives (axes, ..., channels).
             Tangents that are the same at all inputs may have size 1 there.
@@ -42,7 +44,7 @@ def pushforward(
 def pullback(
     function: Callable[[Tensor], Tensor], inputs: Float[Tensor, "*batch dims"]
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """A function's values, and how cotangents return through it: its own analytic rule if it has one, else `torch.func.vjp`.
+    """Return a function's values and the map that pulls cotangents back: its own `pullback`, else `torch.func.vjp`.
 
     Shapes: inputs (..., dims) -> values (..., channels); cotangents (outputs, ..., channels) -> (outputs, ..., dims).
             Cotangents that are the same at all inputs may have size 1 there.
@@ -50,16 +52,16 @@ def pullback(
     analytic = getattr(function, "pullback", None)
     if analytic is not None:
         return analytic(inputs)
-    values, back = torch.func.vjp(function, inputs)  # type: ignore[misc]
+    values, vjp = torch.func.vjp(function, inputs)[:2]
 
-    def returned(cotangents: Tensor) -> Tensor:
-        return torch.func.vmap(lambda cotangent: back(cotangent)[0])(cotangents.expand(len(cotangents), *values.shape))
+    def pull(cotangents: Tensor) -> Tensor:
+        return torch.func.vmap(lambda cotangent: vjp(cotangent)[0])(cotangents.expand(len(cotangents), *values.shape))
 
-    return values, returned
+    return values, pull
 
 
 def contract(
     gradients: Float[Tensor, "channels *batch dims"], tangents: Float[Tensor, "axes *#batch dims"]
 ) -> Float[Tensor, "axes *batch channels"]:
-    """How channels change along tangents, from the gradient of each channel by the inputs."""
+    """Turn the gradients of all channels into derivatives along tangents: df_c = sum over i of (df_c / dx_i) dx_i."""
     return (tangents[:, None] * gradients).sum(-1).movedim(1, -1)

@@ -1,29 +1,37 @@
-"""Robust principal components of a film: what stands still, what moves, and where."""
+"""Robust principal components of a video: its still background, and the foreground that moves."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from scipy.ndimage import binary_opening
 from torch import Tensor
+from torch.nn import functional as F
 
+from datamodules.grids.video import VideoCollection
+from inr.dictionary.coders import Codebook
 from inr.errors import InputError
+from inr.measurements.measurement import Measurement
 from inr.metrics.figures import Metric, psnr
-from tasks.drawing.films import write_film
+from tasks.base import Training
 from tasks.drawing.panels import panels
+from tasks.drawing.videos import write_video
+from tasks.evaluation import Row
 from tasks.image import ImageTask, colours
 
-MAD, ROUNDING = 1.4826, 1 / math.sqrt(12)  # a standard deviation by the median of a gaussian; that of rounding to bytes
-SHOWN, GREY, PEAK = 4, 127.5, 255.0
+MAD = 1.4826  # standard deviation of a gaussian / its median absolute value
+ROUNDING = 1 / math.sqrt(12)  # standard deviation of rounding to integers, uniform in -1/2..1/2
+DRAWN = 4  # frames in the picture
+GREY = 127.5  # [8-bit values] of no difference
+PEAK = 255.0  # [8-bit values]
 
 
 class Separation(NamedTuple):
-    """A film taken apart: background in 0..255, where the foreground is, and how large a difference made it so.
+    """A video taken apart: background in 0..255, mask of the foreground, and the difference beyond which it begins.
 
     Shapes: background (frames, rows, columns, channels), mask (frames, rows, columns).
     """
@@ -34,46 +42,69 @@ class Separation(NamedTuple):
 
 
 class BackgroundTask(ImageTask):
-    """Split a film of a still camera: the reconstruction is the background, what differs from it the foreground.
+    """Split a video of a still camera: the reconstruction is the background, what differs from it the foreground.
 
-    The mask is where a channel differs by more than `threshold` (8-bit values), by default `cutoff` times the noise; that is
-    1.4826 x the median |difference| of all frames, and no less than that of rounding. An opening by a square of `opening`
-    pixels cleans it; 1: none.
+    The noise is measured on the differences themselves, of which most are of background: 1.4826 x the median |difference|
+    of all frames, and no less than that of rounding.
+
+    Options:
+        cutoff: difference in standard deviations of the noise beyond which a pixel is foreground
+        threshold: the same in 8-bit values, in place of `cutoff`
+        opening: side of the square [pixels] that cleans the mask; 1: none
 
     Raises: InputError for a cutoff or threshold that is not positive, and an opening below 1.
     Source: Neural Implicit Dictionary Learning via Mixture-of-Expert Training (ICML 2022), section 4.3.
     """
 
+    reads = VideoCollection
+    peak = PEAK
+
     def __init__(
-        self, *args: Any, cutoff: float = 5.0, threshold: float | None = None, opening: int = 3, **options: Any
+        self,
+        training: Training,
+        measurements: Mapping[str, Measurement],
+        channels: int = 1,
+        signals: int = 1,
+        lpips: str | None = None,
+        cutoff: float = 5.0,
+        threshold: float | None = None,
+        opening: int = 3,
     ) -> None:
-        super().__init__(*args, **options)
+        super().__init__(training, measurements, channels, signals, lpips)
         if not cutoff > 0 or (threshold is not None and not threshold > 0) or opening < 1:
             raise InputError(
                 "task.cutoff and task.threshold must be positive and task.opening at least 1 pixel, got"
                 f" {cutoff}, {'null' if threshold is None else threshold} and {opening}."
             )
-        self.cutoff, self.threshold, self.opening = cutoff, threshold, opening
+        self.cutoff, self.threshold = cutoff, threshold
+        self.opening = opening
         self.result: Separation | None = None
 
+    @property
+    def video(self) -> VideoCollection:
+        """The data, which are a video."""
+        assert isinstance(self.data, VideoCollection)
+        return self.data
+
     def on_fit_start(self) -> None:
-        """All frames begin with the code of one: as a still film, from which each then departs as far as it must."""
-        codes = getattr(getattr(self.network, "coder", None), "codes", None)
-        if codes is not None and self.trainer.ckpt_path is None:
-            codes.data.copy_(codes.data[:1].expand_as(codes))
+        """Begin with the code of one frame for all: a still video, from which each then departs as far as it must."""
+        coder = getattr(self.network, "coder", None)
+        if isinstance(coder, Codebook) and self.trainer.ckpt_path is None:  # a resumed run goes on from its codes
+            coder.codes.data.copy_(coder.codes.data[:1].expand_as(coder.codes))
 
     @cached_property
     def frames(self) -> UInt8[Tensor, "frames rows columns channels"]:
-        """The frames that are evaluated, as they lie in the film."""
-        return torch.stack([self.data.scored(place).truth for place in range(len(self.data.names))])
+        """The frames to be taken apart, as they lie in the video."""
+        count = len(self.data.names[: self.data.most_items["test"]])
+        return torch.stack([self.data.truth(place).truth for place in range(count)])
 
     @cached_property
     def truth(self) -> tuple[Tensor, Tensor] | None:
         """The true background and mask of these frames, if they are known."""
-        if getattr(self.data, "background", None) is None:
+        if self.video.background is None or self.video.foreground is None:
             return None
-        places = self.data.encoded.positions
-        return torch.from_numpy(self.data.background[places]), torch.from_numpy(self.data.foreground[places])
+        places = self.video.evaluated.positions[: len(self.frames)]
+        return torch.from_numpy(self.video.background[places]), torch.from_numpy(self.video.foreground[places])
 
     @cached_property
     def median(self) -> Tensor:
@@ -81,39 +112,33 @@ class BackgroundTask(ImageTask):
         return torch.from_numpy(np.median(self.frames.numpy(), 0)).float().expand(self.frames.shape)
 
     def backgrounds(self, values: Tensor) -> Tensor:
-        """Reconstructions (frames, rows, columns, channels) in 0..255, clipped, from values (samples, channels)."""
-        return self.data.restore(self.images(values)).clamp(0, PEAK)
+        """Return reconstructions (frames, rows, columns, channels) in 0..255, clipped, from values (samples, channels)."""
+        return self.data.restore(self.items(values)).clamp(0, PEAK)
 
     def separate(self, background: Tensor) -> Separation:
-        """A background (frames, rows, columns, channels) and the mask that it makes."""
+        """Find the mask that a background (frames, rows, columns, channels) makes."""
         sizes = [(frame - still).abs() for frame, still in zip(self.frames, background, strict=True)]
         noise = max(MAD * float(torch.stack(sizes).median()), ROUNDING)
         threshold = self.cutoff * noise if self.threshold is None else self.threshold
-        mask = torch.stack([opened(size.amax(-1) > threshold, self.opening) for size in sizes])
-        return Separation(background, mask, threshold)
+        mask = torch.stack([size.amax(-1) > threshold for size in sizes])  # one channel is enough: colours may match in two
+        return Separation(background, opened(mask, self.opening), threshold)
 
-    def validate(self, values: Tensor) -> dict[str, float]:
-        """PSNR of the background against the truth, or else against the median over time."""
-        background = self.backgrounds(values)
-        return {"psnr": mean_psnr(background, self.compared[: len(background)])}
-
-    @property
-    def compared(self) -> Tensor:
-        """The true background, or else the median over time."""
-        return self.median if self.truth is None else self.truth[0]
+    def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield the frames of the background beside the truth, or else beside the median over time."""
+        compared = self.median if self.truth is None else self.truth[0]
+        return ((frame, true.float(), None) for frame, true in zip(self.backgrounds(values), compared, strict=False))
 
     def score(self, values: Tensor) -> dict[str, Metric]:
-        """Figures of the network's separation, then those of classical ones."""
-        self.frames = self.frames[: values.shape[0] // (self.data.size * self.data.patches.count)]
+        """Return figures of the network's separation, then those of classical ones."""
         self.result = self.separate(self.backgrounds(values))
         metrics = self.figures_of(self.result)
         for row, make in self.rows().items():
             metrics |= {f"{row}/{name}": figure for name, figure in self.figures_of(self.separate(make())).items()}
-        metrics.pop("median/psnr_median", None)
+        metrics.pop("median/psnr_median", None)  # infinite: it is compared with itself
         return metrics
 
     def rows(self) -> dict[str, Callable[[], Tensor]]:
-        """Backgrounds by classical methods."""
+        """Return backgrounds by classical methods."""
         return {
             "median": lambda: self.median,
             "mean": lambda: self.frames.float().mean(0).expand(self.frames.shape),
@@ -121,7 +146,7 @@ class BackgroundTask(ImageTask):
         }
 
     def figures_of(self, result: Separation) -> dict[str, Metric]:
-        """How good a separation is, or where the truth is not known what it is like."""
+        """Compare a separation with the truth; where that is not known, describe it."""
         rule = f"a channel differs by more than {result.threshold:.1f} of 255"
         rule += "" if self.opening == 1 else f", opened by {self.opening} x {self.opening} pixels"
         if self.truth is not None:
@@ -137,23 +162,24 @@ class BackgroundTask(ImageTask):
         }
 
     def describe(self, result: Separation) -> tuple[float, float]:
-        """The share of pixels in the mask, and the mean absolute difference in the others."""
-        total, count = 0.0, 0
+        """Return the share of pixels in the mask, and the mean absolute difference in the others."""
+        total, count = 0.0, 0  # frame by frame: the differences of a long video would fill the memory
         for frame, still, mask in zip(self.frames, result.background, result.mask, strict=True):
             total += float((frame - still).abs()[~mask].sum())
             count += int((~mask).sum()) * frame.shape[-1]
         return float(result.mask.float().mean()), total / count if count else math.nan
 
     def draw(self) -> dict[str, np.ndarray]:
-        """Some frames: as they are, background, foreground (grey where there is none), mask, true mask."""
+        """Draw some frames: as they are, background, foreground (grey where there is none), mask, true mask."""
         count = len(self.frames)
-        places = sorted({round(share * (count - 1)) for share in np.linspace(0.05, 0.95, SHOWN)})
-        return {"separation": panels([self.parts(place) for place in places])}
+        places = sorted({round(share * (count - 1)) for share in np.linspace(0.05, 0.95, DRAWN)})
+        return {"separation": panels([self.panels_of(place) for place in places])}
 
-    def parts(self, place: int) -> list[tuple[str, np.ndarray]]:
-        """Panels of one frame."""
+    def panels_of(self, place: int) -> Row:
+        """Return the panels of one frame with their titles."""
         assert self.result is not None
-        frame, still, mask = self.frames[place], self.result.background[place], self.result.mask[place]
+        frame, still = self.frames[place], self.result.background[place]
+        mask = self.result.mask[place]
         row = [
             (self.data.names[place], colours(frame / PEAK)),
             ("background", colours(still / PEAK)),
@@ -163,56 +189,66 @@ class BackgroundTask(ImageTask):
         return row if self.truth is None else [*row, ("true mask", colours(self.truth[1][place][..., None].float()))]
 
     def export(self, folder: Path, scale: float) -> None:
-        """Films of background, foreground (grey where there is none) and mask, `mask.npy`, `background.png` of the middle.
+        """Write videos of background, foreground (grey: none) and mask, `mask.npy`, `background.png` of the middle frame.
 
         Only that picture is `scale` times as fine.
         """
         assert self.result is not None
-        still, mask, rate = self.result.background, self.result.mask, self.data.rate
-        write_film(folder / "background", (as_bytes(frame) for frame in still), rate)
+        still, mask = self.result.background, self.result.mask
+        rate = self.video.rate
+        write_video(folder / "background", (as_bytes(frame) for frame in still), rate)
         moving = (as_bytes(difference(frame, behind)) for frame, behind in zip(self.frames, still, strict=True))
-        write_film(folder / "foreground", moving, rate)
-        write_film(folder / "mask", (255 * frame.numpy().astype(np.uint8) for frame in mask), rate)
+        write_video(folder / "foreground", moving, rate)
+        write_video(folder / "mask", (255 * frame.numpy().astype(np.uint8) for frame in mask), rate)
         np.save(folder / "mask.npy", mask.numpy())
         self.save(folder / "background", self.rendered(len(still) // 2, scale))
 
 
 def as_bytes(frame: Tensor) -> np.ndarray:
-    """A frame (rows, columns, channels) of 0..255 in bytes, grey as (rows, columns)."""
+    """Round a frame (rows, columns, channels) of 0..255 to bytes, grey as (rows, columns)."""
     rounded = frame.round().clamp(0, 255).to(torch.uint8).numpy()
     return rounded[..., 0] if rounded.shape[-1] == 1 else rounded
 
 
 def difference(frame: Tensor, background: Tensor) -> Tensor:
-    """What differs from the background, halved so that it fits above and below the grey of 127.5."""
+    """Return a frame less its background, halved so that it fits above and below the grey of 127.5."""
     return GREY + (frame - background) / 2
 
 
-def opened(mask: Bool[Tensor, "rows columns"], side: int) -> Bool[Tensor, "rows columns"]:
-    """The part of a mask that squares of `side` pixels inside it make up; outside the picture it goes on as at the border."""
+def opened(masks: Bool[Tensor, "frames rows columns"], side: int) -> Bool[Tensor, "frames rows columns"]:
+    """Leave of masks the part that squares of `side` pixels inside them make up.
+
+    Outside the picture a mask goes on as at the border, so that an object that is half in view is no speckle.
+    """
     if side == 1:
-        return mask
-    padded = np.pad(mask.numpy(), side, mode="edge")
-    return torch.from_numpy(binary_opening(padded, np.ones((side, side), bool))[side:-side, side:-side].copy())
+        return masks
+    from kornia.morphology import opening  # not above: it takes a second to import, and few runs need it
+
+    # kornia's own borders are laid around each half of the opening anew, which would cut lines along them.
+    padded = F.pad(masks[:, None].float(), [side] * 4, mode="replicate")
+    return opening(padded, torch.ones(side, side))[:, 0, side:-side, side:-side] > 0
 
 
 def leading(frames: UInt8[Tensor, "frames *shape"], rank: int = 1) -> Float[Tensor, "frames *shape"]:
-    """The best approximation of this rank in least squares, in 0..255: truncated singular values, no mean taken off."""
+    """Approximate frames in least squares by this rank, in 0..255: truncated singular values, no mean taken off."""
     matrix = frames.flatten(1).float()
+    # With M = U S V^T, M M^T = U S^2 U^T is only frames x frames, and U U^T M the part of M in the leading U.
     _, vectors = torch.linalg.eigh((matrix @ matrix.T).double())
     basis = vectors[:, -rank:].float()
     return (basis @ (basis.T @ matrix)).clamp(0, PEAK).reshape(frames.shape)
 
 
 def mean_psnr(background: Tensor, truth: Tensor) -> float:
-    """The mean over frames of the PSNR of a background in 0..255."""
+    """Average the PSNR of a background in 0..255 over the frames."""
     figures = [psnr(frame, true.float(), PEAK) for frame, true in zip(background, truth, strict=True)]
     return sum(figures) / len(figures)
 
 
 def overlap(mask: Bool[Tensor, "*shape"], truth: Bool[Tensor, "*shape"], rule: str) -> dict[str, Metric]:
-    """How well a mask covers the true one, over all frames together."""
-    both, found, true = (float(part.sum()) for part in (mask & truth, mask, truth))
+    """Compare a mask with the true one, over all frames together."""
+    both = float((mask & truth).sum())
+    found = float(mask.sum())
+    true = float(truth.sum())
     either = found + true - both
     return {
         "iou": Metric(both / either if either else 1.0, "1", f"pixels in both masks / in either, all frames; {rule}"),

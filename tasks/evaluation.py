@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor
 from datamodules.common.batch import Batch, Scored
 from inr.derivatives import observe_at
 from inr.errors import InputError
-from inr.field import Network
+from inr.field import Field, Network
 from inr.measurements.measurement import Measurement
-from inr.metrics.figures import Metric, psnr, slabs
+from inr.metrics.figures import MeanOverImages, Metric, psnr, slabs
 from inr.saved.fitted_field import FittedField
 from inr.supervision.constant import Residuals
 from tasks.base import Data, INRTask, Training
@@ -42,14 +42,15 @@ class EvaluatedTask(INRTask[Data]):
     further `figures`, `draw`, and `export` or `exporters`.
     """
 
+    peak: ClassVar[float] = 1.0  # of what `validated` yields
+
     def __init__(
         self, training: Training, measurements: Mapping[str, Measurement], channels: int = 1, signals: int = 1
     ) -> None:
         super().__init__(training, measurements, channels, signals)
         self.chunks: list[tuple[Tensor, dict[str, Tensor]]] = []
         self.metrics: dict[str, Metric] = {}
-
-    # The one loop.
+        self.validation_psnr = MeanOverImages(psnr)
 
     @property
     def scored_network(self) -> Network:
@@ -92,9 +93,7 @@ class EvaluatedTask(INRTask[Data]):
         """Put together all chunks that were observed since the last call."""
         chunks = self.chunks
         self.chunks = []
-        owners = [index[:, None].expand(seen["value"].shape[:2]).flatten() for index, seen in chunks]
-        whole = {name: torch.cat([seen[name].flatten(0, 1) for _, seen in chunks]) for name in chunks[0][1]}
-        return Seen(whole.pop("value"), torch.cat(owners), whole)
+        return put_together(chunks)
 
     def reconstruct(self) -> Tensor:
         """Observe what the test would see now: all samples of all signals, put together to items (items, *shape, channels)."""
@@ -105,19 +104,18 @@ class EvaluatedTask(INRTask[Data]):
         """Put values (samples, channels) of all samples in order together to items (items, *shape, channels)."""
         return self.data.merge(values.reshape(-1, *self.data.shape, values.shape[-1]))
 
-    # The constants that derivatives alone leave open.
-
     def estimate_constant(self) -> None:
         """Estimate the constants where derivatives alone are supervised, from observed values only."""
         if not self.supervision.fixes_constant() and self.regime.network is None:
             self.constant.estimate(map(self.residuals, self.data.constant_batches(self.device)))
 
     @torch.no_grad()
-    def residuals(self, batch: Batch) -> Residuals:
-        """Return the values that the trained network's field lacks at the observations of a batch."""
+    def residuals(self, batch: Batch, field: Field | None = None) -> Residuals:
+        """Return the values that a field, by default the trained network's, lacks at the observations of a batch."""
         part = batch.parts["data"]
         sensor = self.within("data", part)
-        value = observe_at(sensor, self.network.field(batch.signals), part.coordinates, {"value"})["value"].float()
+        field = field or self.network.field(batch.signals)
+        value = observe_at(sensor, field, part.coordinates, {"value"})["value"].float()
         response = sensor.of_constant(part.coordinates)
         return Residuals(batch.signals.index, part.targets["value"] - value, response, part.weights.get("value"))
 
@@ -130,12 +128,11 @@ class EvaluatedTask(INRTask[Data]):
         checkpoint["state_dict"]["constant.value"] = self.constant.value
         super().on_save_checkpoint(checkpoint)
 
-    # Figures.
-
     def on_validation_epoch_end(self) -> None:
-        """Log the figures that a validation affords."""
-        for name, figure in self.validate(self.collect().value).items():
-            self.log(f"val/{name}", figure, prog_bar=True)
+        """Log the mean PSNR of what a validation saw; Lightning resets the metric, and gathers it over processes."""
+        for seen, truth, mask in self.validated(self.collect().value):
+            self.validation_psnr.update(seen, truth, peak=self.peak, mask=mask)
+        self.log("val/psnr", self.validation_psnr, prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
         """Score the whole reconstruction; the callbacks write what it gave."""
@@ -164,10 +161,9 @@ class EvaluatedTask(INRTask[Data]):
         """Yield slabs of a reconstruction (*shape, channels) beside the target's fitted numbers."""
         return ((part, self.data.normalise(samples)) for part, samples in slabs(values, scored.truth))
 
-    def validate(self, values: Tensor) -> dict[str, float]:
-        """Return the PSNR of the samples that count among those that a validation looks at."""
-        figures = [psnr(self.bright(seen), self.bright(truth), 1.0, mask) for seen, truth, mask in self.data.validated(values)]
-        return {"psnr": sum(figures) / len(figures)}
+    def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield pairs of what a validation compares, and the samples that count (None: all)."""
+        return ((self.bright(seen), self.bright(truth), mask) for seen, truth, mask in self.data.validated(values))
 
     def score(self, values: Tensor) -> dict[str, Metric]:
         """Return the network's figures, then each baseline's on the same samples."""
@@ -198,8 +194,6 @@ class EvaluatedTask(INRTask[Data]):
             for name, mask in scored.masks.items()
         }
         return metrics | self.figures(values, shown, truth, scored)
-
-    # Pictures and exports.
 
     @abstractmethod
     def draw(self) -> dict[str, np.ndarray]:
@@ -239,6 +233,13 @@ class EvaluatedTask(INRTask[Data]):
         constant = None if self.regime.network is not None else self.constant.value[signal]
         scale, offset, axes, chunk = units.scale, units.offset, len(self.data.shape), self.data.chunk
         return FittedField(self.scored_network, measurement, axes, scale, offset, units.unit, constant, signal, chunk)
+
+
+def put_together(chunks: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Seen:
+    """Put together the signals (signals,) and observations of chunks, in their order."""
+    owners = [index[:, None].expand(seen["value"].shape[:2]).flatten() for index, seen in chunks]
+    whole = {name: torch.cat([seen[name].flatten(0, 1) for _, seen in chunks]) for name in chunks[0][1]}
+    return Seen(whole.pop("value"), torch.cat(owners), whole)
 
 
 def item_path(folder: Path, stem: str, names: Sequence[str], place: int) -> Path:

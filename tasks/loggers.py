@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
@@ -14,39 +13,44 @@ FILE = "metrics.csv"
 class Curve(Logger):
     """`metrics.csv`: a row per logged step, a column per figure; a resumed run begins with the earlier rows.
 
-    `earlier` is the folder of the run that is resumed, `steps` how many of its steps count.
+    Lightning's CSVLogger makes a folder of its own for each start and cannot go on with earlier rows.
+
+    Options:
+        folder: run folder
+        earlier: folder of the run that is resumed
+        steps: steps of that run that count, as its checkpoint may be older than its last row
     """
 
     def __init__(self, folder: str, earlier: str | None = None, steps: int = 0) -> None:
         super().__init__()
         self.path = Path(folder) / FILE
-        self.rows: dict[int, dict[str, Any]] = {}
-        self.columns, self.last = ["step"], -1
+        self.rows: dict[int, dict[str, str | float]] = {}
+        self.columns, self.last = ["step"], -1  # of the file as it is
         before = Path(earlier) / FILE if earlier else None
         if before is not None and before.is_file():
             with before.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) < steps]
-            self.rows = {int(row["step"]): {name: value for name, value in row.items() if value} for row in kept}
+                counted = [row for row in csv.DictReader(file) if int(row["step"]) < steps]
+            self.rows = {int(row["step"]): {name: value for name, value in row.items() if value} for row in counted}
         self.unsaved = set(self.rows)
 
     @property
     def name(self) -> str:
-        """No name: the file's place says whose it is."""
+        """Nothing: the file's place says whose it is."""
         return ""
 
     @property
     def version(self) -> str:
-        """No versions: a run folder holds one run."""
+        """Nothing: a run folder holds one run."""
         return ""
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> dict[int, dict[str, Any]]:
+    def experiment(self) -> dict[int, dict[str, str | float]]:
         """The rows by step."""
         return self.rows
 
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Options are saved by Hydra and in the checkpoint."""
+    def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
+        """Do nothing: options are saved by Hydra and in the checkpoint."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -62,11 +66,9 @@ class Curve(Logger):
         """Append new rows; where an earlier row or the columns have changed, write the whole file beside its place first."""
         if not self.unsaved:
             return
-        columns = [
-            "step",
-            *sorted({name for step in self.unsaved for name in self.rows[step]} - {"step"} | set(self.columns[1:])),
-        ]
-        grows = columns == self.columns and min(self.unsaved) > self.last
+        names = {name for step in self.unsaved for name in self.rows[step]} | set(self.columns)
+        columns = ["step", *sorted(names - {"step"})]
+        grows = columns == self.columns and min(self.unsaved) > self.last  # a long run must not rewrite its file at each save
         place = self.path if grows else self.path.with_suffix(".csv.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with place.open("a" if grows else "w", newline="") as file:
@@ -75,7 +77,7 @@ class Curve(Logger):
                 writer.writeheader()
             writer.writerows(self.rows[step] for step in sorted(self.unsaved if grows else self.rows))
         if not grows:
-            place.replace(self.path)
+            place.replace(self.path)  # in one step: a killed run leaves a whole file
         self.columns, self.last = columns, max(self.last, *self.unsaved)
         self.unsaved.clear()
 

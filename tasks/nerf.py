@@ -1,69 +1,96 @@
 """Radiance fields: fit photographs of a scene, score views from where no camera stood."""
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypeVar
 
+import lightning as L
 import numpy as np
 import torch
 import trimesh
+from lightning.pytorch.callbacks import TQDMProgressBar
 from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from datamodules.common.batch import Batch, Part, Scored
+from datamodules.common.files import require
 from datamodules.scenes.capture import scale_of
-from inr.errors import InputError
+from datamodules.scenes.scene_data import SceneData
 from inr.field import Signals
+from inr.measurements.measurement import Measurement
 from inr.measurements.rays import camera_rays
-from inr.measurements.rendering import Rendering
 from inr.metrics.figures import Metric, ssim
 from inr.metrics.lpips import load_lpips
-from tasks.drawing.films import write_film
+from tasks.base import Training
 from tasks.drawing.panels import panels
-from tasks.evaluation import GridTask
+from tasks.drawing.videos import write_video
+from tasks.evaluation import EvaluatedTask, Row, item_path
 
-SHOWN, OPAQUE = 4, 0.5
+DRAWN = 4  # test views of a picture at most
+OPAQUE = 0.5  # share of light absorbed on a ray, above which it ends on something
+CLOSEST = 1e-6  # depth [scene units] in place of 0, which has no disparity
+FLATTEST = 1e-12  # difference of disparities in place of 0
+OUTLYING = 0.01  # quantile of depths, from either end, beyond which colours saturate
+SAMPLED = 100_000  # depths that quantiles are taken of: torch takes them of 2^24 at most
+Item = TypeVar("Item")
 
 
-class NerfTask(GridTask):
+class View(NamedTuple):
+    """A rendered picture.
+
+    Shapes: colour (rows, columns, 3) in 0..1; depth along the optical axis [scene units] and opacity (rows, columns).
+    """
+
+    colour: Tensor
+    depth: Tensor
+    opacity: Tensor
+
+
+class NerfTask(EvaluatedTask[SceneData]):
     """Fit a radiance field; figures compare the colours of test views, clipped to 0..1, and are means over the views.
 
-    `frames` of a camera's path make the film, `rate` a second, each `film_scale` times the size of a tested view; `cloud` rays
-    are cast for the point cloud. `lpips` is as of images.
+    lpips: adds the perceptual distance: a file of AlexNet's weights, `download`, or None for the file in torch's cache if it
+        is there.
+    frames: of the exported videos.
+    rate: of the videos [frames per second].
+    film_scale: size of the videos, relative to a tested view.
+    cloud: rays that are cast for the point cloud.
 
     Raises: InputError for sizes that are not positive.
-
     Source: Mildenhall et al., NeRF (ECCV 2020), section 6; Sobolev Training for INRs (ECCV 2022), section 4.3.
     """
 
+    reads = SceneData
+
     def __init__(
         self,
-        *args: Any,
+        training: Training,
+        measurements: Mapping[str, Measurement],
+        channels: int = 1,
+        signals: int = 1,
         lpips: str | None = None,
         frames: int = 30,
         rate: float = 15.0,
         film_scale: float = 1.0,
         cloud: int = 30000,
-        **options: Any,
     ) -> None:
-        super().__init__(*args, **options)
-        sizes = {"frames": frames, "rate": rate, "film_scale": film_scale, "cloud": cloud}
-        for name, size in sizes.items():
-            if not size > 0:
-                raise InputError(f"task.{name} must be positive, got {size}.")
+        super().__init__(training, measurements, channels, signals)
+        for name, size in {"frames": frames, "rate": rate, "film_scale": film_scale, "cloud": cloud}.items():
+            require(f"task.{name}", size > 0, "must be positive", size)
         self.lpips = load_lpips(lpips)
-        self.frames, self.rate, self.film_scale, self.cloud = frames, rate, film_scale, cloud
-        self.maps: list[Tensor] = []
+        self.frames = frames
+        self.rate = rate
+        self.film_scale = film_scale
+        self.cloud = cloud
 
     def brightness(self, values: Tensor) -> Tensor:
-        """The colours, clipped to 0..1."""
+        """Return the colours, clipped to 0..1."""
         return values.clamp(0, 1)
 
     def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
-        """SSIM of the colour channels; LPIPS where it is to be had."""
+        """Return SSIM of the colour channels; LPIPS where it is to be had."""
         similarity = sum(ssim(one, other) for one, other in zip(shown.unbind(-1), truth.unbind(-1), strict=True)) / 3
         text = "structural similarity, gaussian window 11, sigma 1.5, mean over red, green and blue"
         metrics = {"ssim": Metric(similarity, "1", text)}
@@ -72,162 +99,160 @@ class NerfTask(GridTask):
             metrics["lpips"] = Metric(self.lpips(shown, truth), "1", text)
         return metrics
 
-    def render(self, batch: Batch) -> Rendering:
-        """Colour, depth and opacity (1, points, ...) of an evaluation batch, in float32."""
-        ((name, part),) = batch.parts.items()
-        field = self.evaluated.field(batch.signals)  # type: ignore[operator]
-        seen: Rendering = self.within(name, part).look(field, part.coordinates)  # type: ignore[operator]
-        return Rendering(*(tensor.float() for tensor in seen))
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep depth and opacity beside the colours."""
-        seen = self.render(batch)
-        self.keep(batch, seen.colour)
-        self.maps.append(torch.cat([seen.depth, seen.opacity], -1).cpu().flatten(0, 1))
+    # Test views.
 
     def on_test_epoch_end(self) -> None:
-        """Score the views."""
-        self.depth, self.opacity = torch.cat(self.maps).reshape(-1, *self.data.shape, 2).unbind(-1)
-        self.maps = []
-        self.__dict__.pop("depth_range", None)
+        """Score the views, and find the depths that colours of depth maps tell apart."""
         super().on_test_epoch_end()
+        depth, opacity = (self.seen.further[name] for name in ("depth", "opacity"))
+        solid = depth[opacity > OPAQUE]
+        solid = solid if len(solid) else depth.flatten()
+        few = solid[:: max(len(solid) // SAMPLED, 1)]
+        ends = few.quantile(OUTLYING), few.quantile(1 - OUTLYING)
+        self.disparities = [1 / max(float(end), CLOSEST) for end in ends]
+
+    def test_view(self, place: int) -> View:
+        """Return a test view as the test saw it."""
+        size = self.data.lattice_size
+        part = slice(place * size, (place + 1) * size)
+        maps = [self.reconstruction, self.seen.further["depth"], self.seen.further["opacity"]]
+        colour, depth, opacity = (values[part].reshape(*self.data.shape, -1) for values in maps)
+        return View(self.brightness(colour), depth[..., 0], opacity[..., 0])
 
     def draw(self) -> dict[str, np.ndarray]:
-        """Test views spread over all: photograph, rendering, error and depth."""
-        images, count = self.images(self.reconstruction), len(self.depth)
-        places = sorted({round(place) for place in np.linspace(0, count - 1, min(SHOWN, count))})
-        return {"views": panels([self.row(place, images[place]) for place in places])}
+        """Draw test views at even distances: photograph, rendering, error and depth."""
+        last = len(self.data.tested) - 1
+        places = sorted({round(place) for place in np.linspace(0, last, min(DRAWN, last + 1))})
+        return {"views": panels([self.row(place) for place in places])}
 
-    def row(self, place: int, image: Tensor) -> list[tuple[str, np.ndarray]]:
-        """Panels of one test view."""
-        truth, seen = self.data.normalise(self.data.scored(place).truth), self.brightness(image)
-        error = (seen - truth).abs().mean(-1)
-        snapshots = [(name, self.brightness(shot[place]).numpy()) for name, shot in self.snapshots.items()]
+    def row(self, place: int) -> Row:
+        """Make the panels of one test view."""
+        truth = self.data.normalise(self.data.truth(place).truth)
+        view = self.test_view(place)
+        snapshots = [(name, self.brightness(shot[place]).numpy()) for name, shot in self.regime.snapshots.items()]
         return [
             (self.data.names[place], truth.numpy()),
             *snapshots,
-            ("rendering", seen.numpy()),
-            ("mean |error| of the colours", error.numpy()),
-            ("depth, near to far", self.depth_colours(self.depth[place], self.opacity[place])),
+            ("rendering", view.colour.numpy()),
+            ("mean |error| of the colours", (view.colour - truth).abs().mean(-1).numpy()),
+            ("depth, near to far", self.depth_colours(view)),
         ]
 
-    def depth_colours(self, depth: Tensor, opacity: Tensor) -> np.ndarray:
-        """A depth map (rows, columns) as colours (rows, columns, 3) in 0..1, even in disparity; dark where rays pass."""
-        high, low = (1 / end for end in self.depth_range)
-        level = ((1 / depth.clamp(min=1e-6) - low) / max(high - low, 1e-12)).clamp(0, 1)
-        return colormaps["turbo"](level.numpy())[..., :3] * opacity.clamp(0, 1)[..., None].numpy()
+    def depth_colours(self, view: View) -> np.ndarray:
+        """Colour a depth map as (rows, columns, 3) in 0..1, even in disparity; dark where rays pass."""
+        # Disparity, 1 / depth, is what moves in a picture: near things get most of the colours, as they do of the pixels.
+        high, low = self.disparities
+        level = ((1 / view.depth.clamp(min=CLOSEST) - low) / max(high - low, FLATTEST)).clamp(0, 1)
+        return colormaps["turbo"](level.numpy())[..., :3] * view.opacity.clamp(0, 1)[..., None].numpy()
 
-    @cached_property
-    def depth_range(self) -> tuple[float, float]:
-        """Near and far for the colours of depth maps: where nearly all that the test views see lies."""
-        solid = self.depth[self.opacity > OPAQUE]
-        solid = solid if len(solid) else self.depth.flatten()
-        few = solid[:: max(len(solid) // 100000, 1)]
-        return max(float(few.quantile(0.01)), 1e-6), max(float(few.quantile(0.99)), 1e-6)
+    # Further views.
 
-    def exporters(self) -> dict[str, Callable[[Path, float], None]]:
-        """What can be exported, by name."""
-        return {"views": self.write_views, "video": self.write_video, "depth": self.write_depth, "pointcloud": self.write_cloud}
+    def look(self, scene: int, pose: np.ndarray, intrinsics: np.ndarray, rows: Tensor, columns: Tensor) -> View:
+        """Render the view of a camera at the crossings of rows and columns, in chunks.
 
-    @torch.no_grad()
-    def look(self, scene: int, pose: np.ndarray, lens: np.ndarray, rows: Tensor, columns: Tensor) -> Rendering:
-        """What a camera of a scene would see at the crossings of rows and columns, in chunks: (rows, columns, ...) each.
-
-        Shapes: pose (3, 4) in scene units, lens (4,) its intrinsics; rows (rows,), columns (columns,) in pixels of the
-                photographs.
+        Shapes: pose (3, 4) in scene units; intrinsics (4,); rows (rows,), columns (columns,) in pixels of the photographs.
         """
+        signals = Signals(torch.tensor([scene], device=self.device))
         camera = {
             "poses": torch.from_numpy(pose)[None, None].to(self.device, torch.float32),
-            "intrinsics": torch.from_numpy(lens)[None, None].to(self.device, torch.float32),
+            "intrinsics": torch.from_numpy(intrinsics)[None, None].to(self.device, torch.float32),
         }
-        signals, parts = Signals(torch.tensor([scene], device=self.device)), []
         pixels = torch.cartesian_prod(rows.float(), columns.float()).to(self.device)
-        with self.trainer.precision_plugin.forward_context():
-            for some in pixels.split(self.data.chunk):
-                batch = Batch(signals, {"data": Part(some[None], {}, context=camera)})
-                seen = self.render(batch)
-                parts.append(torch.cat([self.with_constant(batch, seen.colour), seen.depth, seen.opacity], -1)[0].cpu())
-        colour, depth, opacity = torch.cat(parts).unflatten(0, (len(rows), len(columns))).split([3, 1, 1], -1)
-        return Rendering(colour.clamp(0, 1), depth[..., 0], opacity[..., 0], opacity)
+        chunks = pixels.split(self.data.chunk)
+        seen = list(self.observe_batches(Batch(signals, {"data": Part(some[None], context=camera)}) for some in chunks))
+        maps = (torch.cat([chunk[name][0] for chunk in seen]) for name in ("value", "depth", "opacity"))
+        colour, depth, opacity = (values.unflatten(0, (len(rows), len(columns))) for values in maps)
+        return View(self.brightness(colour), depth[..., 0], opacity[..., 0])
 
     def grid(self, scale: float) -> tuple[Tensor, Tensor]:
-        """Rows and columns of the photographs: centres of pixels of a picture `scale` times the size of those of the test."""
-        centre, sizes = self.data.pixel_centre, [(side, max(round(scale * side), 2)) for side in self.data.shape]
-        steps = [
-            (torch.arange(fine, dtype=torch.float64) + centre) * (self.data.test_factor * side / fine) for side, fine in sizes
-        ]
-        return steps[0] - centre, steps[1] - centre
+        """Return rows and columns of the photographs: the pixel centres of a picture `scale` times the size of a test view."""
+        # As of test views (`SceneData.evaluation_batch`): index k of the picture is at step (k + centre) - centre.
+        centre = self.data.pixel_centre
+        axes = []
+        for side in self.data.shape:
+            pixels = max(round(scale * side), 2)
+            step = self.data.test_factor * side / pixels
+            axes.append((torch.arange(pixels, dtype=torch.float64) + centre) * step - centre)
+        return axes[0], axes[1]
 
-    def each(self, items: Iterable[Any], what: str) -> Iterator[Any]:
-        """The items, with a progress bar where the training has one."""
-        bar: Any = self.trainer.progress_bar_callback
-        return iter(tqdm(list(items), desc=what, leave=False, disable=bar is None or bar.is_disabled))
+    # Exports.
 
-    def test_views(self, scale: float) -> Iterator[tuple[str, int, Rendering]]:
-        """Name, scene and rendering of every test view, `scale` times as fine as in the test."""
-        images = self.images(self.reconstruction)
-        for place, (scene, view) in enumerate(self.each(self.data.tested, "views")):
-            name = self.data.names[place].replace("/", "_") if len(self.data.captures) == 1 else self.data.names[place]
-            capture = self.data.captures[scene]
+    def exporters(self) -> dict[str, Callable[[Path, float], None]]:
+        """Return what can be exported, by name."""
+        return {"views": self.write_views, "video": self.write_video, "depth": self.write_depth, "pointcloud": self.write_cloud}
+
+    def test_views(self, scale: float) -> Iterator[tuple[str, int, View]]:
+        """Yield name, scene and rendering of every test view, `scale` times as fine as in the test."""
+        scenes = self.data.trained
+        for place, (scene, view) in enumerate(with_bar(self.trainer, "views", self.data.tested)):
+            name = self.data.names[place]
             if scale == 1:
-                seen = Rendering(self.brightness(images[place]), self.depth[place], self.opacity[place], self.opacity[place])
+                seen = self.test_view(place)
             else:
+                capture = scenes.captures[scene]
                 seen = self.look(scene, capture.poses[view], capture.intrinsics[view], *self.grid(scale))
-            yield name, scene, seen
+            yield name.replace("/", "_") if len(scenes) == 1 else name, scene, seen
 
     def write_views(self, folder: Path, scale: float) -> None:
-        """`views/NAME.png` of every test view."""
+        """Write `views/NAME.png` of every test view."""
         for name, _, seen in self.test_views(scale):
             file = folder / "views" / f"{name}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(as_bytes(seen.colour)).save(file)
 
     def write_depth(self, folder: Path, scale: float) -> None:
-        """`depth/NAME.npy` along the optical axis in the file's units, with `NAME_opacity.npy` and `NAME.png`."""
+        """Write `depth/NAME.npy` along the optical axis in the file's units, with `NAME_opacity.npy` and `NAME.png`."""
         for name, scene, seen in self.test_views(scale):
             file = folder / "depth" / f"{name}.npy"
             file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, scale_of(self.data.captures[scene].world) * seen.depth.numpy())
+            np.save(file, scale_of(self.data.trained.captures[scene].world) * seen.depth.numpy())
             np.save(file.with_name(f"{file.stem}_opacity.npy"), seen.opacity.numpy())
-            Image.fromarray(as_bytes(self.depth_colours(seen.depth, seen.opacity))).save(file.with_suffix(".png"))
+            Image.fromarray(as_bytes(self.depth_colours(seen))).save(file.with_suffix(".png"))
 
     def write_video(self, folder: Path, scale: float) -> None:
-        """`video.mp4` and `video_depth.mp4` of a camera that moves around; of several scenes, one of each."""
-        for scene, capture in enumerate(self.data.captures):
-            name = f"/{self.data.scene_names[scene]}" if len(self.data.captures) > 1 else ""
-            grid, frames = self.grid(scale * self.film_scale), list[tuple[np.ndarray, np.ndarray]]()
-            for pose in self.each(capture.path(self.frames), "film"):
+        """Write `video.mp4` and `video_depth.mp4` of a camera that moves around; of several scenes, one of each."""
+        scenes = self.data.trained
+        grid = self.grid(scale * self.film_scale)
+        for scene, capture in enumerate(scenes.captures):
+            colours, depths = [], []
+            for pose in with_bar(self.trainer, "frames", capture.path(self.frames)):
                 seen = self.look(scene, pose, capture.intrinsics[0], *grid)
-                frames.append((as_bytes(seen.colour), as_bytes(self.depth_colours(seen.depth, seen.opacity))))
-            write_film(folder / f"video{name}", (colour for colour, _ in frames), self.rate)
-            write_film(folder / f"video_depth{name}", (depth for _, depth in frames), self.rate)
+                colours.append(as_bytes(seen.colour))
+                depths.append(as_bytes(self.depth_colours(seen)))
+            write_video(item_path(folder, "video", scenes.names, scene), colours, self.rate)
+            write_video(item_path(folder, "video_depth", scenes.names, scene), depths, self.rate)
 
     def write_cloud(self, folder: Path, scale: float) -> None:
-        """`pointcloud.ply`: where rays of the training views end, coloured, in the file's world coordinates.
+        """Write `pointcloud.ply`: where rays of the training views end, coloured, in the file's world coordinates.
 
-        About `cloud` rays times scale^2, those kept that are more opaque than 0.5.
+        About `cloud` rays times scale^2 are cast; those that are more opaque than 0.5 give points.
         """
-        for scene, capture in enumerate(self.data.captures):
-            name = f"/{self.data.scene_names[scene]}" if len(self.data.captures) > 1 else ""
-            share = scale * (self.cloud / (len(capture.train) * self.data.size)) ** 0.5
-            found = [self.surface(scene, view, self.grid(share)) for view in self.each(capture.train, "points")]
+        scenes = self.data.trained
+        for scene, capture in enumerate(scenes.captures):
+            # Rays of a view are in proportion to the square of the scale of its grid.
+            share = scale * (self.cloud / (len(capture.train) * self.data.lattice_size)) ** 0.5
+            found = [self.surface(scene, view, self.grid(share)) for view in with_bar(self.trainer, "points", capture.train)]
             points, colours = (np.concatenate(part) for part in zip(*found, strict=True))
-            file = folder / f"pointcloud{name}.ply"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            trimesh.PointCloud(points, colours).export(file)
+            trimesh.PointCloud(points, colours).export(f"{item_path(folder, 'pointcloud', scenes.names, scene)}.ply")
 
     def surface(self, scene: int, view: int, grid: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-        """Points (points, 3) in world coordinates that a view sees, and their colours in bytes."""
-        capture = self.data.captures[scene]
+        """Return points (points, 3) in world coordinates that a view sees, and their colours in bytes."""
+        capture = self.data.trained.captures[scene]
         seen = self.look(scene, capture.poses[view], capture.intrinsics[view], *grid)
         pose, intrinsics = (torch.from_numpy(array[view])[None, None] for array in (capture.poses, capture.intrinsics))
         rays = camera_rays(torch.cartesian_prod(*grid)[None], pose, intrinsics)
-        points = rays.at(seen.depth.double().reshape(1, -1, 1))[0, :, 0].numpy()
+        points = rays.at(seen.depth.double().reshape(1, -1, 1))[0, :, 0].numpy()  # a unit of distance is a unit of depth
         solid = (seen.opacity > OPAQUE).flatten().numpy()
         world = points[solid] @ capture.world[:3, :3].T + capture.world[:3, 3]
         return world, as_bytes(seen.colour).reshape(-1, 3)[solid]
 
 
 def as_bytes(picture: Tensor | np.ndarray) -> np.ndarray:
-    """A picture of 0..1 in bytes."""
+    """Turn a picture of 0..1 into bytes."""
     return np.asarray(np.asarray(picture) * 255).round().astype(np.uint8)
+
+
+def with_bar(trainer: L.Trainer, what: str, items: Collection[Item]) -> Iterator[Item]:
+    """Go through items, with a progress bar where the training has one."""
+    bar = trainer.progress_bar_callback
+    return iter(tqdm(items, desc=what, leave=False, disable=not isinstance(bar, TQDMProgressBar) or bar.is_disabled))

@@ -19,7 +19,7 @@ from inr.metrics.figures import Metric
 from inr.randomness import generator
 from inr.shapes.marching_cubes import march, march_volume
 from inr.shapes.meshes import Mesh
-from inr.shapes.surface_metrics import agreement, iou
+from inr.shapes.surface_metrics import compare_surfaces, iou
 from tasks.base import Training
 from tasks.drawing.panels import panels
 from tasks.drawing.shapes import sections, shaded
@@ -99,7 +99,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
         data = self.data
         lattice = super().figure_set(values, scored) if scored.masks else {}
         surface = data.evaluated.shapes[data.names.index(scored.name)].surface
-        found = agreement(march_volume(values[..., 0]), surface, THRESHOLD, CLOUD, data.seed)
+        found = compare_surfaces(march_volume(values[..., 0]), surface, THRESHOLD, CLOUD, data.seed)
         marched = f"the surface by marching cubes at {data.resolution}^3"
         of = f"{CLOUD} points of {marched} and as many of the true one" if data.solid else f"{marched} and the points given"
         return lattice | {

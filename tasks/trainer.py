@@ -5,10 +5,13 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
 
+from datamodules.common.files import require
 from inr.errors import InputError
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+POSITIVE = ("val_check_interval", "log_every_n_steps", "accumulate_grad_batches", "gradient_clip_val")  # or left out
 
 
 class Trainer(L.Trainer):
@@ -17,17 +20,19 @@ class Trainer(L.Trainer):
     Raises: InputError for another precision, numbers out of range, and devices that this machine does not have.
     """
 
+    callbacks: list[Callback]  # set by Lightning, which does not declare it
+
     def __init__(self, precision: str = "32-true", **options: Any) -> None:
         if precision not in PRECISIONS:
             raise InputError(
                 f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision}: coordinates need all of float32."
             )
-        for name in ("val_check_interval", "log_every_n_steps", "accumulate_grad_batches", "gradient_clip_val"):
+        for name in POSITIVE:
             value = options.get(name)
-            if isinstance(value, int | float) and value <= 0:
-                raise InputError(f"trainer.{name} must be positive, got {value}; leave it out for the default.")
+            positive = not isinstance(value, int | float) or value > 0
+            require(f"trainer.{name}", positive, "must be positive", value, "leave it out for the default")
         try:
-            super().__init__(precision=precision, **options)  # type: ignore[arg-type]
+            super().__init__(**options | {"precision": precision})
         except (MisconfigurationException, ValueError) as error:
             named = [name for name in ("accelerator", "devices") if name in options]
             raise InputError(

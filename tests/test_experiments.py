@@ -5,11 +5,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from running import composed, tiny_celeba, tiny_cloud, tiny_images, tiny_olivetti
-from tiny.captures import write_blender, write_llff
+from tiny.captures import generated, write_blender, write_llff
 from tiny.signals import CONF
 
 from conf.command.compose import instantiate_data
-from datamodules.scenes.spheres import read_spheres
 from inr.networks.radiance import Cascade
 
 EXPERIMENTS = sorted(
@@ -19,12 +18,12 @@ EXPERIMENTS = sorted(
 
 def llff(folder):
     """A capture in the layout of LLFF, large enough to be reduced twice."""
-    return [f"data.root={write_llff(folder / 'llff', read_spheres(size=48, views=9))}"]
+    return [f"data.root={write_llff(folder / 'llff', generated(size=48, views=9))}"]
 
 
 def blender(folder):
     """A capture in the layout of NeRF's synthetic scenes."""
-    return [f"data.root={write_blender(folder / 'blender', read_spheres(size=12, views=6))}"]
+    return [f"data.root={write_blender(folder / 'blender', generated(size=12, views=6))}"]
 
 
 def channels(network):
@@ -98,7 +97,7 @@ def test_inverse_rendering_protocol(tmp_path):
     data = instantiate_data(cfg)
     assert (cfg.data.factor, cfg.data.downscale, cfg.data.points, cfg.data.pixel_centre) == (4, 4, 1024, 0)
     assert (cfg.data.filter, cfg.data.border, cfg.data.ndc, cfg.data.hold_every) == ("sobel", "replicate", True, 8)
-    assert data.captures[0].size == (12, 12)
+    assert data.trained.captures[0].size == (12, 12)
     camera = cfg.task.measurements.data
     assert (camera.samples, camera.importance, camera.density, camera.scale) == (128, 0, "relu", 1)
     assert (camera.noise, camera.open_end, camera.near, camera.far) == (1, True, 0, 1)

@@ -19,7 +19,7 @@ from torch.testing import assert_close
 import inr
 from datamodules.common.pictures import read_image
 from inr.saved.runs import build
-from tasks.callbacks import AtomicCheckpointIO
+from tasks.checkpoints import AtomicCheckpointIO
 
 LOGGED = (*QUICK, "callbacks.checkpoints.every=4", "trainer.val_check_interval=3", "data.points=50")
 

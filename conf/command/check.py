@@ -3,15 +3,17 @@
 import inspect
 import json
 import pkgutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig
 
 from inr.errors import InputError
 
-SPELLED: dict[Any, str] = {
+Target = Callable[..., object]  # a class or function that a `_target_` names
+
+SPELLED: dict[object, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
@@ -24,10 +26,11 @@ SPELLED: dict[Any, str] = {
     Mapping: "a group of options",
 }
 TOP = {"seed": int, "train": bool, "compile": bool, "ckpt_path": str | None, "dictionary": str | None}
+REST = "**"  # stands for all other names among the arguments of a constructor
 
 
-def members(annotation: Any) -> Iterator[Any]:
-    """The types that a union allows, or the one type."""
+def members(annotation: object) -> Iterator[object]:
+    """Yield the types that a union allows, or the one type."""
     if get_origin(annotation) in (Union, UnionType):
         for member in get_args(annotation):
             yield from members(member)
@@ -35,84 +38,103 @@ def members(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def accepts(kind: Any, value: Any) -> bool:
-    """Whether an option may take this value; what an annotation leaves open is accepted."""
+def accepts(kind: object, value: object) -> bool:
+    """Return True unless the type rules the value out; annotations that are no plain types rule out nothing."""
     origin = get_origin(kind) or kind
     if origin is Literal:
         return value in get_args(kind)
     if origin in (Any, inspect.Parameter.empty) or not isinstance(origin, type):
         return True
-    if origin in (int, float):
+    if origin in (int, float):  # in Python True is an int; in the command true is no number, and 1 is also a float
         return isinstance(value, int if origin is int else int | float) and not isinstance(value, bool)
-    return isinstance(value, origin) or (origin is tuple and isinstance(value, list))
+    return isinstance(value, origin) or (origin is tuple and isinstance(value, list))  # yaml knows no tuples
 
 
-def spell(kind: Any) -> str:
-    """A type in words."""
+def spell(kind: object) -> str:
+    """Return a type in words."""
     if get_origin(kind) is Literal:
         return ", ".join(map(str, get_args(kind)))
     origin = get_origin(kind) or kind
     return SPELLED.get(origin, getattr(origin, "__name__", str(kind)))
 
 
-def shown(value: Any) -> str:
-    """A value as it is written in the command: null, true, false."""
+def written(value: object) -> str:
+    """Return a value as the command writes it: null, true, false."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def refuse_type(name: str, value: Any, annotation: Any) -> None:
+def refuse_type(name: str, value: object, annotation: object) -> None:
     """Raise InputError unless the annotation of the option allows the value."""
     kinds = list(members(annotation))
     if not any(accepts(kind, value) for kind in kinds):
         rule = " or ".join(dict.fromkeys(map(spell, kinds)))
-        quoted = f"write text in quotes: {name}='\"{shown(value)}\"'"
+        quoted = f"write text in quotes: {name}='\"{written(value)}\"'"
         remedy = quoted if set(kinds) <= {str, NoneType} else "--help shows the default"
-        raise InputError(f"{name} must be {rule}, got {shown(value)}; {remedy}.")
+        raise InputError(f"{name} must be {rule}, got {written(value)}; {remedy}.")
 
 
-def parameters(target: Any) -> dict[str, Any]:
-    """Annotations by argument of a class or function; where it takes **options, also those of its bases, and any other: **."""
+def arguments_of(maker: Target) -> dict[str, object]:
+    """Return the annotations of one function by argument, those written as strings resolved; `**options` is REST."""
+    try:
+        hints: dict[str, object] = get_type_hints(maker)
+    except NameError:  # a name that is imported for type checkers alone
+        hints = {}
+    arguments = inspect.signature(maker).parameters.values()
+    return {
+        REST if argument.kind == argument.VAR_KEYWORD else argument.name: hints.get(argument.name, inspect.Parameter.empty)
+        for argument in arguments
+    }
+
+
+def parameters(target: Target) -> dict[str, object]:
+    """Return the annotations of a class or function by argument: of a dataclass its fields, inherited ones included.
+
+    A constructor with `**options` takes what its bases take, and REST: it may use others itself.
+    """
     bases = target.__mro__ if inspect.isclass(target) else ()
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for maker in [vars(base)["__init__"] for base in bases if "__init__" in vars(base)] or [target]:
-        arguments = inspect.signature(maker).parameters.values()
-        rest = {"**": Any} if any(argument.kind == argument.VAR_KEYWORD for argument in arguments) else {}
-        found = {argument.name: argument.annotation for argument in arguments} | rest | found
-        if not rest:
+        arguments = arguments_of(maker)
+        found = arguments | found
+        if REST not in arguments:
             break
-    return found
+    return {name: annotation for name, annotation in found.items() if name != "self"}
 
 
-def find_target(name: str, target: str) -> Any:
-    """The class or function that a `_target_` names."""
+def find_target(name: str, target: str) -> Target:
+    """Return the class or function that a `_target_` names.
+
+    Raises: InputError if there is none.
+    """
     try:
         return pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{name} must name a class or function, got {target}: {error}; correct it.") from error
 
 
-def takes(options: Mapping[Any, Any], name: str = "") -> dict[str, Any]:
-    """What the constructor of some options takes, by argument; nothing if they have none."""
-    return parameters(find_target(f"{name}._target_", options["_target_"])) if "_target_" in options else {}
+def takes(options: Mapping[Any, object], name: str = "") -> dict[str, object]:
+    """Return the arguments of the constructor that some options are for; none if they name no `_target_`."""
+    return parameters(find_target(f"{name}._target_", str(options["_target_"]))) if "_target_" in options else {}
 
 
-def check_node(options: Any, path: str) -> None:
+def check_node(options: object, path: str) -> None:
     """Raise InputError for an option, here or below, that its constructor does not know or whose type it does not take."""
     below = options.items() if isinstance(options, Mapping) else enumerate(options) if isinstance(options, list) else ()
     for name, option in below:
         check_node(option, f"{path}.{name}")
-    known = takes(options, path) if isinstance(options, Mapping) else {}
-    for name, value in options.items() if known else ():
+    if not isinstance(options, Mapping) or "_target_" not in options:
+        return
+    known = takes(options, path)
+    for name, value in options.items():
         if name.startswith("_") or (isinstance(value, Mapping) and "_target_" in value):
-            continue
-        if name not in known and "**" not in known:
-            names = ", ".join(name for name in known if name != "self")
-            raise InputError(f"There is no option {path}.{name}; {options['_target_']} takes {names}.")
+            continue  # the instance that such a node becomes is checked by the node itself
+        if name not in known and REST not in known:
+            raise InputError(f"There is no option {path}.{name}; {options['_target_']} takes {', '.join(known)}.")
         refuse_type(f"{path}.{name}", value, known.get(name, Any))
 
 
 def check_run(cfg: DictConfig) -> None:
-    """Raise InputError for what no part of a run could go on with: its seed, its switches, its checkpoint."""
+    """Raise InputError if the options of the run itself, its seed, switches and checkpoint, allow no run at all."""
     for name, annotation in TOP.items():
         refuse_type(name, cfg[name], annotation)
     if not 0 <= cfg.seed < 2**32:

@@ -30,8 +30,10 @@ from conf.command import help
 from conf.command.check import takes
 from inr.errors import InputError
 
-FULL, ASKED = "HYDRA_FULL_ERROR", "INR_FULL_ERROR"
-RUN_FILES = ("metrics.json", "metrics.csv", "checkpoints", "multirun.yaml")
+FULL = "HYDRA_FULL_ERROR"  # set to 1: Hydra raises errors as they are, instead of printing them itself
+ASKED = "INR_FULL_ERROR"  # what the user had set FULL to, before `command` did
+LISTED = 24  # options that a message names at most
+RUN_FILES = ("metrics.json", "metrics.csv", "checkpoints", "multirun.yaml")  # any of them: the folder holds a run
 FAULTS = {  # part of the text or of the type's name -> what to do
     "torchvision::": "torchvision must match torch: remove it (pip uninstall torchvision), or install the matching pair",
     "InvalidCxxCompiler": "compile=true needs a C++ compiler (g++ or clang): install one, or leave compile out",
@@ -42,42 +44,43 @@ Job = TypeVar("Job")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from, outermost first."""
+    """Yield the error and its causes, outermost first."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def option_names(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all options, without resolving anything."""
+    """Yield dotted names of all options, without resolving anything."""
     for name in (str(name) for name in cfg if not str(name).startswith("_")):
-        node = cfg._get_node(name)
+        node = cfg._get_node(name)  # cfg[name] would follow interpolations, which lead nowhere before the data are known
         yield f"{prefix}{name}"
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
             yield from option_names(node, f"{prefix}{name}.")
 
 
 def without(unknown: str) -> DictConfig:
-    """The configuration that the command would have had without the unknown option, as far as it composes."""
+    """Compose the configuration that the command would have had without the unknown option, as far as it composes."""
     GlobalHydra.instance().clear()
     words = [word for word in sys.argv[1:] if "=" in word and not word.lstrip("+~").startswith(f"{unknown}=")]
-    words = [word for word in words if "," not in word and not word.startswith("hydra")]
+    words = [word for word in words if "," not in word and not word.startswith("hydra")]  # sweeps are no single configuration
     with initialize_config_module("conf", version_base="1.3"):
         try:
             return compose("train", overrides=words)
-        except (HydraException, OmegaConfBaseException):
+        except (HydraException, OmegaConfBaseException):  # a second mistake: the defaults still have most of the options
             return compose("train")
 
 
 def nearest(word: str, choices: Sequence[str]) -> str:
-    """The closest choice, as a question, or nothing."""
+    """Return the closest choice, as a question, or nothing."""
+    # Whole names first; then last parts, so that omga finds model.activation.omega.
     tails = {choice.rsplit(".", 1)[-1]: choice for choice in reversed(choices)}
     close = difflib.get_close_matches(word, choices, 1) or difflib.get_close_matches(word.rsplit(".", 1)[-1], list(tails), 1)
     return f" Did you mean {tails.get(close[0], close[0])}?" if close else ""
 
 
 def unknown_choice(error: MissingConfigException) -> str | None:
-    """A group has no such choice."""
+    """Explain that a group has no such choice."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     folder = Path(__file__).parents[1] / group
     options = error.options or sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
@@ -85,48 +88,48 @@ def unknown_choice(error: MissingConfigException) -> str | None:
 
 
 def unknown_option(error: ConfigCompositionException) -> str | None:
-    """There is no option, or no group, of this name."""
-    match = re.search(r"Could not (?:override|delete)[^']*'([^'=]+)", str(error))
+    """Explain that there is no option, or no group, of this name."""
+    match = re.search(r"Could not (?:override|delete)[^']*'([^'=]+)", str(error))  # Hydra has no field for the name
     if match is None:
         return None
     name = match.group(1)
-    parent, _, own_name = name.rpartition(".")
+    parent, _, option = name.rpartition(".")
     cfg = without(name)
     node = OmegaConf.select(cfg, parent) if parent else cfg
-    if isinstance(node, DictConfig) and own_name in takes(node):
+    if isinstance(node, DictConfig) and option in takes(node):
         return f"An option that the yaml files leave out needs a plus sign, got {name}; write +{name}=VALUE."
     choices = [choice for choice in option_names(cfg) if choice != name]
     siblings = [choice for choice in choices if choice.rpartition(".")[0] == parent]
-    shown = ", ".join(siblings[:24]) or ", ".join(choice for choice in choices if "." not in choice)
-    return f"There is no option {name}.{nearest(name, choices)} Options here: {shown}."
+    listed = ", ".join(siblings[:LISTED]) or ", ".join(choice for choice in choices if "." not in choice)
+    return f"There is no option {name}.{nearest(name, choices)} Options here: {listed}."
 
 
 def unreadable_option(error: OverrideParseException) -> str:
-    """A word of the command is not an option at all."""
+    """Explain that a word of the command is not an option at all."""
     rule = "Options are written name=value without spaces"
     return f"{rule}, got {error.override}; put text with special characters in quotes: name='\"value\"'."
 
 
 def missing_package(error: ModuleNotFoundError) -> str:
-    """An optional package is not there."""
+    """Explain that an optional package is not there."""
     return f"An option needs a package that is not installed: {error}; install it, or leave the option out."
 
 
 def refused_options(error: InstantiationException) -> str | None:
-    """A constructor of another library did not like its options."""
+    """Explain that a constructor of another library did not like its options."""
     target = re.search(r"'([\w.]+)'", str(error))
     return f"{target.group(1)} must accept its options: {error.__cause__}." if target and error.__cause__ else None
 
 
 def unusable_file(error: OSError) -> str | None:
-    """A file or folder cannot be read or written."""
-    if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    """Explain that a file or folder cannot be read or written."""
+    if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):  # of the program's making, not the user's
         return None
     return f"Files must be readable and folders have room: {error}; mend this, or choose another path."
 
 
 def broken_installation(error: RuntimeError) -> str | None:
-    """Known faults of an installation or a machine."""
+    """Explain known faults of an installation or a machine."""
     text = f"{type(error).__name__}: {error}"
     return next((f"{advice} ({str(error).splitlines()[0]})" for part, advice in FAULTS.items() if part in text), None)
 
@@ -146,7 +149,8 @@ EXPLANATIONS: dict[type[BaseException], Callable[..., str | None]] = {  # the mo
 
 
 def explain(error: BaseException) -> str | None:
-    """One line for an error that the user can mend; None for one that only a developer can."""
+    """Return one line for an error that the user can mend; None for one that only a developer can."""
+    # Libraries wrap what they catch: whichever cause has the most telling explanation speaks, wherever in the chain it is.
     for kind, explanation in EXPLANATIONS.items():
         for cause in causes(error):
             line = explanation(cause) if isinstance(cause, kind) else None
@@ -172,7 +176,7 @@ def one_line(about: str = "", ends: bool = True) -> Iterator[None]:
 
 def refuse_words(words: Sequence[str]) -> None:
     """Raise InputError for a value without a name, and for a run folder that holds another run, before anything is written."""
-    is_child_process = os.environ.get("LOCAL_RANK", "0") != "0"
+    is_child_process = os.environ.get("LOCAL_RANK", "0") != "0"  # of trainer=ddp, whose first process has begun the folder
     for word in words:
         option, _, folder = word.partition("=")
         if not option:
@@ -191,7 +195,7 @@ def refuse_ddp_sweeps(cfg: DictConfig) -> None:
 
 
 def job(function: Callable[[DictConfig], Job]) -> Callable[[DictConfig], Job | None]:
-    """A function of the options as a Hydra job: an error ends a single run; a sweep says which job and goes on."""
+    """Turn a function of the options into a Hydra job: an error ends a single run; a sweep says which job and goes on."""
 
     @functools.wraps(function)
     def guarded(cfg: DictConfig) -> Job | None:

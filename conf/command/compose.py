@@ -1,42 +1,51 @@
 """From the options as given to a whole configuration: resumed runs, described data, options that were checked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from conf.command.check import check_node, shown
+from conf.command.check import check_node, written
 from inr.errors import InputError
 from inr.saved.runs import checkpoint_of, read_checkpoint
 
-HINTS = {"input_scale": 1.0, "kaiming": True, "derivative_weight": 1.0}  # unless the data say otherwise
 SENSORS = {"camera", "scanner", "cube"}  # of scenes, projections, shapes
-DESCRIBED = {"in_features", "out_features", "shape", "training_shape", "signals", "result", *HINTS, *SENSORS}
-FIXED = ("task", "model", "data")
-DICTIONARY, CODEBOOK = "inr.dictionary.network.NeuralDictionary", "inr.dictionary.coders.Codebook"
+DESCRIBED = {"in_features", "out_features", "shape", "training_shape", "signals", "result", "input_scale", *SENSORS}
+FIXED = ("task", "hints", "model", "data")  # groups that a resumed run keeps: its weights fit nothing else
+DICTIONARY = "inr.dictionary.network.NeuralDictionary"
+CODEBOOK = "inr.dictionary.coders.Codebook"
 RULE = "ckpt_path goes on with the task, model and data of its run"
-PATHS = ("path", "root", "angles")
-TRUSTED = ("inr.", "tasks.", "datamodules.", "lightning.", "torch.optim.")
+PATHS = ("path", "root", "angles")  # options of data that may name a file or folder
+TRUSTED = ("inr.", "tasks.", "datamodules.", "lightning.", "torch.optim.")  # a checkpoint may call nothing else
 
 
-def instantiate_data(cfg: DictConfig) -> Any:
-    """The datamodule; what it says of its data enters the configuration, from which the rest follows and is checked.
+def plain(cfg: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """Return a part of the configuration as dictionaries and lists."""
+    container = OmegaConf.to_container(cfg, resolve=resolve)
+    return {str(name): value for name, value in container.items()} if isinstance(container, dict) else {}
+
+
+def instantiate_data(cfg: DictConfig) -> L.LightningDataModule:
+    """Build the datamodule and enter its description into the configuration, which is then checked as a whole.
 
     Raises: InputError if a resumed run's data no longer have the shape that it was fitted to, and for options that the
             constructors do not take.
     """
-    given: Any = OmegaConf.to_container(cfg.data, resolve=True)
-    options = {name: value for name, value in given.items() if name not in DESCRIBED}
+    # A resumed run has the earlier description among its options; it is compared below, not handed to the constructor.
+    options = {name: value for name, value in plain(cfg.data).items() if name not in DESCRIBED}
     check_node(options, "data")
     for name in PATHS:
         if options.get(name) and isinstance(options[name], str):
+            # absolute, so that the checkpoint can be resumed from any folder
             options[name] = cfg.data[name] = str(Path(options[name]).expanduser().absolute())
     data = instantiate(options)
-    description = HINTS | data.describe()
+    description = data.describe()
     for name, value in description.items():
         if name in cfg.data and cfg.data[name] != value:
             raise InputError(
@@ -47,15 +56,14 @@ def instantiate_data(cfg: DictConfig) -> Any:
         cfg.data.update(description)
     if cfg.dictionary:
         refuse_misfit(cfg)
-    everything: Any = OmegaConf.to_container(cfg, resolve=True)
-    for name, node in everything.items():
+    for name, node in plain(cfg).items():  # every interpolation can be resolved now
         if name != "data":
             check_node(node, name)
     return data
 
 
-def instantiate_optimizer(cfg: DictConfig) -> Any:
-    """The factory, parameters -> optimiser, once tried on a single number.
+def instantiate_optimizer(cfg: DictConfig) -> Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]:
+    """Return the factory, parameters -> optimiser, once tried on a single number.
 
     Raises: InputError for options that the optimiser refuses, before anything is computed.
     """
@@ -69,18 +77,19 @@ def instantiate_optimizer(cfg: DictConfig) -> Any:
 
 
 def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The saved options of the run at `ckpt_path`, with this command's options on top.
+    """Return the saved options of the run at `ckpt_path`, with this command's options on top.
 
     A group named in the command (logger=wandb) replaces the run's group; a single option replaces that option.
     Raises: InputError for a change of task, model or data, and for training that would already be over.
     """
     checkpoint = read_checkpoint(cfg.ckpt_path)
-    refuse_foreign_targets(checkpoint["options"], targets(OmegaConf.to_container(cfg, resolve=False)))
-    base = OmegaConf.create(checkpoint["options"])
+    refuse_foreign_targets(checkpoint["options"], targets(plain(cfg, resolve=False)))
+    base = DictConfig(checkpoint["options"])
     keys = [path_of(override) for override in OverridesParser.create().parse_overrides(list(overrides))]
     groups = [key for key in keys if "." not in key]
+    # A group replaces all of its options, those named in the same command too, so single options come after the groups.
     for key in [*groups, *(key for key in keys if "." in key)]:
-        if key in ("experiment", "debug"):
+        if key in ("experiment", "debug"):  # no nodes of their own: what they set is spread over the other groups
             refuse_changes(cfg, base, FIXED)
             continue
         refuse_changes(cfg, base, [key] if key.split(".")[0] in FIXED else [])
@@ -98,7 +107,7 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def adopt(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The options of a fit, with the model of the run at `dictionary` and a codebook for the signals to encode.
+    """Return the options of a fit: the model of the run at `dictionary`, and a codebook for the signals to encode.
 
     Raises: InputError for a run without a dictionary, another regime than fit, and model options that are not that run's.
     """
@@ -113,7 +122,7 @@ def adopt(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             f"dictionary must be a run of regime=dictionary model=nid_moe, {cfg.dictionary} has model {model['_target_']}."
         )
     refuse_foreign_targets(model, set())
-    base = OmegaConf.create({"model": checkpoint["options"]["model"]})
+    base = OmegaConf.create({"model": checkpoint["options"]["model"]})  # as given, as the command's options are
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = path_of(override)
         if key == "model" and cfg.model._target_ != DICTIONARY:
@@ -131,7 +140,8 @@ def adopt(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             "experts": "${model.experts}",
             "channels": "${model.out_features}",
         }
-        adopted.model = model | {"coder": coder, "own": "${fit.refine}"}
+        # resolved, since its sizes follow from the data that it was learned from, not from the signals to encode
+        adopted.model = model | {"coder": coder, "residuals": "${fit.refine}"}
     return adopted
 
 
@@ -147,23 +157,24 @@ def refuse_misfit(cfg: DictConfig) -> None:
             )
 
 
-def path_of(override: Any) -> str:
-    """The dotted place in the configuration that an override changes."""
+def path_of(override: Override) -> str:
+    """Return the dotted place in the configuration that an override changes: model@model.trunk=sine changes model.trunk."""
     return str(override.package or override.key_or_group).replace("/", ".")
 
 
-def targets(options: Any) -> set[str]:
-    """All names of classes and functions that some options would call."""
+def targets(options: object) -> set[str]:
+    """Return all names of classes and functions that some options would call."""
     if isinstance(options, list):
         return set().union(*(targets(option) for option in options))
     if not isinstance(options, dict):
         return set()
-    own = {str(options["_target_"])} if "_target_" in options else set()
-    return own | targets(list(options.values()))
+    here = {str(options["_target_"])} if "_target_" in options else set()
+    return here | targets(list(options.values()))
 
 
-def refuse_foreign_targets(options: Any, known: set[str]) -> None:
+def refuse_foreign_targets(options: object, known: set[str]) -> None:
     """Raise InputError if a checkpoint would call what neither this project nor this command names: it may be anybody's."""
+    # `instantiate` calls any function by name: without this a checkpoint from elsewhere could run os.system.
     foreign = sorted(name for name in targets(options) - known if not name.startswith(TRUSTED))
     if foreign:
         raise InputError(
@@ -172,34 +183,30 @@ def refuse_foreign_targets(options: Any, known: set[str]) -> None:
         )
 
 
-def differs(name: str, wanted: Any, had: Any) -> bool:
-    """Whether an option is not the run's; paths are saved absolute, and what describes the data follows from them."""
+def differs(name: str, wanted: object, had: object) -> bool:
+    """Return True if an option is not the run's; paths are saved absolute, and descriptions of the data follow from them."""
     option = name.removeprefix("data.")
     if option in PATHS and isinstance(wanted, str):
-        wanted = Path(str(wanted)).expanduser().absolute()
+        wanted = Path(wanted).expanduser().absolute()
     return option not in DESCRIBED and str(wanted) != str(had)
 
 
 def refuse_changes(cfg: DictConfig, base: DictConfig, keys: Sequence[str], rule: str = RULE) -> None:
     """Raise InputError if an option below one of the keys differs from the run's."""
     for key in keys:
-        wanted, had = leaves(cfg, key), leaves(base, key)
+        wanted = leaves(OmegaConf.select(cfg, key), key)
+        had = leaves(OmegaConf.select(base, key), key)
         changed = [name for name in sorted(wanted) if differs(name, wanted[name], had.get(name))]
         if changed:
-            was, got = shown(had.get(changed[0])), shown(wanted[changed[0]])
+            was = written(had.get(changed[0]))
+            got = written(wanted[changed[0]])
             raise InputError(f"{rule}; {changed[0]} was {was}, got {got}. Leave it out, or start a new run.")
 
 
-def leaves(cfg: DictConfig, key: str) -> dict[str, Any]:
-    """All options at and below a key by dotted name, interpolations as they stand."""
-    node = OmegaConf.select(cfg, key) if OmegaConf.select(cfg, key, throw_on_missing=False) is not None else None
-    if not isinstance(node, DictConfig):
+def leaves(node: object, key: str) -> dict[str, object]:
+    """Return all options at and below a key by dotted name, interpolations as they stand."""
+    if isinstance(node, DictConfig | ListConfig):
+        node = OmegaConf.to_container(node, resolve=False)
+    if not isinstance(node, dict):
         return {key: node}
-    found: dict[str, Any] = {}
-    for name in map(str, node):
-        raw = node._get_node(name)
-        if isinstance(raw, DictConfig):
-            found |= leaves(cfg, f"{key}.{name}")
-        else:
-            found[f"{key}.{name}"] = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index,call-overload]
-    return found
+    return {name: value for part, below in node.items() for name, value in leaves(below, f"{key}.{part}").items()}

@@ -1,12 +1,15 @@
-"""What --help prints: the options by group, with defaults and units, straight from the yaml files."""
+"""The text of --help: the options by group, with defaults and units, straight from the yaml files."""
 
+import re
 from pathlib import Path
 
 from rich.console import Console
 
 HERE = Path(__file__).parents[1]
-HIDDEN, BASE = ("hydra", "__pycache__"), "data/base"
-SKIPPED = ("_target_", "_partial_", "_convert_", "defaults:", "- ", "# @package", "resumed:")
+HIDDEN = ("hydra", "__pycache__")
+BASE = "base"  # folders of options that several choices share
+# Lines that tie an option to the code: nothing that a user sets.
+SKIPPED = ("_target_", "_partial_", "_convert_", "defaults:", "- ", "# @package")
 HEAD = """\
 Fit coordinate networks to images, sounds and more, supervised by values and derivatives.
 
@@ -19,19 +22,25 @@ Fit coordinate networks to images, sounds and more, supervised by values and der
 
 
 def body(file: Path) -> list[str]:
-    """The lines of a yaml file that a user may set, without those that tie it to the code."""
+    """Return the lines of a yaml file that a user may set, comments included."""
     lines = []
     for line in file.read_text().splitlines():
-        if line in ("hydra:", "resumed:"):
-            break
+        if line.startswith(("hydra:", "resumed:")):
+            break  # train.yaml ends in what the program fills in itself
         text = line.strip()
         if text and not text.startswith(SKIPPED) and "${hydra:" not in text and "${resumed" not in text:
             lines.append(line)
     return lines
 
 
+def inherited(file: Path) -> str:
+    """Return the files whose options a file has too, as a clause of its heading: those of a defaults list on one line."""
+    line = re.search(r"^defaults: \[(.*)\]$", file.read_text(), re.MULTILINE)
+    return f", with the options of {line[1].replace('@_here_', '')}" if line else ""
+
+
 def groups() -> dict[str, list[Path]]:
-    """The files of every group by what may stand before the equals sign; those of experiments in all their folders."""
+    """Return the files of every group by what may stand before the equals sign; those of experiments in all their folders."""
     found: dict[str, list[Path]] = {}
     for file in sorted(HERE.rglob("*.yaml")):
         top, *rest = file.relative_to(HERE).parts
@@ -51,10 +60,12 @@ def show() -> None:
             console.print(f"  {line}")
     for group, files in groups().items():
         names = [file.relative_to(HERE / group).with_suffix("").as_posix() for file in files]
-        title = "what every collection of data takes" if group == BASE else f"{group}= {', '.join(names)}"
-        console.print(f"\n{title}", style="bold")
+        parent, _, folder = group.rpartition("/")
+        shared = folder == BASE
+        console.print(
+            f"\n{parent}: options that several choices have" if shared else f"\n{group}= {', '.join(names)}", style="bold"
+        )
         for name, file in zip(names, files, strict=True):
-            if group != BASE:
-                console.print(f"  {group}={name}", style="underline")
+            console.print(f"  {group}{'/' if shared else '='}{name}{inherited(file)}", style="underline")
             for line in body(file):
                 console.print(f"    {line}")

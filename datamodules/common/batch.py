@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from inr.field import Signals
-from inr.randomness import Rows
+from inr.randomness import StepRandomness
 
 Made = TypeVar("Made")
-Context = Mapping[str, Tensor | Rows]
+Context = Mapping[str, Tensor | StepRandomness]
 
 
 @dataclass

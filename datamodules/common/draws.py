@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inr.distributed import rank, ranks
-from inr.randomness import Rows, draw, key
+from inr.randomness import StepRandomness, draw_indices, key
 
 Purpose = Literal["train", "validate", "test"]
 
@@ -28,7 +28,7 @@ class Draw(NamedTuple):
 
     @property
     def trains(self) -> bool:
-        """Whether the batch is one of a training step."""
+        """True for a batch of a training step."""
         return self.purpose == "train"
 
 
@@ -67,9 +67,9 @@ def own_share(size: int) -> Tensor:
     return torch.arange(size * rank() // ranks(), size * (rank() + 1) // ranks())
 
 
-def random_rows(seed: int, step: int, points: int) -> Rows:
+def random_rows(seed: int, step: int, points: int) -> StepRandomness:
     """Return the random numbers of a step's points that fall to this process."""
-    return Rows(seed, step, points * rank() // ranks(), points * (rank() + 1) // ranks(), points)
+    return StepRandomness(seed, step, points * rank() // ranks(), points * (rank() + 1) // ranks(), points)
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,13 @@ class Schedule:
     def signals(self, step: int) -> Tensor:
         """Return the signals that a step shows: all pieces of some items."""
         few = self.items if self.batch_signals is None else max(1, self.batch_signals // self.pieces)
-        shown = draw(step, few, self.items, key(self.seed, "signals")) if few < self.items else torch.arange(self.items)
+        shown = draw_indices(step, few, self.items, key(self.seed, "signals")) if few < self.items else torch.arange(self.items)
         return (shown[:, None] * self.pieces + torch.arange(self.pieces)).flatten()
 
     def samples(self, step: int) -> Tensor | None:
         """Return the samples that a step shows, this process's slice of them; None: all."""
         points = math.inf if self.points is None else self.points
-        return None if points >= self.size else draw(step, int(points), self.size, self.seed, rank(), ranks())
+        return None if points >= self.size else draw_indices(step, int(points), self.size, self.seed, rank(), ranks())
 
     def draws(self, step: int, prefetch: Callable[[Tensor], None]) -> Iterator[Draw]:
         """Yield the draws from a step on; signals are announced one step before they are shown."""

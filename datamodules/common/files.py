@@ -78,7 +78,7 @@ def file_in(root: str, name: str | None) -> Path:
     rule = "must be an existing folder of files for data.name"
     require("data.root", folder.is_dir(), rule, root, "correct it")
     matches = sorted(file for file in folder.iterdir() if file.is_file() and name in (file.name, file.stem))
-    exact = [file for file in matches if file.name == name] or matches
+    exact = [file for file in matches if file.name == name] or matches  # "a" and "a.png" may both be there
     found = f"{', '.join(file.name for file in matches)}: add the ending" if matches else listing(folder)
     require("data.name", len(exact) == 1, f"must name one file in {root}", name, f"there are {found}")
     return exact[0]

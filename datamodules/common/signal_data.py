@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, Scored, Units
-from datamodules.common.draws import Draw, Pass, Stream, own_share, whole_pass
+from datamodules.common.draws import Draw, Pass, Purpose, Stream, own_share, whole_pass
 from inr.errors import InputError
 
 Split = Literal["train", "tuning", "held_out"]
@@ -128,9 +128,6 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
     collects: ClassVar[bool] = True  # whether signals may be many, for the regimes dictionary and fit
     encodable: ClassVar[str] = "grids"  # what an encoder gets to see of a signal: grids, points, nothing
     shared_points: ClassVar[bool] = True  # whether the signals of a batch are observed at the same coordinates
-    shown: str = field(default="train", init=False)
-    validation_signals: int | None = field(default=None, init=False)
-    test_signals: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -176,27 +173,35 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
         """Return in words the samples that each figure of `truth`'s masks looks at."""
         return {"psnr": "of all samples"}
 
-    # Signals and their splits.
-
     @property
     def positions(self) -> Mapping[Split, Sequence[int]]:
         """Positions of the signals of each split."""
         return ONE_SIGNAL
 
     @property
+    def shown_split(self) -> Split:
+        """The split whose signals training shows."""
+        return "train"
+
+    @property
+    def most_items(self) -> dict[Purpose, int | None]:
+        """Bounds on the first evaluated items that a validation and the test look at; None: all."""
+        return {"validate": None, "test": None}
+
+    @property
     def holds_out(self) -> bool:
-        """Whether signals are evaluated that training does not see."""
+        """True if signals are evaluated that training does not see."""
         return bool(self.positions["held_out"])
 
     @property
     def trains_on_evaluated(self) -> bool:
-        """Whether training sees (observations of) the very signals that are evaluated."""
-        return self.shown == "held_out" or not self.holds_out
+        """True if training sees observations of the very signals that are evaluated."""
+        return self.shown_split == "held_out" or not self.holds_out
 
     @cached_property
     def trained(self) -> Kind:
         """The signals that training shows."""
-        return self.observe("held_out" if self.shown == "held_out" else "train")
+        return self.observe(self.shown_split)
 
     @cached_property
     def evaluated(self) -> Kind:
@@ -222,11 +227,9 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
         """Put consecutive signals (signals, *shape, channels) together to items (items, *whole, channels)."""
         return values
 
-    def signals_of(self, items: int | None) -> int:
-        """Count the signals of the first evaluated items; None: of all."""
-        return len(self.names[:items]) * self.pieces
-
-    # Numbers.
+    def signals_of(self, purpose: Purpose) -> int:
+        """Count the signals that a validation or the test looks at."""
+        return len(self.names[: self.most_items[purpose]]) * self.pieces
 
     @property
     def encoded_as(self) -> str:
@@ -255,8 +258,6 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
         """Take fitted numbers back to those of the file."""
         return self.units.restore(values)
 
-    # What Lightning calls.
-
     def serve(self, wanted: Wanted) -> None:
         """Take the task's wishes, before the first batch is made."""
         self.wanted = wanted
@@ -271,26 +272,20 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
 
     def train_dataloader(self) -> Stream:
         """Return the endless draws from the trainer's global step on."""
-        return Stream(lambda: self.training_draws(self.batches_seen))
-
-    @property
-    def batches_seen(self) -> int:
-        """Number of batches that training has seen, which a resumed run has saved."""
-        return self.trainer.global_step * self.trainer.accumulate_grad_batches if self.trainer else 0
+        batches = self.trainer.accumulate_grad_batches if self.trainer else 0  # of a step of the optimiser
+        return Stream(lambda: self.training_draws(batches * self.trainer.global_step if self.trainer else 0))
 
     @abstractmethod
     def training_draws(self, step: int) -> Iterator[Draw]:
         """Yield a draw per step from a step on: the same signals in every process, this process's slice of the samples."""
 
     def val_dataloader(self) -> Pass:
-        """Return the draws of all samples of the first `validation_signals` items."""
-        return whole_pass(self.signals_of(self.validation_signals), self.lattice_size, self.chunk, "validate")
+        """Return the draws of all samples of the items that a validation looks at."""
+        return whole_pass(self.signals_of("validate"), self.lattice_size, self.chunk, "validate")
 
     def test_dataloader(self) -> Pass:
-        """Return the draws of all samples of the first `test_signals` items."""
-        return whole_pass(self.signals_of(self.test_signals), self.lattice_size, self.chunk)
-
-    # Passes over all that was observed, for solvers and constants.
+        """Return the draws of all samples of the items that the test looks at."""
+        return whole_pass(self.signals_of("test"), self.lattice_size, self.chunk)
 
     def observation_batches(self, index: Tensor, device: torch.device) -> Iterator[Batch]:
         """Yield this process's share of all that was observed of some evaluated signals (signals,)."""
@@ -313,8 +308,7 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
 
     def constant_batches(self, device: torch.device) -> Iterator[Batch]:
         """Yield the observations that constants are estimated from, signal by signal; none of signals that training hides."""
-        for signal in range(len(self.evaluated) if self.trains_on_evaluated else 0):
-            index = torch.tensor([signal])
+        for index in torch.arange(len(self.evaluated) if self.trains_on_evaluated else 0).split(1):
             yield from self.evaluated.whole_pass(index, self.chunk, self.wanted, device, shared=False)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from datamodules.common.draws import Purpose
 from datamodules.common.files import existing_file, require, require_counts
 from datamodules.common.signal_data import TUNED, Kind, SignalData, Split
 from inr.errors import InputError
@@ -147,6 +148,16 @@ class Collection(SignalData[Kind]):
         require("data.tuning", self.tuning >= 0, "must not be negative", self.tuning)
         counts = ("limit", "batch_signals", "validation_signals", "test_signals")
         require_counts("data", **{name: getattr(self, name) for name in counts})
+
+    @property
+    def shown_split(self) -> Split:
+        """The split whose signals training shows."""
+        return "held_out" if self.shown == "held_out" else "train"
+
+    @property
+    def most_items(self) -> dict[Purpose, int | None]:
+        """Bounds on the first evaluated items that a validation and the test look at; None: all."""
+        return {"validate": self.validation_signals, "test": self.test_signals}
 
     @property
     @abstractmethod

@@ -17,7 +17,7 @@ from datamodules.common.files import existing_file
 from datamodules.common.signal_data import Header
 from datamodules.grids.grid import GridData
 from datamodules.grids.grid_signals import GridSignals
-from inr.baselines.interpolation import Along, linear, nearest, spline
+from inr.baselines.interpolation import Interpolation, linear, nearest, spline
 from inr.errors import InputError
 
 LONGEST = 2**24  # samples of a field: float32 tells neighbouring indices apart up to here
@@ -51,7 +51,7 @@ class Recordings(GridSignals):
     duration: float | None = None
 
     to_the_end: ClassVar[str] = "null for all"
-    interpolations: ClassVar[Mapping[str, Along]] = {"nearest": nearest, "linear": linear, "spline": spline}
+    interpolations: ClassVar[Mapping[str, Interpolation]] = {"nearest": nearest, "linear": linear, "spline": spline}
 
     def __post_init__(self) -> None:
         super().__post_init__()

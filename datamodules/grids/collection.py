@@ -28,7 +28,7 @@ VALUES = Wanted({"data": frozenset({"value"})})
 
 
 @dataclass(kw_only=True, eq=False)
-class CollectionData(Collection, GridSignals):
+class CollectionData(GridSignals, Collection):
     """Signals of one shape and kind, of which some train and others are held out.
 
     Subclasses define `scan`: names, shape, and how one signal is read. Signals stay in the file's own number type; targets
@@ -99,7 +99,7 @@ class CollectionData(Collection, GridSignals):
     def header(self) -> Header:
         """Return shape and channels of a signal, and how many are shown."""
         shape = self.patches.shape
-        signals = len(self.positions["held_out" if self.shown == "held_out" else "train"]) * self.pieces
+        signals = len(self.positions[self.shown_split]) * self.pieces
         return Header(shape, self.source.channels, signals, input_scale=self.input_scale(shape))
 
     @cached_property
@@ -120,7 +120,7 @@ class CollectionData(Collection, GridSignals):
     @cached_property
     def trained(self) -> Stack:
         """The signals that training shows."""
-        return self.observe("held_out" if self.shown == "held_out" else "train")
+        return self.observe(self.shown_split)
 
     @cached_property
     def evaluated(self) -> Stack:
@@ -159,7 +159,7 @@ class CollectionData(Collection, GridSignals):
 
     def baselines(self) -> dict[str, Callable[[], Tensor]]:
         """Return what mean, principal components and inpainting make of the same observations (images, *whole, channels)."""
-        seen = self.evaluated.observations(torch.arange(self.signals_of(self.test_signals)), CPU)
+        seen = self.evaluated.observations(torch.arange(self.signals_of("test")), CPU)
         learned = self.stack([*self.positions["train"], *self.positions["tuning"]])
 
         def training(most: int) -> Tensor:

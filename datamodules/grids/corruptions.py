@@ -1,5 +1,6 @@
-"""What can happen to a signal before it is observed: occluders, noise, missing samples."""
+"""Corruptions of a signal before it is observed: occluders, noise, missing samples."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,18 +8,21 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Units
-from datamodules.common.files import existing_file
+from datamodules.common.files import existing_file, require
 from datamodules.common.pictures import read_image
 from inr.errors import InputError
 from inr.randomness import generator, key
+
+OPTION = "data.corruptions:"  # what the messages name; each says which corruption
+INSIDE = "must be between 0 and 1, both excluded"
 
 
 @dataclass(frozen=True)
 class Corrupted:
     """A signal after corruption.
 
-    Shapes: values (*shape, channels); region (*shape): which samples are altered; missing (*shape): which are known to say
-            nothing.
+    Shapes: values (*shape, channels); region (*shape): samples that are altered; missing (*shape): those of them that are
+            known to say nothing.
     """
 
     values: Tensor
@@ -26,32 +30,26 @@ class Corrupted:
     missing: Tensor
 
 
-class Corruption:
+class Corruption(ABC):
     """A change of a signal (*shape, channels) whose numbers lie in 0..1, drawn from a generator."""
 
+    @abstractmethod
     def __call__(self, values: Tensor, generator: torch.Generator) -> Corrupted:
-        """The corrupted signal; numbers may leave 0..1."""
-        raise NotImplementedError(f"{type(self).__name__} must say how it corrupts: define __call__.")
-
-
-def refuse(rule: str, holds: bool, value: object) -> None:
-    """Raise InputError unless an option of a corruption obeys its rule."""
-    if not holds:
-        raise InputError(f"data.corruptions: {rule}, got {value}.")
+        """Corrupt the signal; numbers may leave 0..1."""
 
 
 def nothing(values: Tensor) -> Tensor:
-    """A mask (*shape) of no sample."""
+    """Return a mask (*shape) of no sample."""
     return torch.zeros(values.shape[:-1], dtype=torch.bool)
 
 
 def everything(values: Tensor) -> Tensor:
-    """A mask (*shape) of every sample."""
+    """Return a mask (*shape) of every sample."""
     return ~nothing(values)
 
 
 def block(shape: Sequence[int], sides: Sequence[int], generator: torch.Generator) -> tuple[slice, ...]:
-    """A block of these sides at a random place."""
+    """Draw the place of a block of these sides, all equally likely."""
     starts = [int(torch.randint(size - side + 1, (), generator=generator)) for size, side in zip(shape, sides, strict=True)]
     return tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
 
@@ -60,17 +58,19 @@ class Occlusion(Corruption):
     """A square (of a sound: a stretch) of `size` samples a side, filled with `stripes` stripes of random colours."""
 
     def __init__(self, size: int = 24, stripes: int = 4) -> None:
-        refuse("occlusion needs 1 <= stripes <= size", 1 <= stripes <= size, f"stripes={stripes}, size={size}")
+        given = f"stripes={stripes}, size={size}"
+        require(OPTION, 1 <= stripes <= size, "occlusion needs 1 <= stripes <= size", given)
         self.size, self.stripes = size, stripes
 
     def __call__(self, values: Tensor, generator: torch.Generator) -> Corrupted:
-        """The signal with a square over it; the stripes run along a random axis."""
+        """Lay a square over the signal; the stripes follow one another along a random axis."""
         shape, channels = values.shape[:-1], values.shape[-1]
-        refuse(f"the size of an occlusion must fit into the signal, {list(shape)}", self.size <= min(shape), self.size)
+        rule = f"the size of an occlusion must fit into the signal, {list(shape)}"
+        require(OPTION, self.size <= min(shape), rule, self.size)
         place = block(shape, [self.size] * len(shape), generator)
         colours = torch.rand(self.stripes, channels, generator=generator)
         across = int(torch.randint(len(shape), (), generator=generator))
-        stripes = colours[torch.arange(self.size) * self.stripes // self.size]  # (size, channels)
+        stripes = colours[torch.arange(self.size) * self.stripes // self.size]  # (size, channels), of equal width to one sample
         values, region = values.clone(), nothing(values)
         values[place] = stripes.reshape(*[self.size if axis == across else 1 for axis in range(len(shape))], channels)
         region[place] = True
@@ -81,12 +81,13 @@ class ColourJitter(Corruption):
     """A gain in 1 +- `scale` and an offset in +- `shift` for every channel."""
 
     def __init__(self, scale: float = 0.2, shift: float = 0.1) -> None:
-        refuse("jitter needs 0 <= scale < 1 and 0 <= shift <= 1", 0 <= scale < 1 and 0 <= shift <= 1, f"{scale} and {shift}")
+        holds = 0 <= scale < 1 and 0 <= shift <= 1  # a gain of 0 would leave nothing
+        require(OPTION, holds, "jitter needs 0 <= scale < 1 and 0 <= shift <= 1", f"{scale} and {shift}")
         self.scale, self.shift = scale, shift
 
     def __call__(self, values: Tensor, generator: torch.Generator) -> Corrupted:
-        """The signal with other colours throughout."""
-        gain, offset = 2 * torch.rand(2, values.shape[-1], generator=generator) - 1
+        """Change the colours throughout."""
+        gain, offset = 2 * torch.rand(2, values.shape[-1], generator=generator) - 1  # in -1..1, per channel
         return Corrupted(values * (1 + self.scale * gain) + self.shift * offset, everything(values), nothing(values))
 
 
@@ -94,17 +95,17 @@ class Missing(Corruption):
     """A `fraction` of the samples is missing, or those where the picture in the file `mask` is not zero."""
 
     def __init__(self, fraction: float = 0.5, mask: str | None = None) -> None:
-        refuse("the fraction of missing samples must be between 0 and 1, both excluded", 0 < fraction < 1, fraction)
+        require(OPTION, 0 < fraction < 1, f"the fraction of missing samples {INSIDE}", fraction)
         self.fraction, self.mask = fraction, None
         if mask is not None:
             self.mask = torch.from_numpy(read_image(existing_file("data.corruptions: mask", mask)).any(-1))
 
     def __call__(self, values: Tensor, generator: torch.Generator) -> Corrupted:
-        """The signal with samples missing."""
+        """Take samples away."""
         shape = values.shape[:-1]
         if self.mask is not None:
             rule = f"the picture of missing samples must be as large as the signal, {list(shape)}"
-            refuse(rule, self.mask.shape == shape, list(self.mask.shape))
+            require(OPTION, self.mask.shape == shape, rule, list(self.mask.shape))
             return Corrupted(values, self.mask, self.mask)
         missing = nothing(values).flatten()
         missing[torch.randperm(len(missing), generator=generator)[: round(self.fraction * len(missing))]] = True
@@ -115,11 +116,11 @@ class Gaussian(Corruption):
     """Independent noise of the standard deviation `sigma`, where 1 is the range of the signal."""
 
     def __init__(self, sigma: float = 0.1) -> None:
-        refuse("the sigma of noise must be positive", sigma > 0, sigma)
+        require(OPTION, sigma > 0, "the sigma of noise must be positive", sigma)
         self.sigma = sigma
 
     def __call__(self, values: Tensor, generator: torch.Generator) -> Corrupted:
-        """The noisy signal."""
+        """Add the noise."""
         noise = self.sigma * torch.randn(values.shape, generator=generator)
         return Corrupted(values + noise, everything(values), nothing(values))
 
@@ -128,48 +129,57 @@ class SaltAndPepper(Corruption):
     """A `fraction` of the samples is black or white."""
 
     def __init__(self, fraction: float = 0.1) -> None:
-        refuse("the fraction of salt and pepper must be between 0 and 1, both excluded", 0 < fraction < 1, fraction)
+        require(OPTION, 0 < fraction < 1, f"the fraction of salt and pepper {INSIDE}", fraction)
         self.fraction = fraction
 
     def __call__(self, values: Tensor, generator: torch.Generator) -> Corrupted:
-        """The signal with outliers."""
+        """Replace samples by outliers, all channels alike."""
         hit, white = torch.rand(2, *values.shape[:-1], generator=generator)
         hit = hit < self.fraction
         return Corrupted(torch.where(hit[..., None], (white[..., None] < 0.5).float(), values), hit, nothing(values))
 
 
 class Crop(Corruption):
-    """A block at a random place, about a `fraction` of the samples, is kept; the rest is missing."""
+    """All but a block at a random place, about a `fraction` of the samples, is missing."""
 
     def __init__(self, fraction: float = 0.25) -> None:
-        refuse("the fraction that a crop keeps must be between 0 and 1, both excluded", 0 < fraction < 1, fraction)
+        require(OPTION, 0 < fraction < 1, f"the fraction that a crop keeps {INSIDE}", fraction)
         self.fraction = fraction
 
     def __call__(self, values: Tensor, generator: torch.Generator) -> Corrupted:
-        """The signal of which a block is left."""
-        shape = values.shape[:-1]
-        missing = everything(values)
-        missing[block(shape, [max(1, round(size * self.fraction ** (1 / len(shape)))) for size in shape], generator)] = False
+        """Take all but a block away."""
+        shape, missing = values.shape[:-1], everything(values)
+        share = self.fraction ** (1 / len(shape))  # of each side, so that the volume has the fraction
+        missing[block(shape, [max(1, round(size * share)) for size in shape], generator)] = False
         return Corrupted(values, missing, missing)
 
 
 class Damage:
-    """Corruptions one after another, in file units; what they draw depends on the seed and the name of the signal alone.
+    """Corruptions one after another, in file units; their randomness depends on the seed and the name of the signal alone.
 
-    `known` says that the altered samples are known, so that they count as missing. Missing samples read as the offset of
-    the units, which is what networks see as zero.
+    Missing samples read as the offset of the units, which networks see as zero.
+
+    Options:
+        corruptions: in the order they happen
+        units: range of the file's values, which corruptions see as 0..1
+        known: the altered samples are known, so that they count as missing
+        seed: of the randomness
+
     Raises: InputError if nothing of a signal is left.
     """
 
     def __init__(self, corruptions: Sequence[Corruption], units: Units, known: bool = False, seed: int = 0) -> None:
-        self.corruptions, self.units, self.known, self.seed = corruptions, units, known, seed
+        self.corruptions, self.units = corruptions, units
+        self.known, self.seed = known, seed
 
     def __call__(self, values: Tensor, name: str) -> Corrupted:
-        """The signal (*shape, channels) of this name, float32, exact where it is not altered."""
+        """Corrupt the signal (*shape, channels) of this name; float32, exact where it is not altered."""
         scale, offset = self.units.scale, self.units.offset
         original = values.float()
+        # (value - offset) / scale lies in -1..1, and half of 1 more in 0..1
         seen = Corrupted(((original - offset) / scale + 1) / 2, nothing(values), nothing(values))
         for order, corruption in enumerate(self.corruptions):
+            # By name, not by position: a signal is damaged alike in every split and every epoch.
             after = corruption(seen.values, generator(key(self.seed, name), order, "corruption"))
             seen = Corrupted(after.values.clamp(0, 1), seen.region | after.region, seen.missing | after.missing)
         missing = seen.missing | seen.region if self.known else seen.missing
@@ -182,7 +192,7 @@ class Damage:
 
 
 def corruptions_of(names: str | Sequence[str] | None, choices: dict[str, Corruption]) -> list[Corruption]:
-    """The corruptions of these names, in this order.
+    """Return the corruptions of these names, in this order.
 
     Raises: InputError for an unknown name.
     """

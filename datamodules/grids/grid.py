@@ -15,11 +15,11 @@ from datamodules.common.draws import Draw, Pass, own_share
 from datamodules.common.files import refuse_infinite, require, require_counts
 from datamodules.common.signal_data import Observed, Split, Wanted
 from datamodules.grids.grid_signals import GridSignals
-from inr.baselines.interpolation import Along, hermite, interpolate
+from inr.baselines.interpolation import Interpolation, hermite, interpolate
 from inr.distributed import rank, ranks
 from inr.errors import InputError
 from inr.field import Signals
-from inr.randomness import draw, key, permute
+from inr.randomness import draw_indices, key, permute
 from inr.supervision.differences import footprint, jacobian_at
 
 TRAIN_SAMPLES = ("grid", "stencil", "all", "random")
@@ -213,7 +213,7 @@ class GridData(GridSignals):
             channels = range(samples.shape[-1])
             return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)[None]
 
-        def by(along: Along) -> Callable[[], Tensor]:
+        def by(along: Interpolation) -> Callable[[], Tensor]:
             return by_channel(lambda c: interpolate(samples[..., c], *where, along))
 
         rows = {name: by(along) for name, along in self.interpolations.items()}
@@ -222,10 +222,11 @@ class GridData(GridSignals):
     def training_draws(self, step: int) -> Iterator[Draw]:
         """Yield the samples of each step, this process's slice of them; None: all training samples."""
         samples = self.train_samples
-        everything = self.points is None or self.points >= len(samples)
+        total = len(samples)
+        points = total if self.points is None else self.points
         while True:
-            drawn = None if everything else samples[draw(step, self.points or 0, len(samples), self.seed, rank(), ranks())]
-            yield Draw(FIRST, drawn, "train", step)
+            some = None if points >= total else samples[draw_indices(step, points, total, self.seed, rank(), ranks())]
+            yield Draw(FIRST, some, "train", step)
             step += 1
 
     def training_batch(self, draw: Draw, device: torch.device) -> Batch:

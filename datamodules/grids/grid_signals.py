@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from datamodules.common.signal_data import SignalData
-from inr.baselines.interpolation import Along, linear, nearest
+from inr.baselines.interpolation import Interpolation, linear, nearest
 from inr.supervision.differences import check
 
 
@@ -22,7 +22,7 @@ class GridSignals(SignalData):
     border: str = "one_sided"
     aspect: str = "stretch"
 
-    interpolations: ClassVar[Mapping[str, Along]] = {"nearest": nearest, "linear": linear}  # rows beside a result
+    interpolations: ClassVar[Mapping[str, Interpolation]] = {"nearest": nearest, "linear": linear}  # rows beside a result
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,5 +35,5 @@ class GridSignals(SignalData):
 
     @property
     def cut(self) -> bool:
-        """Whether items are cut into patches, which are signals of their own."""
+        """True if items are cut into patches, which are signals of their own."""
         return self.pieces > 1

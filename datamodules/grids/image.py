@@ -14,7 +14,7 @@ from datamodules.common.batch import Units
 from datamodules.common.pictures import colour_of, find, read_image
 from datamodules.common.signal_data import Header
 from datamodules.grids.grid import GridData
-from inr.baselines.interpolation import Along, cubic, linear, nearest
+from inr.baselines.interpolation import Interpolation, cubic, linear, nearest
 
 
 @dataclass(kw_only=True, eq=False)
@@ -37,7 +37,7 @@ class ImageData(GridData):
     frame: int | None = None
     background: str | Sequence[float] = "white"
 
-    interpolations: ClassVar[Mapping[str, Along]] = {"nearest": nearest, "bilinear": linear, "bicubic": cubic}
+    interpolations: ClassVar[Mapping[str, Interpolation]] = {"nearest": nearest, "bilinear": linear, "bicubic": cubic}
 
     def __post_init__(self) -> None:
         self.file = find(self.path, self.root, self.name)

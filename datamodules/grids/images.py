@@ -233,7 +233,7 @@ class Olivetti(CollectionData):
                 raise InputError(
                     f"Faces must be grey, of 8 bits and of one size, {files[names[position]]} differs; replace it."
                 )
-            return face
+            return face.copy()  # what Pillow gives is read-only, which tensors are not
 
         return Source(names, (first.shape[0], first.shape[1]), 1, read, bytes_units)
 

@@ -1,4 +1,4 @@
-"""A film as a collection: every frame a signal."""
+"""A video as a collection: every frame a signal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from PIL import Image
 from datamodules.grids.collection import CollectionData
 from datamodules.grids.images import COLOURS, bytes_units
 from datamodules.grids.moving_square import moving_square
-from datamodules.grids.read_video import FOLDER_RATE, check_there, read_video
+from datamodules.grids.read_video import FOLDER_RATE, check_choice, check_there, read_video
 from datamodules.grids.store import Source
 from inr.errors import InputError
 
@@ -67,10 +67,11 @@ class VideoCollection(CollectionData):
     @cached_property
     def video(self) -> Video:
         """The chosen frames, resized, in the chosen colour."""
-        film = self.generate() if self.path is None else self.read(Path(self.path))
-        if self.colour == "rgb" or (self.colour is None and not is_grey(film.frames)):
-            return film
-        return film._replace(frames=grey(film.frames), background=None if film.background is None else grey(film.background))
+        video = self.generate() if self.path is None else self.read(Path(self.path))
+        if self.colour == "rgb" or (self.colour is None and not is_grey(video.frames)):
+            return video
+        behind = None if video.background is None else grey(video.background)
+        return video._replace(frames=grey(video.frames), background=behind)
 
     def read(self, path: Path) -> Video:
         """Read the frames of a file or folder."""
@@ -83,22 +84,20 @@ class VideoCollection(CollectionData):
 
     def generate(self) -> Video:
         """Make the frames of the generated video."""
-        given = f"first={self.first}, last={'null' if self.last is None else self.last}, step={self.step}"
-        if self.first < 0 or self.step < 1 or (self.last is not None and self.last < self.first):
-            raise InputError(f"Frames are chosen by 0 <= first <= last and step >= 1, got {given}; correct them.")
+        given = check_choice(self.first, self.last, self.step)
         sides = set(self.sides) or {64}
         if len(sides) > 1 or min(sides) < 16:
             raise InputError(f"The generated film is square and of 16 pixels or more, got data.size={self.sides}; correct it.")
-        film, background, foreground = moving_square(side=sides.pop())
+        frames, background, foreground = moving_square(side=sides.pop())
         end = None if self.last is None else self.last + 1
         chosen = slice(self.first, end, self.step)
         wanted = None if end is None else range(self.first, end, self.step)
-        check_there(len(film[chosen]), wanted, len(film), given)
-        return Video(film[chosen], FOLDER_RATE / self.step, background[chosen], foreground[chosen])
+        check_there(len(frames[chosen]), wanted, len(frames), given)
+        return Video(frames[chosen], FOLDER_RATE / self.step, background[chosen], foreground[chosen])
 
     @property
     def rate(self) -> float:
-        """Frames per second of the chosen frames, so that they last as long as in the film."""
+        """Frames per second of the chosen frames, so that they last as long as in the video."""
         return self.video.rate
 
     @property
@@ -136,5 +135,8 @@ def is_grey(frames: np.ndarray) -> bool:
 
 
 def grey(frames: np.ndarray) -> np.ndarray:
-    """Convert frames of bytes from three channels to one."""
+    """Convert frames of bytes from three channels to one, by the luma of BT.601.
+
+    Pillow does it in integers; kornia would in floats, which round otherwise at times.
+    """
     return np.stack([np.asarray(Image.fromarray(frame).convert("L")) for frame in frames])[..., None]

@@ -10,20 +10,25 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from datamodules.common.files import existing_file, refuse_infinite
+from datamodules.common.files import existing_file, one_line, refuse_infinite, require
 from datamodules.common.pictures import ARRAYS, DAMAGE, TIFFS
-from datamodules.scans.read_slice import one_line
-from datamodules.scans.scanner import spread
+from datamodules.scans.scanner import even_angles
 from inr.errors import InputError
 
 TEXTS = (".txt", ".csv")
-SINOGRAMS, ANGLES = ("sinogram", "projections"), ("angles", "theta")  # names of arrays
-UNITS, ORDERS = ("degrees", "radians"), ("bins_views", "views_bins")
-FEW = 8  # views, which may well lie within a few degrees
+SINOGRAMS = ("sinogram", "projections")  # names of arrays
+ANGLES = ("angles", "theta")  # names of arrays
+UNITS = ("degrees", "radians")
+ORDERS = ("bins_views", "views_bins")
+FEW = 8  # views, which may well lie within a few degrees, and whose centres of mass are too few for a fit
 TURN = 1.01 * 2 * math.pi  # a whole turn [rad], with both ends and some play
-SAME = 1e-9  # [rad]
+SAME = 1e-9  # difference of angles that are the same [rad]
 GEOMETRY = ("bin_width", "centre", "source", "detector")  # of a scan, beside a sinogram in an .npz file
-UNEVEN, TIMES = 0.05, 3  # by what share projections may differ in their sums, and how much more than the other axis
+UNEVEN = 0.05  # share of their mean by which sums of projections may differ: noise, and a slice that is cut off a little
+TIMES = 3  # the sums along one axis differ more than those along the other, before the file is called transposed
+ENOUGH = math.radians(120)  # [rad] of views, below which a shift of the axis looks much like one of the slice
+SETTLED = 0.25  # root mean square distance of centres of mass from their wave [bins], beyond which air is not empty
+EQUAL = 0.1  # share of their mean by which masses may differ, before some projections do not see all of the slice
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,21 @@ class Sinogram:
     order: np.ndarray
     geometry: Mapping[str, float]
 
+    def mirrored(self, clockwise: bool, flip: bool) -> "Sinogram":
+        """Take angles the other way round if they grow `clockwise`, and bins with `flip`."""
+        values = self.values
+        angles = self.angles
+        order = self.order
+        if clockwise:
+            # Angles change their sign, so that the last view has the smallest one and comes first.
+            values = values[:, ::-1]
+            angles = tuple(-angle for angle in reversed(angles))
+            order = order[::-1]
+        return Sinogram(np.ascontiguousarray(values[::-1] if flip else values), angles, order, self.geometry)
+
 
 def load(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in an .npy, .npz, TIFF or text file by name; only those of an .npz file have one."""
+    """Read the arrays in an .npy, .npz, TIFF or text file by name; only those of an .npz file have one."""
     ending = path.suffix.lower()
     if ending in TIFFS:
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong is raised, too
@@ -55,7 +72,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
 
 
 def load_arrays(option: str, path: str, endings: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays in the file that an option names.
+    """Read the arrays in the file that an option names.
 
     Raises: InputError if there is no such file, or it is broken or of another kind.
     """
@@ -72,7 +89,7 @@ def load_arrays(option: str, path: str, endings: Sequence[str]) -> dict[str, np.
 
 
 def pick(arrays: Mapping[str, np.ndarray], names: Sequence[str], path: object) -> np.ndarray:
-    """The only array, or the only one with a name of these."""
+    """Return the only array, or the only one with a name of these."""
     known = [name for name in names if name in arrays] if len(arrays) != 1 else list(arrays)
     if len(known) != 1:
         rule = f"One of several arrays in a file must be named {' or '.join(names)}"
@@ -81,7 +98,7 @@ def pick(arrays: Mapping[str, np.ndarray], names: Sequence[str], path: object) -
 
 
 def check_values(array: np.ndarray, path: Path) -> np.ndarray:
-    """Numbers with two axes, in float32.
+    """Return numbers with two axes, in float32.
 
     Raises: InputError if they are not real, finite and different, or have other axes.
     """
@@ -99,7 +116,7 @@ def check_values(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 def known_angles(angles: str | Sequence[float] | None, arrays: Mapping[str, np.ndarray], path: Path) -> np.ndarray | None:
-    """The angles from a list, a file, or beside the sinogram, as (views,); None if there are none.
+    """Return the angles from a list, a file, or beside the sinogram, as (views,); None if there are none.
 
     Raises: InputError if they are not finite numbers on one axis.
     """
@@ -123,11 +140,13 @@ def known_angles(angles: str | Sequence[float] | None, arrays: Mapping[str, np.n
 
 
 def to_radians(angles: np.ndarray, unit: str | None) -> np.ndarray:
-    """Angles of a known unit, or of degrees, unless they cover less than seems likely.
+    """Convert angles of a known unit, or of degrees, unless they cover less than seems likely.
 
     Raises: InputError if they look like those of the other unit.
     """
-    span, views = np.ptp(angles), len(angles)
+    span = np.ptp(angles)
+    views = len(angles)
+    # A whole turn is 6.28 radians: many views within as many degrees, or views over more radians, are rarely meant.
     if unit is None and views > FEW and 0 < span <= TURN:
         raise InputError(
             f"Angles are in degrees unless data.angle_unit says more, got a span of {span:.3g} degrees in {views} views, which"
@@ -143,7 +162,8 @@ def to_radians(angles: np.ndarray, unit: str | None) -> np.ndarray:
 
 def check_sums(values: np.ndarray) -> None:
     """Raise InputError if rows rather than columns look like projections, which have equal sums."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # A projection by parallel beams holds the whole mass of the slice at every angle, so that sums over the bins agree.
+    with np.errstate(divide="ignore", invalid="ignore"):  # sums whose mean is zero differ infinitely
         columns, rows = (sums.std() / abs(sums.mean()) for sums in (values.sum(axis, dtype=float) for axis in (0, 1)))
     if columns > UNEVEN and rows < columns / TIMES:
         raise InputError(
@@ -153,7 +173,7 @@ def check_sums(values: np.ndarray) -> None:
 
 
 def choose_order(values: np.ndarray, views: int | None, order: str | None, fan: bool) -> str:
-    """What rows and columns are: as given, else as fits the number of angles, which is None if there are none.
+    """Return the order of rows and columns: as given, else as fits the number of angles, which is None if there are none.
 
     Raises: InputError if it does not fit, or if it is a guess and does not look so.
     """
@@ -170,7 +190,7 @@ def choose_order(values: np.ndarray, views: int | None, order: str | None, fan: 
 
 
 def sort_views(values: np.ndarray, angles: np.ndarray, geometry: Mapping[str, float]) -> Sinogram:
-    """A sinogram from values (bins, views) and angles [rad] in any order.
+    """Sort values (bins, views) by their angles [rad].
 
     Raises: InputError if two angles are the same.
     """
@@ -194,29 +214,29 @@ def read_sinogram(
     arc: float | None = None,
     fan: bool | None = None,
 ) -> Sinogram:
-    """The sinogram in an .npy, .npz or TIFF file, its views sorted by angle.
+    """Read the sinogram in an .npy, .npz or TIFF file, its views sorted by angle.
 
     An .npz file holds one array, or several of which one is named sinogram or projections, and perhaps the numbers of
     `GEOMETRY`. Axes of length 1 are dropped.
 
-    Options: `angles` is a list, or a file (.npy, .npz, or .txt and .csv with a number per line); null: the array named angles
-    or theta beside the sinogram, else the views share `arc` evenly, its end excluded; null: half a turn, of a `fan` a whole
-    one. `angle_unit` is degrees or radians, null: degrees if that is likely. `order` is bins_views (rows are bins of the
-    detector, columns are views) or views_bins, null: the one that the number of angles fits; if both do, bins_views, unless
-    the sums of the rows are those of projections by parallel beams. `fan` says that they are by a fan; null: if the file holds
-    the distance of its source.
+    angles: a list, or a file (.npy, .npz, or .txt and .csv with a number per line); None: the array named angles or theta
+        beside the sinogram, else the views share `arc` evenly, its end excluded.
+    angle_unit: degrees, radians; None: degrees if that is likely.
+    order: bins_views (rows are bins of the detector, columns are views), views_bins; None: the one that the number of angles
+        fits; if both do, bins_views, unless the sums of the rows are those of projections by parallel beams.
+    arc: of views without angles [degrees]; None: half a turn, of a fan a whole one.
+    fan: whether the projections are by a fan; None: if the file holds the distance of its source.
 
-    Units:  arc in degrees.
     Raises: InputError for broken files, values that are infinite or all the same, fewer than 3 bins, and angles of another
             number, which look like another unit, or of which two are the same.
     """
     for option, given, choices in (("angle_unit", angle_unit, UNITS), ("order", order, ORDERS)):
-        if given not in (None, *choices):
-            raise InputError(f"data.{option} must be null or one of {', '.join(choices)}, got {given}.")
+        require(f"data.{option}", given in (None, *choices), f"must be null or one of {', '.join(choices)}", given)
     arrays = load_arrays("data.path", str(path), (*ARRAYS, *TIFFS))
     geometry = {name: float(arrays.pop(name)) for name in GEOMETRY if name in arrays and arrays[name].size == 1}
     fan = "source" in geometry if fan is None else fan
-    values, known = check_values(pick(arrays, SINOGRAMS, path), path), known_angles(angles, arrays, path)
+    values = check_values(pick(arrays, SINOGRAMS, path), path)
+    known = known_angles(angles, arrays, path)
     count = None if known is None else len(known)
     if count is None and angle_unit is not None:
         raise InputError(
@@ -229,28 +249,30 @@ def read_sinogram(
     bins, views = values.shape
     if bins < 3:
         raise InputError(f"A sinogram needs at least 3 bins, {path} has {bins} in {views} views; see data.order.")
-    even = spread(views, (360.0 if fan else 180.0) if arc is None else arc, 0.0)
+    even = even_angles(views, (360.0 if fan else 180.0) if arc is None else arc, 0.0)
     return sort_views(values, np.array(even) if known is None else to_radians(known, angle_unit), geometry)
 
 
 def find_centre(values: np.ndarray, angles: Sequence[float]) -> float | None:
-    """The bin that sees the axis of rotation, from the centres of mass of projections by parallel beams.
+    """Find the bin that sees the axis of rotation, from the centres of mass of projections by parallel beams.
 
-    They move as centre + x cos(angle) - y sin(angle), where (x, y) is the centre of mass of the slice. This holds where every
-    projection sees all of it and air is zero. None if they do not move so, within a quarter of a bin, if the masses are not
-    about equal, or if there are fewer than 8 views or they span less than 120 degrees.
+    This holds where every projection sees all of the slice and air is zero. None if they do not move as they should, within a
+    quarter of a bin, if the masses are not about equal, or if there are fewer than 8 views or they span less than 120 degrees.
 
     Shapes: values (bins, views), angles (views,).
     Units:  angles [rad].
     """
-    values, places = np.asarray(values, float), np.asarray(angles, float)
+    values = np.asarray(values, float)
+    places = np.asarray(angles, float)
     masses = values.sum(0)
-    if len(places) < 8 or np.ptp(places) < math.radians(120) - SAME:
+    if len(places) < FEW or np.ptp(places) < ENOUGH - SAME:
         return None
-    if masses.min() * masses.max() <= 0 or masses.std() >= 0.1 * abs(masses.mean()):
+    if masses.min() * masses.max() <= 0 or masses.std() >= EQUAL * abs(masses.mean()):
         return None
+    # Projecting keeps the centre of mass: if (x, y) is that of the slice, y pointing down, a projection has its own at bin
+    # centre + x cos(angle) - y sin(angle). Three unknowns, linear in all of them, one equation per view.
     seen = np.arange(len(values)) @ values / masses
     waves = np.stack([np.ones_like(places), np.cos(places), -np.sin(places)], -1)
     solution, _, rank, _ = np.linalg.lstsq(waves, seen)
     residual = np.sqrt(np.square(seen - waves @ solution).mean())
-    return float(solution[0]) if rank == 3 and residual < 0.25 else None
+    return float(solution[0]) if rank == 3 and residual < SETTLED else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.transform import resize
 
-from datamodules.common.files import existing_file, refuse_infinite
+from datamodules.common.files import existing_file, one_line, refuse_infinite, require
 from datamodules.common.pictures import DAMAGE, read_image
 from inr.errors import InputError
 
@@ -20,16 +20,22 @@ if TYPE_CHECKING:
 MU_WATER = 0.0193  # attenuation of water per mm at 70 keV, about the mean energy of a scanner's rays at 120 kV
 WINDOW = (-1000.0, 1000.0)  # [HU] of files that name none
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+SQUARE = 1.01  # ratio of the sides of a pixel up to which it is square
+HOUNSFIELD = 1000  # Hounsfield units from air to water
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice to be scanned, and what its values mean.
+    """A slice to be scanned, and the relation of its values to the numbers of the file: number = scale * value + offset.
+
+    values: attenuation per length, zero where there is air, or black.
+    pixel: side of a pixel [length].
+    length: mm or pixel.
+    unit: of the file's numbers.
+    window: the two that a picture shows as black and as white.
+    peak: their range, the largest signal of a PSNR.
 
     Shapes: values (rows, columns), float32.
-    Units:  values [attenuation per length], zero where there is air, or black; `pixel`, the side of a pixel [length], which
-            is mm or pixel. The numbers of the file, in `unit`, are `scale` * value + `offset`; a picture shows the two of
-            `window` as black and white; `peak` is their range, the largest signal of a PSNR.
     """
 
     values: np.ndarray
@@ -43,7 +49,7 @@ class Slice:
 
 
 def numbers(tags: "Dataset", name: str) -> list[float]:
-    """All numbers of a tag; none if it is missing or empty."""
+    """Return all numbers of a tag; none if it is missing or empty."""
     value = tags.get(name)
     return [] if value is None or value == "" else np.atleast_1d(np.array(value, float)).tolist()
 
@@ -58,10 +64,11 @@ def lift(tags: "Dataset") -> None:
 
 
 def decode(tags: "Dataset", path: Path) -> np.ndarray:
-    """The stored numbers (rows, columns) of a DICOM file of one grey picture."""
+    """Return the stored numbers (rows, columns) of a DICOM file of one grey picture."""
     if "PixelData" not in tags:
         raise InputError(f"A slice needs pixel data, the DICOM file {path} has none or ends before them; choose another.")
-    kind, frames = tags.get("PhotometricInterpretation"), numbers(tags, "NumberOfFrames")
+    kind = tags.get("PhotometricInterpretation")
+    frames = numbers(tags, "NumberOfFrames")
     if kind != "MONOCHROME2":
         raise InputError(f"A slice must be grey with white above black, MONOCHROME2, {path} is {kind}; convert it.")
     if frames and frames[0] > 1:
@@ -78,13 +85,8 @@ def decode(tags: "Dataset", path: Path) -> np.ndarray:
         ) from error
 
 
-def one_line(error: Exception) -> str:
-    """The first sentence of an error without line breaks: what follows is advice to programmers."""
-    return " ".join(str(error).split()).split(". ")[0].rstrip(".")
-
-
 def is_hounsfield(tags: "Dataset") -> bool:
-    """Whether rescaled numbers are Hounsfield units: by their type if it is named, otherwise if the file is of a CT."""
+    """Tell whether rescaled numbers are Hounsfield units: by their type if it is named, otherwise if the file is of a CT."""
     named = tags.get("RescaleType") or "US"
     if named != "US":  # unspecified
         return named == "HU"
@@ -92,8 +94,9 @@ def is_hounsfield(tags: "Dataset") -> bool:
 
 
 def padding(tags: "Dataset", stored: np.ndarray) -> np.ndarray:
-    """Where stored numbers lie outside of the picture."""
-    value, limit = numbers(tags, "PixelPaddingValue")[:1], numbers(tags, "PixelPaddingRangeLimit")[:1]
+    """Return the mask of stored numbers that lie outside of the picture."""
+    value = numbers(tags, "PixelPaddingValue")[:1]
+    limit = numbers(tags, "PixelPaddingRangeLimit")[:1]
     if not value:
         return np.zeros(stored.shape, bool)
     ends = np.array(value + limit, np.int64).astype(stored.dtype)  # wraps: some files write negative ones as unsigned
@@ -101,39 +104,46 @@ def padding(tags: "Dataset", stored: np.ndarray) -> np.ndarray:
 
 
 def side(tags: "Dataset", path: Path) -> tuple[float, str]:
-    """The side of a pixel and its unit: 1 pixel if the file does not know it in mm."""
+    """Return the side of a pixel and its unit: 1 pixel if the file does not know it in mm."""
     spacing = numbers(tags, "PixelSpacing") or numbers(tags, "ImagerPixelSpacing")
     if not spacing:
         return 1.0, "pixel"
-    low, high = min(spacing), max(spacing)
-    if len(spacing) != 2 or not 0 < low <= high <= 1.01 * low < math.inf:
+    low = min(spacing)
+    high = max(spacing)
+    if len(spacing) != 2 or not 0 < low <= high <= SQUARE * low < math.inf:
         raise InputError(f"Pixels must be square to 1 %, those of {path} have sides of {spacing} mm; resample it.")
-    return math.sqrt(low * high), "mm"
+    return math.sqrt(low * high), "mm"  # the square of the same area, so that masses stay
 
 
-def shown_window(tags: "Dataset") -> tuple[float, float] | None:
-    """The first window that a file proposes, from black to white; None if there is none."""
-    centre, width = numbers(tags, "WindowCenter"), numbers(tags, "WindowWidth")
+def proposed_window(tags: "Dataset") -> tuple[float, float] | None:
+    """Return the first window that a file proposes, from black to white; None if there is none."""
+    centre = numbers(tags, "WindowCenter")
+    width = numbers(tags, "WindowWidth")
     return (centre[0] - width[0] / 2, centre[0] + width[0] / 2) if centre and width and width[0] > 0 else None
 
 
 def from_dicom(tags: "Dataset", path: Path) -> Slice:
-    """The slice of a DICOM file: its rescaled numbers as they are, or attenuation per mm if they are Hounsfield units."""
+    """Make the slice of a DICOM file: its rescaled numbers as they are, or attenuation per mm if they are Hounsfield units."""
     lift(tags)
     stored = decode(tags, path)
-    slope, intercept = (numbers(tags, "RescaleSlope") or [1.0])[0], (numbers(tags, "RescaleIntercept") or [0.0])[0]
-    shown, hounsfield = slope * stored.astype(float) + intercept, is_hounsfield(tags)
-    values = (MU_WATER * (1 + shown / 1000)).clip(0) if hounsfield else shown
+    slope = (numbers(tags, "RescaleSlope") or [1.0])[0]
+    intercept = (numbers(tags, "RescaleIntercept") or [0.0])[0]
+    rescaled = slope * stored.astype(float) + intercept
+    hounsfield = is_hounsfield(tags)
+    # HU = 1000 (value / water - 1), solved for the value. Noise takes air below -1000, where nothing could attenuate.
+    values = (MU_WATER * (1 + rescaled / HOUNSFIELD)).clip(0) if hounsfield else rescaled
     values = np.where(padding(tags, stored), 0, values).astype(np.float32)
-    (pixel, length), window = side(tags, path), shown_window(tags)
+    pixel, length = side(tags, path)
+    window = proposed_window(tags)
     if hounsfield:
-        scale = 1000 / MU_WATER
-        return Slice(values, pixel, length, "HU", scale, -1000.0, window or WINDOW, scale * float(np.ptp(values)))
+        scale = HOUNSFIELD / MU_WATER
+        peak = scale * float(np.ptp(values))
+        return Slice(values, pixel, length, "HU", scale, -1000.0, window or WINDOW, peak)
     return Slice(values, pixel, length, array_unit(values), 1.0, 0.0, window or bounds(values), float(np.ptp(values)))
 
 
 def read_dicom(path: Path) -> Slice:
-    """The slice of a DICOM file.
+    """Read the slice of a DICOM file.
 
     Raises: InputError if pydicom is missing, or the file is broken or not one grey picture of square pixels.
     """
@@ -154,17 +164,17 @@ def read_dicom(path: Path) -> Slice:
 
 
 def bounds(values: np.ndarray) -> tuple[float, float]:
-    """Black and white of a picture that names neither: 0, or the lowest number below it, and the highest."""
+    """Return black and white of a picture that names neither: 0, or the lowest number below it, and the highest."""
     return min(0.0, float(values.min())), float(values.max())
 
 
 def array_unit(values: np.ndarray) -> str:
-    """Numbers of which only their range is known, by this range."""
+    """Name the unit of numbers of which only their range is known."""
     return f"array value ({values.min():g}..{values.max():g})"
 
 
 def read_plain(path: Path, frame: int | None) -> Slice:
-    """The slice of a picture or an array: its numbers as they are, pixels of side 1."""
+    """Read the slice of a picture or an array: its numbers as they are, pixels of side 1."""
     image = read_image(path, frame, background="black")
     channels = image.shape[2]
     if channels not in (1, 3) or not all(np.array_equal(image[..., 0], image[..., c], equal_nan=True) for c in range(channels)):
@@ -185,35 +195,37 @@ def check_values(values: np.ndarray, path: Path) -> None:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file is DICOM by its ending or, as many have none, by its first bytes."""
+    """Tell whether a file is DICOM by its ending or, as many have none, by its first bytes."""
     with path.open("rb") as file:
-        return path.suffix.lower() == ".dcm" or file.read(132)[128:] == b"DICM"
+        return path.suffix.lower() == ".dcm" or file.read(132)[128:] == b"DICM"  # after a preamble of 128 bytes
 
 
 def read_slice(
     path: Path, window: tuple[float, float] | None = None, size: int | None = None, frame: int | None = None
 ) -> Slice:
-    """The slice in a file: DICOM, or a picture or an array that `read_image` knows.
+    """Read the slice in a file: DICOM, or a picture or an array that `read_image` knows.
 
     Hounsfield units become attenuation, none below air: value = 0.0193 per mm * (1 + HU / 1000); padding is air. Other
     numbers stay as they are, transparency is black. A DICOM file without spacing counts a pixel as 1.
 
-    Options: `window` is what a picture shows as black and white, in the numbers of the file (DICOM: HU), null: what the file
-    proposes. `frame` is one of several pictures in a file. `size` resizes to (size, size), null: not at all. What is not
-    square is stretched, and the side of a pixel is then the geometric mean of its two, so that the area stays.
+    window: what a picture shows as black and as white [number of the file; DICOM: HU]; None: what the file proposes.
+    size: rows and columns to resize to; None: not at all. What is not square is stretched, and the side of a pixel is then the
+        geometric mean of its two, so that the area stays.
+    frame: one of several pictures in a file.
 
     Raises: InputError for broken files, colours, several frames, pixels that are not square, and values that are infinite
             or all the same.
     Source: Hubbell & Seltzer, Tables of X-Ray Mass Attenuation Coefficients, NIST (1995), for water at 70 keV.
     """
     path = existing_file("data.path", str(path))
-    if window is not None and not (len(window) == 2 and -math.inf < window[0] < window[1] < math.inf):
-        raise InputError(f"data.window must be [low, high] with low < high, in the numbers of the file, got {list(window)}.")
-    if size is not None and size < 2:
-        raise InputError(f"data.size must be at least 2 pixels, or null for those of the file, got {size}.")
+    if window is not None:
+        ascends = len(window) == 2 and -math.inf < window[0] < window[1] < math.inf
+        require("data.window", ascends, "must be [low, high] with low < high, in the numbers of the file", list(window))
+    require("data.size", size is None or size >= 2, "must be at least 2 pixels, or null for those of the file", size)
     found = read_dicom(path) if is_dicom(path) else read_plain(path, frame)
     check_values(found.values, path)
     if size is not None:
+        # Blurred first, so that details finer than the new pixels do not turn into false ones.
         values = resize(found.values, (size, size), order=1, anti_aliasing=True, preserve_range=True)
         found = replace(found, values=values, pixel=found.pixel * math.sqrt(found.values.size) / size)
     return found if window is None else replace(found, window=(float(window[0]), float(window[1])))

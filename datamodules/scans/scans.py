@@ -1,116 +1,170 @@
 """Signals as a scanner saw them, and the batches of rays and pixels that they become."""
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from datamodules.common.batch import Batch, Part
+from datamodules.common.batch import Batch, Context, DeviceCache, Part
+from datamodules.common.signal_data import Observed, Wanted
 from datamodules.scans.scanner import Scanner
 from inr.field import Signals
 from inr.supervision.differences import jacobian_at
 
 
-class Compared(NamedTuple):
-    """Rays on a coarse grid of bins and views.
+class RayGrid(NamedTuple):
+    """Rays through every so many bins and views, along which projections are compared.
 
-    Shapes: coordinates (1, bins x views, 2), truth (signals, bins, views) in fitted numbers.
+    context: what binds their measurement: other angles than those of the scanner.
+    definition: these rays in words.
+
+    Shapes: coordinates (1, bins x views, 2) = (bin, view); truth (signals, bins, views) in fitted numbers.
     """
 
     coordinates: Tensor
     truth: Tensor
-    context: dict[str, Tensor]
-    meaning: str
-
-    @classmethod
-    def of(cls, sinograms: Tensor, most: int, context: dict[str, Tensor], meaning: str) -> "Compared":
-        """Every so many bins and views of sinograms."""
-        stride = math.ceil(math.sqrt(sinograms[0].numel() / most))
-        bins, views = (torch.arange(0, size, stride) for size in sinograms.shape[1:])
-        every = f"every {stride}th bin and view of the " if stride > 1 else ""
-        truth = sinograms[:, ::stride, ::stride]
-        return cls(torch.cartesian_prod(bins, views).float()[None], truth, context, every + meaning)
+    context: Context
+    definition: str
 
 
-@dataclass
-class Scans:
-    """Some signals as they were scanned, in fitted numbers: field values, and field values x half-width.
+def ray_grid(sinograms: Tensor, most: int, context: Context, definition: str) -> RayGrid:
+    """Take at most so many rays of each of the sinograms, every so many bins and views."""
+    stride = math.ceil(math.sqrt(sinograms[0].numel() / most))
+    bins, views = (torch.arange(0, size, stride) for size in sinograms.shape[1:])
+    every = f"every {stride}th bin and view of the " if stride > 1 else ""
+    coordinates = torch.cartesian_prod(bins, views).float()[None]
+    return RayGrid(coordinates, sinograms[:, ::stride, ::stride], context, every + definition)
+
+
+def targets_at(
+    grid: Float[Tensor, "rows columns signals"], signals: Tensor, places: Tensor, quantities: Collection[str], filter: str
+) -> dict[str, Tensor]:
+    """Read targets by quantity at some places (points, 2) of a grid of all signals, of these signals (signals,)."""
+    chosen = signals.to(grid.device)
+    targets = {}
+    if "value" in quantities:
+        targets["value"] = grid[tuple(places.T)].T[chosen][..., None]
+    if "jacobian" in quantities:
+        targets["jacobian"] = jacobian_at(grid, places, filter).movedim(1, 0)[chosen][:, :, None]
+    return targets
+
+
+@dataclass(kw_only=True, eq=False)
+class Scans(Observed):
+    """Some signals as they were scanned, in fitted numbers; samples are rays, view by view of the first bin, and so on.
+
+    shape: rows and columns of a slice.
+    between_angles: angles of views that were not measured [rad].
+    filter: of the derivative targets.
 
     Shapes: sinograms (signals, bins, views) as measured; slices (signals, rows, columns), None if nobody knows them; exact
-            (signals, bins, views) the sinograms without noise, None if nobody knows them; between (signals, bins, others) the
-            same at `others`, angles [rad] that were not measured, None if there are none.
+            (signals, bins, views) the sinograms without noise, None if nobody knows them; between (signals, bins, views
+            between) the same at `between_angles`, None if there are none.
+    Units:  slices [field value], the others [field value x half-width].
     """
 
     scanner: Scanner
+    shape: tuple[int, ...]
     names: Sequence[str]
     sinograms: Tensor
     slices: Tensor | None = None
     exact: Tensor | None = None
     between: Tensor | None = None
-    others: tuple[float, ...] = ()
-    kept: dict[Any, Tensor] = field(default_factory=dict)  # what was made of them, by kind and device
+    between_angles: tuple[float, ...] = ()
+    filter: str = "central"
 
-    def __len__(self) -> int:
-        """How many signals there are."""
-        return len(self.names)
+    def __post_init__(self) -> None:
+        self.cache = DeviceCache[Tensor]()
+        self.back_projections: dict[str, Tensor] = {}  # of all signals, by window
 
-    def on(self, device: torch.device) -> Float[Tensor, "bins more signals"]:
-        """The sinograms on a device, with one more view on either side."""
-        if device not in self.kept:
-            self.kept[device] = self.scanner.surrounded(self.sinograms).movedim(0, -1).contiguous().to(device)
-        return self.kept[device]
+    @property
+    def size(self) -> int:
+        """Number of rays of a scan."""
+        return self.scanner.bins * self.scanner.views
 
-    def back_projected(self, shape: Sequence[int], window: str) -> Float[Tensor, "signals rows columns 1"]:
-        """Filtered back-projections."""
-        if window not in self.kept:
-            self.kept[window] = self.scanner.back_project(self.sinograms, shape, window).float()[..., None]
-        return self.kept[window]
+    def cost(self, signals: int) -> int:
+        """Points of the field on a ray; those of several signals are evaluated together and do not count."""
+        return self.scanner.samples
 
-    def compared(self, most: int) -> dict[str, "Compared"]:
-        """What projections of a reconstruction are compared with: at most so many rays of the measured views, and of others."""
+    @cached_property
+    def truth(self) -> "Slices":
+        """The slices themselves."""
+        return Slices(self)
+
+    def surrounded_on(self, device: torch.device) -> Float[Tensor, "bins more signals"]:
+        """Return the sinograms on a device, with one more view on either side."""
+        return self.cache.on(device, lambda: self.scanner.surrounded(self.sinograms).movedim(0, -1).contiguous().to(device))
+
+    def back_projected(self, window: str) -> Float[Tensor, "signals rows columns 1"]:
+        """Return filtered back-projections, made once for each window of the filter."""
+        if window not in self.back_projections:
+            made = self.scanner.back_project(self.sinograms, self.shape, window)
+            self.back_projections[window] = made.float()[..., None]
+        return self.back_projections[window]
+
+    def compared_rays(self, most: int) -> dict[str, RayGrid]:
+        """Return at most so many rays of the measured views, and of those between them, to compare projections along."""
         known, exact = ("", self.sinograms) if self.exact is None else ("noise-free ", self.exact)
-        sets = {"views": Compared.of(exact, most, {}, f"{known}measured views")}
+        grids = {"views": ray_grid(exact, most, {}, f"{known}measured views")}
         if self.between is not None:
-            angles = {"angles": torch.tensor(self.others, dtype=torch.float64)}
-            sets["between"] = Compared.of(self.between, most, angles, f"{known}views that were not measured")
-        return sets
+            angles = {"angles": torch.tensor(self.between_angles, dtype=torch.float64)}
+            grids["between"] = ray_grid(self.between, most, angles, f"{known}views that were not measured")
+        return grids
 
-    def ray_part(self, signals: Tensor, rays: Tensor, quantities: Collection[str], filter: str, **context: Any) -> Part:
-        """The part of a batch that looks along some rays, given by flat index, with targets of the quantities."""
+    def part(self, signals: Tensor, rays: Tensor, quantities: Collection[str], context: Context) -> Part:
+        """Make the part of a batch that looks along some rays (rays,), on their device, with targets of the quantities."""
         places = torch.stack([rays // self.scanner.views, rays % self.scanner.views], -1)
         beyond = torch.tensor([0, 1], device=rays.device)  # the view before the first
-        targets = self.targets(self.on(rays.device), signals, places + beyond, quantities, filter)
+        targets = targets_at(self.surrounded_on(rays.device), signals, places + beyond, quantities, self.filter)
         return Part(places.float()[None], targets, context=context)
 
-    def slice_part(
-        self, signals: Tensor, pixels: Tensor, shape: Sequence[int], quantities: Collection[str] = (), filter: str = "central"
-    ) -> Part:
-        """The part of a batch that looks at some pixels of the slices, given by flat index, with targets of the quantities."""
-        places = torch.stack([pixels // shape[1], pixels % shape[1]], -1)
-        if not quantities or self.slices is None:
-            return Part(places.float()[None], {})
-        if ("slices", pixels.device) not in self.kept:
-            self.kept["slices", pixels.device] = self.slices.movedim(0, -1).contiguous().to(pixels.device)
-        targets = self.targets(self.kept["slices", pixels.device], signals, places, quantities, filter)
-        return Part(places.float()[None], targets)
-
-    def targets(
-        self, grid: Tensor, signals: Tensor, places: Tensor, quantities: Collection[str], filter: str
-    ) -> dict[str, Tensor]:
-        """Targets by quantity at some places (points, 2) of a grid (rows, columns, all signals), of these signals."""
-        chosen, targets = signals.to(grid.device), {}
-        if "value" in quantities:
-            targets["value"] = grid[tuple(places.T)].T[chosen][..., None]
-        if "jacobian" in quantities:
-            targets["jacobian"] = jacobian_at(grid, places, filter).movedim(1, 0)[chosen][:, :, None]
-        return targets
-
-    def batch(self, signals: Tensor, parts: dict[str, Part], seen: Sequence[int] | None = None) -> Batch:
-        """A batch of these signals; with `seen`, the shape of a slice, encoders get to see the back-projections."""
+    def batch(self, signals: Tensor, parts: dict[str, Part], encodes: bool = False) -> Batch:
+        """Make the batch of these signals on the device of its parts; for an encoder with back-projections."""
         device = next(iter(parts.values())).coordinates.device
-        observations = None if seen is None else self.back_projected(seen, "hann")[signals.cpu()].to(device)
+        # Hann's window, since the plain ramp amplifies the noise of the finest details, which no code should hold.
+        observations = self.back_projected("hann")[signals.cpu()].to(device) if encodes else None
         return Batch(Signals(signals.to(device), observations), parts)
+
+    def batches(self, signals: Tensor, chunks: Iterable[Tensor], wanted: Wanted, device: torch.device) -> Iterator[Batch]:
+        """Yield a batch of rays on the device for each chunk of them."""
+        for rays in chunks:
+            part = self.part(signals, rays.to(device), wanted.of("data") | {"value"}, {})
+            yield self.batch(signals, {"data": part}, wanted.observations)
+
+
+class Slices(Observed):
+    """The slices behind some scans; samples are pixels, row by row, in the part `result` of a batch.
+
+    Without targets where nobody knows them.
+    """
+
+    def __init__(self, scans: Scans) -> None:
+        self.scans = scans
+        self.names = scans.names
+        self.shape = scans.shape
+        self.cache = DeviceCache[Tensor]()
+
+    @property
+    def size(self) -> int:
+        """Number of pixels of a slice."""
+        return math.prod(self.shape)
+
+    def part(self, signals: Tensor, pixels: Tensor, quantities: Collection[str]) -> Part:
+        """Make the part of a batch that looks at some pixels (pixels,), on their device, with targets of the quantities."""
+        places = torch.stack([pixels // self.shape[1], pixels % self.shape[1]], -1)
+        slices = self.scans.slices
+        if not quantities or slices is None:
+            return Part(places.float()[None])
+        grid = self.cache.on(pixels.device, lambda: slices.movedim(0, -1).contiguous().to(pixels.device))
+        return Part(places.float()[None], targets_at(grid, signals, places, quantities, self.scans.filter))
+
+    def batches(self, signals: Tensor, chunks: Iterable[Tensor], wanted: Wanted, device: torch.device) -> Iterator[Batch]:
+        """Yield a batch of pixels on the device for each chunk of them, with their values."""
+        for pixels in chunks:
+            part = self.part(signals, pixels.to(device), {"value"})
+            yield self.scans.batch(signals, {"result": part}, wanted.observations)

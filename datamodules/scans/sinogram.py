@@ -1,138 +1,152 @@
 """Your own projections: a sinogram in a file, from which a slice is reconstructed that nobody has seen."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, Part, Units
-from datamodules.common.draws import Draw, Given
-from datamodules.common.files import existing_file
-from datamodules.scans.read_sinogram import find_centre, read_sinogram
+from datamodules.common.draws import Draw, Pass
+from datamodules.common.files import existing_file, require
+from datamodules.common.signal_data import Split
+from datamodules.scans.read_sinogram import Sinogram, find_centre, read_sinogram
 from datamodules.scans.read_slice import MU_WATER
-from datamodules.scans.scan_data import CTData
-from datamodules.scans.scanner import REACH, Scanner, samples_for
-from datamodules.scans.scans import Compared, Scans
+from datamodules.scans.scan_data import ScanData
+from datamodules.scans.scanner import REACH, Scanner, samples_per_line
+from datamodules.scans.scans import RayGrid, Scans
 from inr.errors import InputError
 from inr.measurements.radon import REGIONS
 
 BEAMS = ("parallel", "fan")
 VALIDATED = 4096  # rays
-SHOWN = (0.01, 0.998)  # quantiles of the back-projection that a picture shows as black and white, unless the user says
+DARKEST = 0.01  # quantile of the back-projection that a picture shows as black, unless the user says: below is noise of air
+BRIGHTEST = 0.998  # the same as white: above are a few pixels of metal, or noise
 FAR = 0.25  # bins from the middle of the detector beyond which a centre that was found is worth a word
+FIRST = torch.zeros(1, dtype=torch.long)  # the index of the one signal
 log = logging.getLogger(__name__)
 
 
-class RayLook(NamedTuple):
-    """Some of the rays that a validation looks at."""
+@dataclass(frozen=True)
+class Geometry:
+    """The lengths of a scan as the user or the file gives them, in one unit.
 
-    rays: Tensor
+    centre: bin that sees the axis of rotation; None: to be found.
+    source: distance of a fan's source from the axis; None: parallel beams.
+    detector: distance of a fan's detector from the axis.
+    """
+
+    bin_width: float
+    centre: float | None
+    source: float | None
+    detector: float
 
 
-class SinogramData(CTData):
+@dataclass(kw_only=True, eq=False)
+class SinogramData(ScanData):
     """A sinogram to reconstruct: npy, npz or tiff, line integrals (not counts of photons), and the angles of its views.
 
-    `angles`, `angle_unit`, `order` and `arc` are those of `read_sinogram`. Angles grow as scikit-image's do: at 90 degrees the
-    first bin sees the lowest row; `clockwise` if they grow the other way, `flip` if the bins run the other way. `centre` is
-    then the bin that sees the axis of rotation; null: found from the centre of mass of the projections of a parallel beam,
-    else the middle. Bins are `bin_width` apart, on a fan's flat detector, whose distances from the axis are `detector` and,
-    on the other side, `source`. What an .npz file says of these four holds where they are null. The slice has `size` pixels
-    a side, null: as many as bins, so that pixel k lies under bin k at angle 0. Training sees each `every`-th view, and those
-    in between are scored. `largest` is the attenuation that the network fits as 1, null: the largest integral over half the
-    slice's width; with `water`, the attenuation of water, results are in Hounsfield units. `region`, `samples` and `jitter`
-    are as of `SimulatedCT`; `window` are the numbers shown as black and as white.
+    path: the file.
+    angles, angle_unit, order, arc: as of `read_sinogram`.
+    clockwise: angles grow the other way than scikit-image's, where at 90 degrees the first bin sees the lowest row.
+    flip: bins run the other way.
+    beam: parallel, or fan with a flat detector; None: as the file says, else parallel.
+    bin_width: distance of the bins on the detector [length]; None: as the file says, else 1.
+    centre: bin that sees the axis of rotation; None: as the file says, else found from the centre of mass of the projections
+        of parallel beams, else the middle.
+    source, detector: distances of a fan's source and detector from the axis, on either side [length]; None: as the file says.
+    size: rows and columns of the slice; None: as many as bins, so that pixel k lies under bin k at angle 0.
+    every: train on every so many-th view, score those in between.
+    largest: attenuation that the network fits as 1 [1 / length]; None: the largest integral over half the slice's width.
+    water: attenuation of water [1 / length], which makes results Hounsfield units; None: they are attenuation.
+    window: numbers that a picture shows as black and as white; None: nearly all there is.
+    region, samples, jitter: as of `SimulatedScan`.
 
-    Units:  bin_width, source and detector in one length; values and water per that length.
     Raises: InputError for what `read_sinogram` refuses, and options outside their range.
     """
 
-    def __init__(
-        self,
-        path: str | None = None,
-        angles: str | Sequence[float] | None = None,
-        angle_unit: str | None = None,
-        order: str | None = None,
-        arc: float | None = None,
-        clockwise: bool = False,
-        flip: bool = False,
-        beam: str | None = None,
-        bin_width: float | None = None,
-        centre: float | None = None,
-        source: float | None = None,
-        detector: float | None = None,
-        size: int | None = None,
-        every: int = 1,
-        largest: float | None = None,
-        water: float | None = None,
-        window: Sequence[float] | None = None,
-        region: str = "circle",
-        samples: int | None = None,
-        jitter: bool = False,
-        **ct: Any,
-    ) -> None:
-        super().__init__(**ct)
+    path: str | None = None
+    angles: str | Sequence[float] | None = None
+    angle_unit: str | None = None
+    order: str | None = None
+    arc: float | None = None
+    clockwise: bool = False
+    flip: bool = False
+    beam: str | None = None
+    bin_width: float | None = None
+    centre: float | None = None
+    source: float | None = None
+    detector: float | None = None
+    size: int | None = None
+    every: int = 1
+    largest: float | None = None
+    water: float | None = None
+    window: Sequence[float] | None = None
+    region: str = "circle"
+    samples: int | None = None
+    jitter: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        window = self.window
         rules = {
-            "path": (path is not None, "must name the file of a sinogram, .npy, .npz or .tiff", "null"),
-            "beam": (beam in (None, *BEAMS), f"must be one of {', '.join(BEAMS)}, or null: what the file says", beam),
-            "size": (size is None or size >= 2, "must be at least 2, or null for the number of bins", size),
-            "every": (every >= 1, "must be at least 1", every),
-            "largest": (largest is None or largest > 0, "must be positive, or null", largest),
-            "water": (water is None or water > 0, f"must be positive, or null; {MU_WATER} per mm at 70 keV", water),
-            "region": (region in REGIONS, f"must be one of {', '.join(REGIONS)}", region),
-            "samples": (samples is None or samples >= 2, "must be at least 2, or null for one per bin", samples),
-            "window": (window is None or (len(window) == 2 and window[0] < window[1]), "must be [low, high]", window),
+            "path": (self.path is not None, "must name the file of a sinogram, .npy, .npz or .tiff"),
+            "beam": (self.beam in (None, *BEAMS), f"must be one of {', '.join(BEAMS)}, or null: what the file says"),
+            "size": (self.size is None or self.size >= 2, "must be at least 2, or null for the number of bins"),
+            "every": (self.every >= 1, "must be at least 1"),
+            "largest": (self.largest is None or self.largest > 0, "must be positive, or null"),
+            "water": (self.water is None or self.water > 0, f"must be positive, or null; {MU_WATER} per mm at 70 keV"),
+            "region": (self.region in REGIONS, f"must be one of {', '.join(REGIONS)}"),
+            "samples": (self.samples is None or self.samples >= 2, "must be at least 2, or null for one per bin"),
+            "window": (window is None or (len(window) == 2 and window[0] < window[1]), "must be [low, high]"),
         }
-        self.check(rules)
-        self.path = existing_file("data.path", path or "")
-        read = read_sinogram(self.path, angles, angle_unit, order, arc, None if beam is None else beam == "fan")
-        fan = "source" in read.geometry if beam is None else beam == "fan"
-        asked = {"bin_width": bin_width, "centre": centre, "source": source, "detector": detector}
-        known = {"bin_width": 1.0} | dict(read.geometry) | {name: value for name, value in asked.items() if value is not None}
-        self.check(
-            {
-                name: ((name in known) == fan, "goes with beam=fan, which needs it", known.get(name))
-                for name in ("source", "detector")
-            }
-            | {"bin_width": (known["bin_width"] > 0, "must be positive", known["bin_width"])}
-        )
-        values, turned = read.values, np.asarray(read.angles)
-        if clockwise:
-            values, turned = values[:, ::-1], -turned[::-1]
-        self.values = np.ascontiguousarray(values[::-1] if flip else values)
-        self.angles = tuple(float(angle) for angle in turned)
-        self.measured = np.arange(0, len(self.angles), every)
+        for option, (holds, rule) in rules.items():
+            require(f"data.{option}", holds, rule, getattr(self, option))
+        self.file = existing_file("data.path", self.path or "")
+        fan = None if self.beam is None else self.beam == "fan"
+        read = read_sinogram(self.file, self.angles, self.angle_unit, self.order, self.arc, fan)
+        self.geometry = self.lengths(read)
+        self.sinogram = read.mirrored(self.clockwise, self.flip)  # the way that scikit-image turns and counts
+        self.measured = np.arange(0, len(self.sinogram.angles), self.every)
         if len(self.measured) < 2:
-            raise InputError(f"A reconstruction needs two views or more, every={every} leaves {len(self.measured)}; take more.")
-        self.bin_width, self.centre, self.side = known["bin_width"], known.get("centre"), size or len(values)
-        self.source, self.detector = known.get("source"), known.get("detector", 0.0)
-        self.asked, self.water, self.given = window, water, largest
-        self.region, self.samples, self.jitter = region, samples, jitter
+            left = f"every={self.every} leaves {len(self.measured)}"
+            raise InputError(f"A reconstruction needs two views or more, {left}; take more.")
 
-    @staticmethod
-    def check(rules: Mapping[str, tuple[bool, str, Any]]) -> None:
-        """Raise InputError for an option that does not obey its rule."""
-        for option, (holds, rule, given) in rules.items():
-            if not holds:
-                raise InputError(f"data.{option} {rule}, got {'null' if given is None else given}.")
+    def lengths(self, read: Sinogram) -> Geometry:
+        """Return the geometry: what the user gives, else what the file says.
 
-    @cached_property
-    def shape(self) -> tuple[int, int]:
+        Raises: InputError for a fan without source or detector, parallel beams with one, and bins without width.
+        """
+        names = ("bin_width", "centre", "source", "detector")
+        asked = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        known: dict[str, float] = {"bin_width": 1.0, **read.geometry, **asked}
+        fan = "source" in read.geometry if self.beam is None else self.beam == "fan"
+        for name in ("source", "detector"):
+            require(f"data.{name}", (name in known) == fan, "goes with beam=fan, which needs it", known.get(name))
+        require("data.bin_width", known["bin_width"] > 0, "must be positive", known["bin_width"])
+        return Geometry(known["bin_width"], known.get("centre"), known.get("source"), known.get("detector", 0.0))
+
+    @property
+    def slice_shape(self) -> tuple[int, int]:
         """Rows and columns of the slice."""
-        return self.side, self.side
+        side = self.size or len(self.sinogram.values)
+        return side, side
 
     @cached_property
-    def axis(self) -> float:
-        """The bin that sees the axis of rotation."""
-        middle, bins = (len(self.values) - 1) / 2, len(self.values)
-        if self.centre is not None:
-            if not 0 <= self.centre <= bins - 1:
-                raise InputError(f"data.centre must be a bin of the detector, 0 .. {bins - 1}, got {self.centre}.")
-            return self.centre
-        found = None if self.source is not None else find_centre(self.values, self.angles)
+    def axis_bin(self) -> float:
+        """The bin that sees the axis of rotation.
+
+        Raises: InputError for one that is given beyond the detector.
+        """
+        bins = len(self.sinogram.values)
+        middle = (bins - 1) / 2
+        if (given := self.geometry.centre) is not None:
+            require("data.centre", 0 <= given <= bins - 1, f"must be a bin of the detector, 0 .. {bins - 1}", given)
+            return given
+        found = None if self.geometry.source is not None else find_centre(self.sinogram.values, self.sinogram.angles)
         if found is None:
             return middle
         if abs(found - middle) > FAR:
@@ -142,78 +156,91 @@ class SinogramData(CTData):
     @cached_property
     def scanner(self) -> Scanner:
         """The geometry of the measured views."""
-        bins, side = len(self.values), self.side
-        magnified = 1.0 if self.source is None else self.source / (self.source + self.detector)
-        pixel = bins * self.bin_width * magnified / side
+        bins = len(self.sinogram.values)
+        side, _ = self.slice_shape
+        source = self.geometry.source
+        # A fan's detector is a magnified picture of the slice; its bins are narrower at the axis.
+        at_axis = 1.0 if source is None else source / (source + self.geometry.detector)
+        pixel = bins * self.geometry.bin_width * at_axis / side  # the slice is as wide as the detector, from edge to edge
         half_width = (side - 1) / 2 * pixel
-        source = None if self.source is None else self.source / half_width
-        if source is not None and not source > REACH["square"]:
-            corner = REACH["square"] * half_width
-            raise InputError(f"data.source must be outside the slice, above {corner:g}, got {self.source:g}.")
-        width = self.bin_width / half_width
-        middle = 2 * ((self.axis + 0.5) * side / bins - 0.5) / (side - 1) - 1
+        if source is not None:
+            outside = source / half_width > REACH["square"]
+            rule = f"must be outside the slice, above {REACH['square'] * half_width:g}"
+            require("data.source", outside, rule, f"{source:g}")
+        bin_width = self.geometry.bin_width / half_width
+        # Bin j lies (j + 1/2) / bins along the detector, pixel p lies (p + 1/2) / side along the slice, and the middles of
+        # pixels 0 and side - 1 are at -1 and 1.
+        middle = 2 * ((self.axis_bin + 0.5) * side / bins - 0.5) / (side - 1) - 1
         return Scanner(
-            angles=tuple(self.angles[view] for view in self.measured),
+            angles=tuple(self.sinogram.angles[view] for view in self.measured),
             bins=bins,
-            width=width,
-            centre=self.axis,
+            bin_width=bin_width,
+            centre=self.axis_bin,
             half_width=half_width,
-            samples=self.samples or samples_for(width * magnified, self.region),
+            samples=self.samples or samples_per_line(bin_width * at_axis, self.region),
             region=self.region,
             pivot=(middle, middle),
-            source=source,
-            detector=self.detector / half_width,
+            source=None if source is None else source / half_width,
+            detector=self.geometry.detector / half_width,
             jitter=self.jitter,
         )
 
     @cached_property
-    def largest(self) -> float:
+    def unit_attenuation(self) -> float:
         """The attenuation per length that the network fits as 1."""
-        return self.given or float(abs(self.values).max()) / self.scanner.half_width
+        return self.largest or float(abs(self.sinogram.values).max()) / self.scanner.half_width
 
     @cached_property
     def units(self) -> Units:
-        """Attenuation per length, or Hounsfield units; nobody knows the slice, so the peak is what pictures show."""
+        """Attenuation per length, or Hounsfield units; nobody knows the slice, so the peak is a guess at its range."""
         if self.water is not None:
-            return Units(1000 * self.largest / self.water, -1000.0, 2000.0, "HU")
-        return Units(self.largest, 0.0, self.largest, "attenuation per length")
+            # HU = 1000 (value / water - 1): air at -1000, water at 0, dense bone at 1000, which is the range of the peak.
+            return Units(1000 * self.unit_attenuation / self.water, -1000.0, 2000.0, "HU")
+        return Units(self.unit_attenuation, 0.0, self.unit_attenuation, "attenuation per length")
 
     @cached_property
-    def window(self) -> tuple[float, float]:
-        """What a picture shows as black and as white: as asked, else nearly all of the filtered back-projection."""
-        if self.asked is not None:
-            return self.asked[0], self.asked[1]
-        back = self.restore(self.evaluated.back_projected(self.shape, "hann")[0])[self.disc]
-        low, high = np.quantile(back.numpy(), SHOWN).tolist()
+    def display_window(self) -> tuple[float, float]:
+        """Black and white as asked, else so that nearly all of the filtered back-projection lies between them."""
+        if self.window is not None:
+            return self.window[0], self.window[1]
+        back = self.restore(self.evaluated.back_projected("hann")[0])[self.disc]
+        low, high = np.quantile(back.numpy(), (DARKEST, BRIGHTEST)).tolist()
         return low, max(high, low + 1e-12)
 
-    def scan(self, positions: Sequence[int]) -> Scans:
-        """The views that are measured, and those in between."""
-        fitted = torch.from_numpy(self.values)[None] / (self.largest * self.scanner.half_width)
-        rest = np.setdiff1d(np.arange(len(self.angles)), self.measured)
-        between = fitted[..., rest] if len(rest) else None
-        others = tuple(self.angles[view] for view in rest)
-        return Scans(self.scanner, [self.path.stem], fitted[..., self.measured], between=between, others=others)
+    def observe(self, split: Split) -> Scans:
+        """Return the views that are measured, and those in between."""
+        fitted = torch.from_numpy(self.sinogram.values)[None] / (self.unit_attenuation * self.scanner.half_width)
+        rest = np.setdiff1d(np.arange(len(self.sinogram.angles)), self.measured)
+        return Scans(
+            scanner=self.scanner,
+            shape=self.slice_shape,
+            names=[self.file.stem],
+            sinograms=fitted[..., self.measured],
+            between=fitted[..., rest] if len(rest) else None,
+            between_angles=tuple(self.sinogram.angles[view] for view in rest),
+            filter=self.filter,
+        )
 
     @cached_property
-    def validation(self) -> Compared:
-        """What a validation compares: some rays of the views in between, or of the measured ones where there are none."""
-        return list(self.evaluated.compared(VALIDATED).values())[-1]
+    def validation(self) -> RayGrid:
+        """Some rays of the views in between, which a validation compares, or of the measured ones where there are none."""
+        return list(self.evaluated.compared_rays(VALIDATED).values())[-1]
 
-    def val_dataloader(self) -> Given:
-        """The rays that a validation compares, some at a time."""
+    def val_dataloader(self) -> Pass:
+        """Return the draws of the rays that a validation compares."""
         rays = torch.arange(self.validation.coordinates.shape[1])
-        return Given(RayLook(some) for some in rays.split(max(1, self.chunk // self.scanner.samples)))
+        return Pass(Draw(FIRST, some, "validate") for some in rays.split(max(1, self.chunk // self.scanner.samples)))
 
-    def evaluation_batch(self, drawn: Draw | RayLook, device: torch.device) -> Batch:
-        """Pixels of the slice, or rays of a validation."""
-        if isinstance(drawn, Draw):
-            return super().evaluation_batch(drawn, device)
-        part = Part(self.validation.coordinates[:, drawn.rays].to(device), {}, context=self.validation.context)
-        return self.evaluated.batch(torch.zeros(1, dtype=torch.long), {"data": part}, self.seen)
+    def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
+        """Make a batch of pixels of the slice, or of rays of a validation."""
+        if draw.purpose == "test":
+            return super().evaluation_batch(draw, device)
+        coordinates = self.validation.coordinates[:, draw.samples].to(device)
+        part = Part(coordinates, context=self.validation.context)
+        return self.evaluated.batch(draw.signals, {"data": part}, self.wanted.observations)
 
-    def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, None]]:
-        """What a validation saw of rays (samples, 1), and what was measured, scaled so that their peak is that of slices."""
+    def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield what a validation saw of rays (rays, 1), and what was measured, scaled so that their peak is that of slices."""
         truth = self.validation.truth.reshape(-1, 1)
         scale = self.units.peak / self.units.scale / truth.abs().max()
         yield values * scale, truth * scale, None

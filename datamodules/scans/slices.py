@@ -1,184 +1,193 @@
 """Slices to be scanned: a file, a folder of them, or generated phantoms."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.common.files import existing_file
-from datamodules.common.splits import Split
-from datamodules.grids.baselines import Components
-from datamodules.grids.store import existing_folder
+from datamodules.common.files import existing_file, existing_folder, files_below, require_counts
+from datamodules.common.signal_data import Split
+from datamodules.common.splits import Collection
 from datamodules.scans.phantoms import random_phantom, rasterise, shepp_logan
 from datamodules.scans.read_slice import Slice, read_slice
-from datamodules.scans.simulated import SimulatedCT, project
+from datamodules.scans.scans import Scans
+from datamodules.scans.simulated import SimulatedScan, project
+from inr.baselines.principal_components import Components
 from inr.errors import InputError
 
-PHANTOM = 128  # pixels of the bundled one
+PHANTOM = 128  # rows and columns of the bundled one [pixels]
 NOISES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # variances of observations that principal components may assume
 ENDINGS = (".dcm", ".png", ".tif", ".tiff", ".npy", ".npz", ".jpg", ".jpeg", ".bmp")
+ALIKE = 0.01  # relative difference of the sides of pixels up to which slices are of one kind
 
 
 def phantom_slice(values: np.ndarray) -> Slice:
-    """A generated slice, whose values mean themselves."""
+    """Make the slice of a phantom, whose values mean themselves."""
     return Slice(values, 1.0, "pixel", "density (0..1)", 1.0, 0.0, (0.0, 1.0), peak=1.0)
 
 
-class SliceScan(SimulatedCT):
+def ends(window: Sequence[float] | None) -> tuple[float, float] | None:
+    """Return black and white of a window that the user gives."""
+    return None if window is None else (window[0], window[-1])
+
+
+@dataclass(kw_only=True, eq=False)
+class SliceScan(SimulatedScan):
     """One slice, to be scanned: DICOM, png, tiff (8 and 16 bits), npy; without a path, the Shepp-Logan phantom.
 
-    `frame` is one of several in the file. `size` resizes it to as many rows and columns. `window` are the numbers that a
-    picture shows as black and as white; null: as the file says, or its range. The other options are those of `SimulatedCT`.
-
-    Units:  window in the file's numbers; of DICOM Hounsfield units.
+    frame: one of several in the file.
+    size: resize the slice to as many rows and columns.
+    window: numbers that a picture shows as black and as white [the file's; of DICOM Hounsfield units]; None: as the file says,
+        or its range.
     """
 
-    def __init__(
-        self,
-        path: str | None = None,
-        size: int | None = None,
-        frame: int | None = None,
-        window: Sequence[float] | None = None,
-        **simulated: Any,
-    ) -> None:
-        super().__init__(**simulated)
-        self.path = None if path is None else existing_file("data.path", path)
-        self.frame, self.resized = frame, size
-        self.asked = None if window is None else (window[0], window[-1])
+    path: str | None = None
+    size: int | None = None
+    frame: int | None = None
+    window: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.file = None if self.path is None else existing_file("data.path", self.path)
 
     @cached_property
-    def sample(self) -> Slice:
+    def template(self) -> Slice:
         """The slice."""
-        if self.path is not None:
-            return read_slice(self.path, self.asked, self.resized, self.frame)
-        return phantom_slice(rasterise(shepp_logan(), self.resized or PHANTOM))
+        if self.file is not None:
+            return read_slice(self.file, ends(self.window), self.size, self.frame)
+        return phantom_slice(rasterise(shepp_logan(), self.size or PHANTOM))
 
     def slices(self, positions: Sequence[int]) -> Tensor:
-        """Its values."""
-        return torch.from_numpy(self.sample.values)[None]
+        """Return its values."""
+        return torch.from_numpy(self.template.values)[None]
 
-    def label(self, position: int) -> str:
+    @property
+    def labels(self) -> Sequence[str]:
         """The name of the file."""
-        return "shepp_logan" if self.path is None else self.path.stem
+        return ["shepp_logan" if self.file is None else self.file.stem]
 
 
-class ScanCollection(SimulatedCT):
-    """Many slices, of which some train and others are held out; the options are those of `CollectionData` and `SimulatedCT`."""
+@dataclass(kw_only=True, eq=False)
+class ScanCollection(SimulatedScan, Collection[Scans]):
+    """Many slices, of which some train and others are held out."""
 
-    def __init__(
-        self,
-        shown: str = "train",
-        choose: Sequence[int] | None = None,
-        held_out: float | int | str | None = 0.1,
-        tuning: float | int = 0.1,
-        shuffle: bool = False,
-        limit: int | None = None,
-        **simulated: Any,
-    ) -> None:
-        super().__init__(**simulated)
-        self.split, self.shown, self.root = Split(shown, choose, held_out, tuning, shuffle, limit, self.seed), shown, Path()
+    def observe(self, split: Split) -> Scans:
+        """Simulate the scans of a split."""
+        return self.scan(self.of_split(split))
 
-    @cached_property
-    def labels(self) -> list[str]:
-        """Names of all slices."""
-        raise NotImplementedError(f"{type(self).__name__} must name its slices: define labels.")
-
-    def label(self, position: int) -> str:
-        """The name of a slice."""
-        return self.labels[position]
-
-    @cached_property
-    def parts(self) -> Mapping[str, Sequence[int]]:  # type: ignore[override]
-        """Positions of the training, tuning and held-out slices."""
-        return self.split.parts(self.labels, None, self.root)
-
-    def references(self, methods: Mapping[str, Any]) -> dict[str, Callable[[], Tensor]]:
-        """Also the mean of the training slices, and their principal components fitted to the same sinograms."""
-        positions = [*self.parts["train"], *self.parts["tuning"]]
+    def baselines(self) -> dict[str, Callable[[], Tensor]]:
+        """Add the mean of the training slices, and their principal components fitted to the same sinograms."""
+        positions = [*self.positions["train"], *self.positions["tuning"]]
         if not positions:
-            return super().references(methods)
-        slices = self.slices(positions) / self.largest
-        learned, shape = Components(slices.flatten(1)), (-1, *self.shape, 1)
-
-        def inferred() -> Tensor:
-            design = project(learned.basis.reshape(-1, *self.shape), self.scanner).flatten(1)
-            offset = project(learned.mean.reshape(1, *self.shape), self.scanner).flatten()
-
-            def error(noise: float) -> float:
-                tuned = self.tuned.sinograms if self.tuning_signals else self.displayed.sinograms
-                truth = (self.tuned if self.tuning_signals else self.displayed).slices
-                assert truth is not None
-                return float((learned.infer(design, offset, tuned.flatten(1), noise) - truth.flatten(1)).square().mean())
-
-            return learned.infer(design, offset, self.evaluated.sinograms.flatten(1), min(NOISES, key=error)).reshape(shape)
-
+            return super().baselines()
+        slices = self.slices(positions) / self.unit_attenuation
+        learned = Components(slices.flatten(1))
+        shape = (-1, *self.slice_shape, 1)
         mean = learned.mean.expand(len(self.evaluated), -1).reshape(shape)
-        rows: dict[str, Callable[[], Tensor]] = {"mean": lambda: mean, f"pca {len(learned.basis)}": inferred}
-        return super().references(methods) | rows
+        rows: dict[str, Callable[[], Tensor]] = {
+            "mean": lambda: mean,
+            f"pca {len(learned.basis)}": lambda: self.infer(learned).reshape(shape),
+        }
+        return super().baselines() | rows
+
+    def infer(self, learned: Components) -> Tensor:
+        """Return the likeliest evaluated slices (signals, pixels) of some principal components, given their sinograms."""
+        # Projection is linear: a sinogram is that of the mean plus those of the components, weighted by the codes.
+        design = project(learned.basis.reshape(-1, *self.slice_shape), self.scanner).flatten(1)
+        offset = project(learned.mean.reshape(1, *self.slice_shape), self.scanner).flatten()
+        known = self.tuned if self.tuning_signals else self.trained
+        assert known.slices is not None
+        truth = known.slices.flatten(1)
+
+        def error(noise: float) -> float:
+            return float((learned.infer(design, offset, known.sinograms.flatten(1), noise) - truth).square().mean())
+
+        # The noise also stands for what the components cannot express, so that it is chosen where the slices are known.
+        return learned.infer(design, offset, self.evaluated.sinograms.flatten(1), min(NOISES, key=error))
 
 
+@dataclass(kw_only=True, eq=False)
 class Phantoms(ScanCollection):
-    """`count` random heads around the Shepp-Logan phantom, of `size` pixels a side; `spread` scales how much they differ."""
+    """Random heads around the Shepp-Logan phantom.
 
-    def __init__(self, count: int = 160, size: int = 64, spread: float = 1.0, **collection: Any) -> None:
-        super().__init__(**collection)
-        if count < 2:
-            raise InputError(f"data.count must be at least 2, got {count}.")
-        self.count, self.side, self.spread = count, size, spread
+    count: of the heads.
+    size: rows and columns [pixels].
+    spread: scale of the differences between them, 0 to 1.
+    """
+
+    count: int = 160
+    size: int = 64
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_counts("data", least=2, count=self.count)
 
     @cached_property
-    def labels(self) -> list[str]:
-        """Numbers."""
+    def labels(self) -> Sequence[str]:
+        """Numbers of the phantoms."""
         return [f"phantom_{variant:04d}" for variant in range(self.count)]
 
     @cached_property
-    def sample(self) -> Slice:
+    def template(self) -> Slice:
         """The phantom that all others vary."""
-        return phantom_slice(rasterise(shepp_logan(), self.side))
+        return phantom_slice(rasterise(shepp_logan(), self.size))
 
     def slices(self, positions: Sequence[int]) -> Tensor:
-        """Values of the phantoms."""
-        made = [rasterise(random_phantom(self.seed, place, self.spread), self.side) for place in positions]
+        """Return the values of the phantoms at these positions."""
+        made = [rasterise(random_phantom(self.seed, place, self.spread), self.size) for place in positions]
         return torch.from_numpy(np.stack(made))
 
 
+@dataclass(kw_only=True, eq=False)
 class SliceFolder(ScanCollection):
-    """All slices in a folder and its subfolders, resized to `size` pixels a side; all must be of one kind."""
+    """All slices in a folder and its subfolders; all must be of one kind.
 
-    def __init__(
-        self, root: str | None = None, size: int = 128, window: Sequence[float] | None = None, **collection: Any
-    ) -> None:
-        super().__init__(**collection)
-        self.root, self.side = existing_folder("data.root", root), size
-        self.asked = None if window is None else (window[0], window[-1])
+    root: the folder.
+    size: rows and columns that they are resized to [pixels].
+    window: numbers that a picture shows as black and as white; None: those of the first slice.
+    """
+
+    root: str | None = None
+    size: int = 128
+    window: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.given_folder = existing_folder("data.root", self.root)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the slices."""
+        return self.given_folder
 
     @cached_property
-    def labels(self) -> list[str]:
+    def labels(self) -> Sequence[str]:
         """Paths below the folder."""
-        files = (file for file in self.root.rglob("*") if file.is_file() and file.suffix.lower() in ENDINGS)
-        found = sorted(str(file.relative_to(self.root)) for file in files if not file.name.startswith("."))
-        if len(found) < 2:
-            raise InputError(f"data.root must hold two slices or more ({', '.join(ENDINGS)}), {self.root} has {len(found)}.")
-        return found
+        return list(files_below(self.folder, ENDINGS, "data.root must hold two slices or more", least=2))
 
     def read(self, position: int) -> Slice:
-        """A slice of the folder."""
-        return read_slice(self.root / self.labels[position], self.asked, self.side)
+        """Read a slice of the folder."""
+        return read_slice(self.folder / self.labels[position], ends(self.window), self.size)
 
     @cached_property
-    def sample(self) -> Slice:
+    def template(self) -> Slice:
         """The first slice that trains; the first of all where none does."""
-        return self.read(next(iter(self.parts["train"]), 0))
+        return self.read(next(iter(self.positions["train"]), 0))
 
     def slices(self, positions: Sequence[int]) -> Tensor:
-        """Values of the slices; refuse those of other units."""
-        first, read = self.sample, [self.read(place) for place in positions]
+        """Return the values of the slices at these positions.
+
+        Raises: InputError for slices of other units, or with pixels of another size.
+        """
+        first = self.template
+        read = [self.read(place) for place in positions]
         for place, one in zip(positions, read, strict=True):
-            if one.unit != first.unit or abs(one.pixel / first.pixel - 1) > 0.01:
+            if one.unit != first.unit or abs(one.pixel / first.pixel - 1) > ALIKE:
                 raise InputError(
                     f"Slices of a folder must be of one kind; {self.labels[place]} has {one.unit} and pixels of {one.pixel:g}"
                     f" {one.length}, the first that trains {first.unit} and {first.pixel:g} {first.length}: sort them."

@@ -8,17 +8,17 @@ from numpy.typing import ArrayLike
 
 from inr.errors import InputError
 
-TURNS = 2
-PARALLEL = 1e-6
+TURNS = 2  # rounds of a spiral while it goes forwards and backwards once
+PARALLEL = 1e-6  # sine of an angle below which two directions count as one
 
 
-def units(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) at length 1."""
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Scale vectors (..., 3) to length 1."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def look_at(positions: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> np.ndarray:
-    """Poses of cameras that look at a target, upright as far as that goes; where it does not, any right is right.
+    """Return poses of cameras that look at a target, upright as far as that goes.
 
     Shapes: positions (frames, 3); target and up (3,) or (frames, 3) -> (frames, 3, 4)
     """
@@ -27,17 +27,19 @@ def look_at(positions: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 
 
 
 def facing(positions: np.ndarray, backwards: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """Poses at positions, with their backs in a direction of any length."""
-    back = units(backwards)
-    right = np.cross(units(up), back)
+    """Return poses at positions, with their backs in a direction of any length."""
+    # The axes are right-handed, right x up = backwards, so right = up x backwards, and up made square to both.
+    back = unit_vectors(backwards)
+    right = np.cross(unit_vectors(up), back)
     upright = np.linalg.norm(right, axis=-1, keepdims=True) > PARALLEL
-    aside = np.cross(np.eye(3)[np.abs(back).argmin(-1)], back)  # whatever the camera is not along
-    right = units(np.where(upright, right, aside))
+    # A camera that looks along `up` is upright in no direction: the axis that it is least along gives it some right.
+    aside = np.cross(np.eye(3)[np.abs(back).argmin(-1)], back)
+    right = unit_vectors(np.where(upright, right, aside))
     return np.stack([right, np.cross(back, right), back, positions], -1)
 
 
 def orbit(frames: int, radius: float, height: float, target: ArrayLike = (0.0, 0.0, 0.0)) -> np.ndarray:
-    """Poses on a level circle above a target, which they look at; z is up.
+    """Return poses on a level circle above a target, which they look at; z is up.
 
     Shapes: target (3,) -> (frames, 3, 4)
     """
@@ -47,26 +49,27 @@ def orbit(frames: int, radius: float, height: float, target: ArrayLike = (0.0, 0
 
 
 def spiral(frames: int, middle: np.ndarray, radii: ArrayLike, depth: float, turns: int = TURNS) -> np.ndarray:
-    """Poses on ellipses in the image plane of a middle pose, all looking at the point at a depth before it.
-
-    They go forwards and backwards once while they go round `turns` times, so that the path is closed.
+    """Return poses on ellipses in the image plane of a middle pose, all looking at the point at a depth before it.
 
     Shapes: middle (3, 4), radii (3,) to the right, up and backwards -> (frames, 3, 4)
     Source: Mildenhall et al., Local Light Field Fusion (2019), the rendered paths.
     """
+    # One slow wave forwards and backwards while the cameras go round `turns` times: a whole number closes the path.
     angles = 2 * np.pi * turns * np.arange(frames) / frames
     steps = np.stack([np.cos(angles), -np.sin(angles), -np.sin(angles / turns)], -1) * np.asarray(radii)
-    turn, place = middle[:, :3], middle[:, 3]
+    turn = middle[:, :3]
+    place = middle[:, 3]
     return look_at(place + steps @ turn.T, place - depth * turn[:, 2], turn[:, 1])
 
 
 def average_pose(poses: np.ndarray) -> np.ndarray:
-    """The mean position, the mean direction, and the mean up as far as it is across that.
+    """Return the mean position, the mean direction, and the mean up as far as it is across that.
 
     Shapes: (views, 3, 4) -> (3, 4)
     Raises: InputError if the cameras look in all directions, so that there is no mean.
     Source: Mildenhall et al., NeRF (2020), the published code for forward facing captures.
     """
+    # The mean of rotations is none; the mean of their backs is a direction, and a rotation is built around it anew.
     mean = poses.mean(0)
     if np.linalg.norm(mean[:, 2]) < PARALLEL:
         raise InputError("An average pose is that of cameras that look the same way, these look all ways; set spherify=true.")
@@ -74,12 +77,16 @@ def average_pose(poses: np.ndarray) -> np.ndarray:
 
 
 def meeting_point(poses: np.ndarray) -> np.ndarray:
-    """The point nearest to all optical axes, by the sum of squares; of axes that never meet, that nearest to the cameras.
+    """Return the point nearest to all optical axes, by the sum of squares; of parallel ones, that nearest to the cameras.
 
     Shapes: (views, 3, 4) -> (3,)
     """
-    axes, positions = poses[:, :, 2], poses[:, :, 3]
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # (views, 3, 3), away from each axis
+    axes = poses[:, :, 2]
+    positions = poses[:, :, 3]
+    # The squared distance of x from the axis a through p is |P (x - p)|^2 with the projection P = 1 - a a^T across the axis.
+    # The gradient of their sum vanishes where (sum P) x = sum P p. Parallel axes leave a line of such x: least squares from
+    # the middle of the cameras takes the one nearest to it.
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # (views, 3, 3)
     middle = positions.mean(0)
     pulls = (across @ (positions - middle)[:, :, None]).sum(0)[:, 0]
     return middle + np.linalg.lstsq(across.sum(0), pulls, rcond=PARALLEL)[0]

@@ -1,4 +1,4 @@
-"""Photographs of a scene and their cameras, in whatever format they came, and what the readers of formats share."""
+"""Photographs of a scene and their cameras, and the steps that the readers of all layouts share."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,30 +8,34 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datamodules.common.files import listing
+from datamodules.common.files import files_below, require
 from datamodules.common.pictures import DAMAGE, colour_of, flatten_alpha
 from inr.errors import InputError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
-ORTHONORMAL = 1e-3
+ORTHONORMAL = 1e-3  # largest entry of R^T R - 1 of a rotation, which files round to four digits
 
 
 @dataclass(frozen=True)
 class Capture:
     """Photographs of a scene, and the cameras that took them.
 
-    `names` of the views are unique, in the order of the format. `size` is that of every photograph as `read` gives it; `read`
-    takes a view and gives bytes. `poses` lead from cameras to the scene: right, up, backwards (a camera looks along minus its
-    third axis), position. `intrinsics` are focal lengths and the point on the optical axis, where coordinate k is the centre
-    of pixel k. `train` and `test` are views; some may be in neither. `ndc` are 2 focal_row / rows and 2 focal_column / columns
-    where rays are to go through normalised device coordinates, whose near plane is at depth 1. `box` says that the scene lies
-    in the cube [-1, 1]^3, so that rays are sampled there only. `background` is what a ray sees that hits nothing. `path` gives
-    the poses of a closed camera path of as many frames as wanted. `world` leads from the scene to the coordinates of the file.
+    names: of the views, unique, in the order of the format.
+    size: rows and columns of every photograph as `read` gives it.
+    read: gives the photograph of a view in bytes.
+    poses: lead from cameras to the scene: right, up, backwards (a camera looks along minus its third axis), position.
+    intrinsics: focal lengths and the point on the optical axis, where coordinate k is the centre of pixel k [pixels].
+    train, test: views; some may be in neither.
+    near, far: depths between which rays are sampled, along the optical axis [scene units; with ndc 0 and 1].
+    ndc: 2 focal_row / rows and 2 focal_column / columns where rays are to go through normalised device coordinates, whose
+        near plane is at depth 1; None: they are not.
+    box: the scene lies in the cube [-1, 1]^3, so that rays are sampled there only.
+    background: of a ray that hits nothing, 0..1.
+    path: gives the poses of a closed camera path of as many frames as wanted.
+    world: leads from the scene to the coordinates of the file.
 
-    Shapes: size (rows, columns); read (rows, columns, 3); poses (views, 3, 4); intrinsics (views, 4) = (focal_row,
-            focal_column, centre_row, centre_column); path (frames, 3, 4); world (4, 4), a similarity.
-    Units:  intrinsics [pixels]; positions, near and far [scene units], the latter along the optical axis (with ndc: 0 and 1);
-            background 0..1.
+    Shapes: read (rows, columns, 3); poses (views, 3, 4); intrinsics (views, 4) = (focal_row, focal_column, centre_row,
+            centre_column); path (frames, 3, 4); world (4, 4), a similarity.
     Raises: InputError if names repeat, if fewer than 2 views train or none tests, if a view does both, or if near is not
             before far.
     """
@@ -66,10 +70,7 @@ class Capture:
 
 @dataclass(frozen=True)
 class PhotographFiles:
-    """Files by their views: calling it reads one as bytes, without transparency, reduced by a whole factor.
-
-    Pixels come as they are stored: a tag that says how to turn a photograph is not followed, as it is not by the programs
-    that find cameras.
+    """Files by their views: a call reads one as bytes, without transparency, reduced by a whole factor.
 
     Shapes: view -> (rows, columns, 3)
     Raises: InputError if a file cannot be read.
@@ -80,39 +81,42 @@ class PhotographFiles:
     factor: int = 1
 
     def __call__(self, view: int) -> np.ndarray:
-        """The photograph of a view."""
+        """Read the photograph of a view."""
+        # Pixels stay as they are stored: a tag that asks to turn a photograph is not followed, as the programs that find
+        # cameras do not follow it either.
         file = self.files[view]
         try:
             with Image.open(file) as image:
                 check_depth(image, file)
                 array = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
         except DAMAGE as error:
-            raise refusal(file, error) from error
+            raise unreadable(file, error) from error
         return shrink(flatten_alpha(array, self.background), self.factor)
 
     def stored_size(self) -> tuple[int, int]:
-        """Rows and columns of all files, which only have their headers read.
+        """Return rows and columns of all files, which only have their headers read.
 
         Raises: InputError if one cannot be read, if they differ, or if the factor leaves nothing of them.
         """
+        # Many photographs take long to decode, their headers a moment: a wrong one is refused before training.
         sizes = [stored_size(file) for file in self.files]
+        rows, columns = sizes[0]
         for file, size in zip(self.files, sizes, strict=True):
             if size != sizes[0]:
-                found = "{} has {} x {} and {} has {} x {}".format(self.files[0], *sizes[0], file.name, *size)
+                found = f"{self.files[0]} has {rows} x {columns} and {file.name} has {size[0]} x {size[1]}"
                 raise InputError(f"Photographs must be of one size, {found} pixels; resize or remove them.")
-        if self.factor > min(sizes[0]):
-            rows, columns = sizes[0]
-            raise InputError(f"downscale must leave pixels of {rows} x {columns}, got {self.factor}; choose a smaller one.")
-        return sizes[0]
+        rule = f"must leave pixels of {rows} x {columns}"
+        require("downscale", self.factor <= min(rows, columns), rule, self.factor, "choose a smaller one")
+        return rows, columns
 
     def size(self) -> tuple[int, int]:
-        """Rows and columns of what is read."""
+        """Return rows and columns of what is read."""
         rows, columns = self.stored_size()
         return rows // self.factor, columns // self.factor
 
 
-def refusal(file: Path, error: Exception) -> InputError:
-    """What is said of a file that is no photograph."""
+def unreadable(file: Path, error: Exception) -> InputError:
+    """Make the error about a file that is no photograph."""
     if isinstance(error, InputError):
         return error
     if isinstance(error, FileNotFoundError):
@@ -122,57 +126,54 @@ def refusal(file: Path, error: Exception) -> InputError:
 
 
 def check_depth(image: Image.Image, file: Path) -> None:
-    """Refuse pictures of numbers that are no bytes and would be cut."""
+    """Refuse pictures of numbers that are no bytes: modes I and F would be cut at 255."""
     if image.mode[0] in "IF":
         raise InputError(f"A photograph must have 8 bits per channel, {file} is of mode {image.mode}; convert it.")
 
 
 def stored_size(file: Path) -> tuple[int, int]:
-    """Rows and columns by the header of a file."""
+    """Read rows and columns from the header of a file."""
     try:
         with Image.open(file) as image:
             return image.height, image.width
     except DAMAGE as error:
-        raise refusal(file, error) from error
+        raise unreadable(file, error) from error
 
 
 def photographs_in(folder: Path) -> tuple[Path, ...]:
-    """The photographs of a folder, sorted by name.
+    """Return the photographs of a folder, sorted by name.
 
     Raises: InputError if there are none.
     """
-    files = (file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and not file.name.startswith("."))
-    files_found = tuple(sorted(file for file in files if file.is_file()))
-    if not files_found:
-        kinds = ", ".join(ending[1:] for ending in ENDINGS)
-        raise InputError(f"A folder of photographs must hold some ({kinds}), {folder} holds {listing(folder)}; add them.")
-    return files_found
+    rule = "A folder of photographs must hold some"
+    return tuple(files_below(folder, ENDINGS, rule, subfolders=False, remedy="add them").values())
 
 
 def backdrop(background: str | Sequence[float]) -> tuple[float, float, float]:
-    """A colour by its name or its three parts, 0..1."""
+    """Return a colour, given its name or its three parts, 0..1."""
     red, green, blue = map(float, colour_of(background))
     return red, green, blue
 
 
 def shrink(image: np.ndarray, factor: int) -> np.ndarray:
-    """A picture whose pixels are the means of squares of pixels; rows and columns that fill no square are cut off.
+    """Take the means of squares of pixels; rows and columns that fill no square are cut off.
 
     Shapes: (rows, columns, 3) -> (rows // factor, columns // factor, 3), bytes.
     """
     if factor == 1:
         return image
+    # `reduce` takes the mean of each square alone; resampling filters would mix neighbours into it.
     rows, columns = (side // factor * factor for side in image.shape[:2])
     return np.array(Image.fromarray(image).reduce(factor, (0, 0, columns, rows)))
 
 
-def every(count: int, step: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Views to train on and to test: every step-th tests, from the first on.
+def hold_out_every(count: int, step: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return views to train on and to test: every step-th tests, from the first on.
 
     Raises: InputError for a step that leaves nothing to train on.
     """
-    if not isinstance(step, int) or step < 2:
-        raise InputError(f"hold_every must be a whole number of views, at least 2, got {step}; 8 is usual.")
+    rule = "must be a whole number of views, at least 2"
+    require("hold_every", isinstance(step, int) and step >= 2, rule, step, "8 is usual")
     test = tuple(range(0, count, step))
     return tuple(view for view in range(count) if view % step), test
 
@@ -192,6 +193,8 @@ def check_poses(names: Sequence[str], poses: np.ndarray) -> None:
 
     Raises: InputError naming the first such view.
     """
+    # R is a rotation where R^T R = 1 and det R > 0. Broken numbers become zeros, and huge ones are clipped, so that neither
+    # warns in a product; both stay far from a rotation.
     whole = np.where(np.isfinite(poses).all((1, 2), keepdims=True), poses, 0.0)
     turns = whole[:, :, :3].clip(-2, 2)
     skew = np.abs(turns.swapaxes(1, 2) @ turns - np.eye(3)).max((1, 2))
@@ -203,54 +206,53 @@ def check_poses(names: Sequence[str], poses: np.ndarray) -> None:
         raise InputError(f"Cameras must stand apart, all {len(poses)} stand at one point; a scene has no depth from there.")
 
 
-def check_positive(**options: float | None) -> None:
-    """Refuse options that are given and not positive."""
+def require_positive(**options: float | None) -> None:
+    """Raise InputError for the first of some options that is given and not positive."""
     for name, value in options.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise InputError(f"{name} must be a positive number, got {value}; correct it.")
+        require(name, value is None or 0 < value < float("inf"), "must be a positive number", value, "correct it")
 
 
-def check_options(downscale: int | None, pixel_centre: float) -> None:
-    """Refuse a downscale that is no whole factor, and a point outside of its pixel."""
-    if downscale is not None and (not isinstance(downscale, int) or downscale < 1):
-        raise InputError(f"downscale must be a whole factor, at least 1, got {downscale}; 1 keeps photographs as they are.")
-    if not 0 <= pixel_centre <= 1:
-        rule = "pixel_centre must be where in its pixel a ray passes, in 0..1"
-        raise InputError(f"{rule}, got {pixel_centre}; 0.5 is the middle, published NeRF code uses 0.")
+def require_downscale(downscale: int | None) -> None:
+    """Raise InputError for a downscale that is no whole factor."""
+    whole = downscale is None or (isinstance(downscale, int) and downscale >= 1)
+    require("downscale", whole, "must be a whole factor, at least 1", downscale, "1 keeps photographs as they are")
 
 
 def pinhole(focal: np.ndarray, centre: np.ndarray, pixel_centre: float, factor: float = 1.0) -> np.ndarray:
-    """Intrinsics of photographs reduced by a factor, from those of the whole ones, whose left edge is 0 and the right columns.
-
-    `pixel_centre` is where in its pixel a ray passes: 0.5 in COLMAP and Blender, 0 in published NeRF code.
+    """Return intrinsics of photographs reduced by a factor, from those of the whole ones, whose left and upper edges are 0.
 
     Shapes: focal and centre (views, 2) for rows and columns -> (views, 4)
     """
+    # A pinhole sees the point (x, y, -1) of its own axes at column focal x + centre. Pixel k of a reduced photograph reaches
+    # from k to k + 1, and its ray passes at k + pixel_centre: in indices of pixels the optical axis is that much further left.
     return np.concatenate([focal / factor, centre / factor - pixel_centre], -1)
 
 
 def rays(pose: np.ndarray, intrinsics: np.ndarray, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Origins and directions of the rays of a view; a direction has length 1 along the optical axis.
+    """Return origins and directions of the rays of a view; a direction has length 1 along the optical axis.
 
     Shapes: pose (3, 4), intrinsics (4,), coordinates (..., 2) = (row, column) -> (3,) and (..., 3)
     """
+    # `inr.measurements.rays.camera_rays` is the same for tensors: a generated scene is rendered in float64, before training.
     down, right = np.moveaxis((coordinates - intrinsics[2:]) / intrinsics[:2], -1, 0)
     return pose[:, 3], np.stack([right, -down, -np.ones_like(down)], -1) @ pose[:, :3].T
 
 
 def similarity(scale: float = 1.0, frame: np.ndarray | None = None) -> np.ndarray:
-    """The matrix (4, 4) that enlarges by a scale and then goes by a pose (3, 4)."""
+    """Return the matrix (4, 4) that enlarges by a scale and then goes by a pose (3, 4)."""
+    # Nothing but a similarity takes scenes to worlds: lines stay lines, and one number turns depths into those of the file.
     pose = np.eye(3, 4) if frame is None else frame
     return np.vstack([np.column_stack([scale * pose[:, :3], pose[:, 3]]), [0.0, 0.0, 0.0, 1.0]])
 
 
 def scale_of(world: np.ndarray) -> float:
-    """How long a unit of the scene is in the world."""
-    return float(np.cbrt(np.linalg.det(world[:3, :3])))
+    """Return the length of a unit of the scene in the world."""
+    return float(np.cbrt(np.linalg.det(world[:3, :3])))  # det (scale R) = scale^3 of a rotation R
 
 
 def into_scene(poses: np.ndarray, world: np.ndarray) -> np.ndarray:
-    """Poses (views, 3, 4) of the world in the scene from which `world` leads there."""
+    """Take poses (views, 3, 4) of the world to the scene from which `world` leads there."""
+    # world: x -> scale R x + t, so positions p go back by R^T (p - t) / scale, and the axes of cameras by R^T alone.
     turn = world[:3, :3] / scale_of(world)
     positions = (poses[:, :, 3] - world[:3, 3]) @ turn / scale_of(world)
     return np.concatenate([turn.T @ poses[:, :, :3], positions[:, :, None]], -1)

@@ -18,7 +18,7 @@ COMPARED = 64  # training shapes that evaluated ones are compared with: as many 
 
 
 @dataclass(kw_only=True, eq=False)
-class ShapeCollection(Collection[SampledShapes], ShapeData):
+class ShapeCollection(ShapeData, Collection[SampledShapes]):
     """Shapes of which some train and others are held out; each fills the cube by itself.
 
     Subclasses define `labels` and `shape_at`.
@@ -27,9 +27,6 @@ class ShapeCollection(Collection[SampledShapes], ShapeData):
     """
 
     held_out: float | int | str | None = 0.25
-    batch_signals: int | None = 16
-    validation_signals: int | None = 8
-    test_signals: int | None = 64
     fill: float = 0.9
 
     @abstractmethod

@@ -13,7 +13,7 @@ from torch import Tensor
 from datamodules.common.files import require
 from datamodules.shapes.frame import Frame
 from inr.randomness import key
-from inr.shapes.meshes import Mesh, Samples, sample_shape, signed_distance
+from inr.shapes.meshes import DistanceSamples, Mesh, sample_shape, signed_distance
 from inr.shapes.oriented_points import OrientedPoints
 from inr.shapes.surface_metrics import Cloud, cloud_of
 from inr.supervision.differences import jacobian_at
@@ -66,7 +66,7 @@ class Shape(ABC):
         """The surface, as triangles where these are known."""
 
     @abstractmethod
-    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
         """Draw samples to fit."""
 
     def available(self, count: int) -> int:
@@ -103,7 +103,7 @@ class MeshShape(Shape):
         """The triangles."""
         return self.mesh
 
-    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
         """Draw samples on the surface, near it and in space."""
         return sample_shape(self.mesh, count, seed, *sampling)
 
@@ -127,7 +127,7 @@ class CloudShape(Shape):
         """The points."""
         return Cloud(self.points, self.normals)
 
-    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
         """Draw points with their normals, and estimates around them."""
         return OrientedPoints(self.points, self.normals).samples(count, seed, *sampling)
 
@@ -166,13 +166,13 @@ class VolumeShape(Shape):
         """Return no more than there are voxels."""
         return min(count, self.values.numel())
 
-    def samples(self, count: int, seed: int, sampling: Sampling) -> Samples:
+    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
         """Draw voxels in random order, with gradients by differences of their neighbours."""
         chosen = torch.randperm(self.values.numel(), generator=torch.Generator().manual_seed(seed))[:count]
         indices = torch.stack(torch.unravel_index(chosen, self.values.shape), -1)
         gradient = jacobian_at(self.values[..., None], indices)[:, 0] / self.step  # per voxel -> per length
         certain = torch.ones(len(chosen), dtype=torch.bool)
-        return Samples((indices - self.middle) * self.step, self.values[tuple(indices.T)], gradient, certain)
+        return DistanceSamples((indices - self.middle) * self.step, self.values[tuple(indices.T)], gradient, certain)
 
     def distances(self, points: Tensor) -> Tensor:
         """Interpolate between voxels, trilinear; the outermost ones go on beyond the grid."""

@@ -80,7 +80,7 @@ class ShapeData(SignalData[SampledShapes]):
 
     def header(self) -> Header:
         """Return the lattice, one distance a point, and the cube."""
-        signals = len(self.positions["held_out" if self.shown == "held_out" else "train"])
+        signals = len(self.positions[self.shown_split])
         # The result lies in `space`: `data` are scattered samples, and the lattice has no samples to train on.
         return Header((self.resolution,) * 3, 1, signals, result="space", sensor={"cube": self.frame.describe()})
 
@@ -149,7 +149,7 @@ class ShapeData(SignalData[SampledShapes]):
     def val_dataloader(self) -> Pass:
         """Return the draws of the points that a validation looks at, shape by shape."""
         # Some points of the cube rather than the lattice, which would take longer than the steps in between.
-        shapes = range(self.signals_of(self.validation_signals))
+        shapes = range(self.signals_of("validate"))
         return Pass(Draw(torch.tensor([shape]), None, "validate") for shape in shapes)
 
     def test_dataloader(self) -> Pass:
@@ -167,7 +167,7 @@ class ShapeData(SignalData[SampledShapes]):
 
     def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, None]]:
         """Yield what a validation saw (samples, 1), and the true distances, shape by shape."""
-        for signal in range(self.signals_of(self.validation_signals)):
+        for signal in range(self.signals_of("validate")):
             _, truth = self.evaluated.truth.samples_of(signal)
             seen, values = values.tensor_split([len(truth)])
             yield seen, truth, None

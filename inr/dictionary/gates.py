@@ -1,4 +1,4 @@
-"""Gates: which experts a code uses, and how evenly experts are used.
+"""Gates: the experts that a code uses, and the evenness of their use.
 
 Gates are signed and not normalised; the largest in magnitude stay, the rest is zero.
 Source: Neural Implicit Dictionary Learning via Mixture-of-Expert Training (ICML 2022), section 3.2; noisy top-k and its
@@ -13,24 +13,26 @@ from torch import Tensor
 
 
 def strongest(size: Float[Tensor, "signals experts"], count: int) -> Bool[Tensor, "signals experts"]:
-    """Mask of the `count` largest entries of each row."""
-    kept = torch.zeros_like(size, dtype=torch.bool)
-    return kept.scatter(-1, size.topk(count, -1).indices, True)
+    """Mark the `count` largest entries of each row."""
+    # By their places and not by a threshold: of equal entries no more than `count` are marked.
+    return torch.zeros_like(size, dtype=torch.bool).scatter(-1, size.topk(count, -1).indices, True)
 
 
 def expected_load(
     gates: Float[Tensor, "signals experts"], noisy: Float[Tensor, "signals experts"], count: int, noise: float
 ) -> Float[Tensor, " experts"]:
-    """How many signals would keep each expert if its own noise were drawn again: differentiable by the gates.
+    """Return the expected number of signals that use each expert if its noise came anew: differentiable by the gates.
 
-    An expert is kept if its noisy magnitude exceeds the `count`-th largest of the others: P(|gate + noise| > threshold) of a
-    folded normal. Without noise it is the number of signals that keep the expert, which has no gradient.
+    An expert is used if its noisy magnitude exceeds the `count`-th largest of the others. Without noise it is the number of
+    signals that use the expert, which has no gradient.
     """
-    kept = strongest(noisy.abs(), count)
+    used = strongest(noisy.abs(), count)
     if noise == 0:
-        return kept.sum(0).to(gates.dtype)
+        return used.sum(0).to(gates.dtype)
+    # The count-th largest of the others is the (count + 1)-th of all for an expert that is used, else the count-th.
     ranked = noisy.detach().abs().topk(min(count + 1, gates.shape[-1]), -1).values
-    threshold = torch.where(kept, ranked[:, -1:], ranked[:, count - 1 : count])
+    threshold = torch.where(used, ranked[:, -1:], ranked[:, count - 1 : count])
+    # P(|g + noise n| > t) = P(n > (t - g) / noise) + P(n < (-t - g) / noise), with P(n < x) = (1 + erf(x / sqrt 2)) / 2.
     above = (gates - threshold) / (math.sqrt(2) * noise)
     below = (-gates - threshold) / (math.sqrt(2) * noise)
     return (1 + (torch.erf(above) + torch.erf(below)) / 2).sum(0)

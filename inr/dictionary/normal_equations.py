@@ -6,7 +6,8 @@ measurement that is linear in the field. All of them are linear in the features 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import reduce
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float
@@ -16,20 +17,42 @@ from inr.derivatives import observe_at
 from inr.dictionary.network import NeuralDictionary
 from inr.distributed import global_sum
 from inr.errors import InputError
-from inr.supervision.losses import CHANNEL_AXES, Term
-from inr.supervision.terms import Supervision
+from inr.field import Signals
+from inr.measurements.measurement import Measurement
+from inr.randomness import StepRandomness
+from inr.supervision.terms import CHANNEL_AXES, Part, Supervision, Term
 
 FLOOR = 1e-12  # of the mean of a gram's diagonal, so that it can always be factorised
 LIGHTEST = 1e-30  # a sum of weights that divides; without any weight the sums above it are zero
-KEPT = 2**29  # bytes of rows that are kept for solvers that read them more than once
+CACHED = 2**29  # bytes of equations that are stored for solvers that read them more than once
 
 
-class Rows(NamedTuple):
-    """Some equations of one term of the supervision: targets = design @ code, each of the given weight.
+class ObservedPart(Part, Protocol):
+    """A part of a batch as a sensor saw it: coordinates (1|signals, points, axes) and what binds its measurement."""
+
+    coordinates: Tensor
+
+    @property
+    def context(self) -> Mapping[str, Tensor | StepRandomness]:
+        """Poses, views and the like, that the measurement is bound to."""
+
+
+class Batch(Protocol):
+    """Observations of some signals."""
+
+    signals: Signals
+
+    @property
+    def parts(self) -> Mapping[str, ObservedPart]:
+        """The parts by name."""
+
+
+class Equations(NamedTuple):
+    """A block of equations of one term of the supervision: targets = design @ code, each of the given weight.
 
     `importance` is the weight of the term's mean square over all its equations.
 
-    Shapes: design (rows, unknowns), the same for all signals; targets (signals, rows); weights (signals, rows) or None.
+    Shapes: design (equations, unknowns), the same for all signals; targets (signals, equations); weights alike or None.
     """
 
     term: str
@@ -44,37 +67,42 @@ class Problem:
     """All equations of some signals, read as often as a solver wants.
 
     Observations of a term enter with its weight and reduction, and with the weights of the points, as in training.
+
+    batches: starts a pass over what was observed.
+    cached: the equations, once a pass has found them to be few.
+
     Raises: InputError for signals that do not share their coordinates, and without a term that compares with data.
     """
 
     network: NeuralDictionary
-    measurements: Mapping[str, Any]
+    measurements: Mapping[str, Measurement]
     supervision: Supervision
-    batches: Callable[[], Iterable[Any]]
-    kept: list[Rows] | None = None
+    batches: Callable[[], Iterable[Batch]]
+    cached: list[Equations] | None = None
 
-    def rows(self) -> Iterator[Rows]:
-        """One pass over the equations; computed anew unless they were few enough to keep."""
-        if self.kept is not None:
-            yield from self.kept
+    def equations(self) -> Iterator[Equations]:
+        """Yield all equations; they are computed anew unless they are cached."""
+        if self.cached is not None:
+            yield from self.cached
             return
-        kept: list[Rows] | None = []
+        cached: list[Equations] | None = []
         size = 0
-        for rows in self.observe():
-            size += sum(tensor.nbytes for tensor in rows[1:4] if tensor is not None)
-            kept = [*kept, rows] if kept is not None and size <= KEPT else None
-            yield rows
-        self.kept = kept
+        for block in self.observe():
+            size += sum(tensor.nbytes for tensor in block[1:4] if tensor is not None)
+            cached = [*cached, block] if cached is not None and size <= CACHED else None
+            yield block
+        self.cached = cached  # only after a whole pass: a solver may stop in the middle of one
 
     @torch.no_grad()
-    def observe(self) -> Iterator[Rows]:
-        """One pass over the observations."""
+    def observe(self) -> Iterator[Equations]:
+        """Yield the equations of one pass over the observations."""
         network = self.network
         if not any(term.weight > 0 and term.target for term in self.supervision.terms.values()):
             raise InputError("A code is solved for from terms that compare with data, got none of positive weight.")
         for batch in self.batches():
             for part_name, part in batch.parts.items():
-                if not self.terms(part_name):
+                terms = {name: term for name, term in self.supervision.terms.items() if term.part == part_name and term.target}
+                if not terms:
                     continue
                 if len(part.coordinates) != 1:
                     raise InputError(
@@ -84,27 +112,23 @@ class Problem:
                 quantities = self.supervision.quantities(part_name)
                 with torch.autocast(part.coordinates.device.type, enabled=False):
                     seen = observe_at(measurement, network.features(), part.coordinates, quantities)
-                for name, term in self.terms(part_name):
-                    target, weights = part.targets[term.quantity], part.weights.get(term.quantity)
+                for name, term in terms.items():
                     observed = seen[term.quantity]
                     atoms = network.atoms(observed) if term.quantity == "value" else network.atoms(observed.mT).mT
-                    yield flatten(name, term, atoms, target, weights)
-
-    def terms(self, part: str) -> list[tuple[str, Term]]:
-        """The terms that compare this part with data."""
-        return [(name, term) for name, term in self.supervision.terms.items() if term.part == part and term.target]
+                    yield equations_of(name, term, atoms, part)
 
 
-def flatten(name: str, term: Term, atoms: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
-    """The equations of a term from the observed atoms (unknowns, points, channels[, axes]) and its targets."""
+def equations_of(name: str, term: Term, atoms: Tensor, part: Part) -> Equations:
+    """Return the equations of a term from the observed atoms (unknowns, points, channels[, axes]) and its targets."""
+    target, weights = part.targets[term.quantity], part.weights.get(term.quantity)
     if term.axes is not None:
         atoms, target = atoms[..., term.axes], target[..., term.axes]
-    repeats = target[0, 0].numel()
+    repeats = target[0, 0].numel()  # equations of a point
     if weights is not None:
         weights = weights.expand(len(target), -1).repeat_interleave(repeats, -1)
     assert atoms.ndim == 2 + CHANNEL_AXES[term.quantity]
     importance = term.weight * (1 if term.reduction == "mean" else repeats)  # sums count each channel and axis
-    return Rows(name, atoms.flatten(1).T, target.flatten(1), weights, importance)
+    return Equations(name, atoms.flatten(1).T, target.flatten(1), weights, importance)
 
 
 class NormalEquations:
@@ -116,39 +140,42 @@ class NormalEquations:
     Shapes: gram (1|signals, unknowns, unknowns), moment (signals, unknowns).
     """
 
-    gram: Tensor
-    moment: Tensor
+    # A gram squares the condition of its design, hence float64; torch.linalg.lstsq would need all equations at once.
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         sums: dict[str, list[Tensor]] = {}
         importance: dict[str, float] = {}
-        for rows in problem.rows():
-            importance[rows.term] = rows.importance
-            parts = [*grams(rows), moments(rows, rows.targets)]
-            before = sums.get(rows.term, [torch.zeros_like(part) for part in parts])
-            sums[rows.term] = [total + part for total, part in zip(before, parts, strict=True)]
-        totals = {term: over_processes(*parts) for term, parts in sums.items()}
+        for block in problem.equations():
+            importance[block.term] = block.importance
+            new = [*grams(block), moments(block, block.targets)]
+            before = sums.get(block.term, [torch.zeros_like(one) for one in new])
+            sums[block.term] = [total + one for total, one in zip(before, new, strict=True)]
+        totals = {term: over_processes(*one) for term, one in sums.items()}
+        # With D, t of a term and W its weights: minimise sum over terms of importance |D code - t|_W^2 / sum(W).
         self.shares = {term: importance[term] / mass.clamp_min(LIGHTEST) for term, (_, mass, _) in totals.items()}
-        self.gram = sum(share[..., None] * totals[term][0] for term, share in self.shares.items())  # type: ignore[assignment]
-        self.moment = sum(share * totals[term][2] for term, share in self.shares.items())  # type: ignore[assignment]
+        self.gram = reduce(torch.add, [share[..., None] * totals[term][0] for term, share in self.shares.items()])
+        self.moment = reduce(torch.add, [share * totals[term][2] for term, share in self.shares.items()])
 
-    def moment_of(self, targets: Callable[[Rows], Tensor]) -> Tensor:
-        """The moments (signals, unknowns) that other targets (signals, rows) would have."""
+    def moment_of(self, targets: Callable[[Equations], Tensor]) -> Tensor:
+        """Return the moments (signals, unknowns) that other targets (signals, equations) would have."""
         total = torch.zeros_like(self.moment)
-        for rows in self.problem.rows():
-            total += self.shares[rows.term] * moments(rows, targets(rows))
+        for block in self.problem.equations():
+            total += self.shares[block.term] * moments(block, targets(block))
         return global_sum(total)
 
     def solver(self, ridge: float, centre: Float[Tensor, "#signals unknowns"]) -> Callable[[Tensor], Tensor]:
-        """From moments (signals, unknowns) to the codes that minimise the weighted mean square + ridge |code - centre|^2."""
+        """Return the function from moments (signals, unknowns) to codes.
+
+        Codes minimise the weighted mean square + ridge |code - centre|^2, so (gram + ridge) code = moment + ridge centre.
+        """
         identity = torch.eye(self.gram.shape[-1], dtype=self.gram.dtype, device=self.gram.device)
         floor = FLOOR * self.gram.diagonal(dim1=-2, dim2=-1).mean(-1)
         factor = torch.linalg.cholesky(self.gram + (ridge + floor)[:, None, None] * identity)
         pull = ridge * centre.to(self.gram)
 
         def solve(moment: Tensor) -> Tensor:
-            if len(factor) == 1:
+            if len(factor) == 1:  # all signals as columns of one right side
                 return torch.cholesky_solve((moment + pull).T, factor[0]).T
             return torch.cholesky_solve((moment + pull)[..., None], factor)[..., 0]
 
@@ -156,23 +183,23 @@ class NormalEquations:
 
 
 def over_processes(gram: Tensor, mass: Tensor, moment: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The sums over all processes, each signal with a gram of its own if any process saw their weights differ."""
+    """Sum over all processes, each signal with a gram of its own if any process saw their weights differ."""
     if global_sum(gram.new_tensor(float(len(gram) > 1))) > 0:
         gram, mass = gram.expand(len(moment), -1, -1), mass.expand(len(moment), -1)
     return global_sum(gram), global_sum(mass), global_sum(moment)
 
 
-def grams(rows: Rows) -> tuple[Tensor, Tensor]:
-    """design^T W design (1|signals, unknowns, unknowns) and the sums of the weights (1|signals, 1)."""
-    design = rows.design.double()
-    if rows.weights is None:
+def grams(block: Equations) -> tuple[Tensor, Tensor]:
+    """Return design^T W design (1|signals, unknowns, unknowns) and the sums of the weights (1|signals, 1)."""
+    design = block.design.double()
+    if block.weights is None:
         return (design.T @ design)[None], design.new_full((1, 1), len(design))
-    alike = bool((rows.weights == rows.weights[:1]).all())
-    weights = (rows.weights[:1] if alike else rows.weights).double()
+    alike = bool((block.weights == block.weights[:1]).all())
+    weights = (block.weights[:1] if alike else block.weights).double()
     return torch.stack([(design * weight[:, None]).T @ design for weight in weights]), weights.sum(-1, keepdim=True)
 
 
-def moments(rows: Rows, targets: Tensor) -> Tensor:
-    """design^T W targets (signals, unknowns)."""
-    weighted = targets if rows.weights is None else rows.weights * targets
-    return weighted.double() @ rows.design.double()
+def moments(block: Equations, targets: Tensor) -> Tensor:
+    """Return design^T W targets (signals, unknowns)."""
+    weighted = targets if block.weights is None else block.weights * targets
+    return weighted.double() @ block.design.double()

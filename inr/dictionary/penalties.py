@@ -1,6 +1,5 @@
 """Penalties on codes: experts used evenly, codes sparse."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,13 +8,14 @@ from torch import Tensor
 
 from inr.errors import InputError
 
-LARGEST = 1e6
+LARGEST = 1e6  # weight of an expert's rank: more would drown the loss in float32
+TINY = 1e-10  # of a squared mean, so that gates that are all zero divide
 
 
 class Usage(NamedTuple):
-    """The gates of a batch as penalties see them: `dense` if all are kept, `warm` if that is so for the warm-up only.
+    """The gates of a step as penalties see them: `dense` if all are in use, `warm` if that is so for the warm-up only.
 
-    Shapes: gates (signals, experts), zero where not kept; load (experts,) how many signals (are expected to) use each.
+    Shapes: gates (signals, experts), zero where not used; load (experts,), (expected) number of signals that use each.
     """
 
     gates: Tensor
@@ -24,15 +24,15 @@ class Usage(NamedTuple):
     warm: bool = False
 
 
-def variation(x: Float[Tensor, " experts"]) -> Tensor:
-    """The squared coefficient of variation: variance / mean^2, zero if all entries are alike."""
-    return x.var(unbiased=False) / (x.mean().square() + 1e-10)
+def variation(x: Float[Tensor, " experts"]) -> Float[Tensor, ""]:
+    """Return the squared coefficient of variation: variance / mean^2, zero if all entries are alike."""
+    return x.var(unbiased=False) / (x.mean().square() + TINY)
 
 
 class Balance:
     """importance CV^2(sum of |gates|) + load CV^2(load), over the signals of a step.
 
-    `published=True` takes the signed sum of the gates for the importance, and a count without gradient for the load.
+    published: take the signed sum of the gates for the importance, and a count without gradient for the load.
 
     Raises: InputError for negative weights.
     Source: Neural Implicit Dictionary Learning (ICML 2022), equation 7; Shazeer et al. (2017), section 4.
@@ -41,12 +41,15 @@ class Balance:
     def __init__(self, importance: float = 0.01, load: float = 0.01, published: bool = False) -> None:
         if not (importance >= 0 and load >= 0):
             raise InputError(f"Weights of the balance must not be negative, got importance={importance}, load={load}.")
-        self.importance, self.load, self.published = importance, load, published
+        self.importance = importance
+        self.load = load
+        self.published = published
 
-    def __call__(self, usage: Usage) -> Tensor:
-        """The penalty of a step; none while all experts are in use."""
+    def __call__(self, usage: Usage) -> Float[Tensor, ""]:
+        """Return the penalty of a step; none while all experts are in use."""
         if usage.dense:
             return usage.gates.new_zeros(())
+        # Magnitudes: of the signed gates, those of one expert cancel, and experts of mean 0 would count as unused.
         importance = usage.gates.sum(0) if self.published else usage.gates.abs().sum(0)
         load = (usage.gates != 0).sum(0).to(usage.gates.dtype) if self.published else usage.load
         return self.importance * variation(importance) + self.load * variation(load)
@@ -62,10 +65,12 @@ class Sparsity:
     def __init__(self, weight: float = 0.01, base: float = 1.0, always: bool = False) -> None:
         if not (weight >= 0 and base >= 1):
             raise InputError(f"Sparsity needs weight >= 0 and base >= 1, got weight={weight}, base={base}.")
-        self.weight, self.base, self.always = weight, base, always
+        self.weight = weight
+        self.base = base
+        self.always = always
 
-    def __call__(self, usage: Usage) -> Tensor:
-        """The penalty of a step."""
+    def __call__(self, usage: Usage) -> Float[Tensor, ""]:
+        """Return the penalty of a step."""
         size = usage.gates.abs()
         if not (usage.warm or self.always):
             return size.new_zeros(())
@@ -73,8 +78,3 @@ class Sparsity:
             ranks = torch.arange(size.shape[-1], device=size.device, dtype=size.dtype)
             size = size * (self.base**ranks).clamp(max=LARGEST)
         return self.weight * size.mean()
-
-
-def penalties_of(terms: Mapping[str, Balance | Sparsity], usage: Usage) -> dict[str, Tensor]:
-    """The penalties of a step by name."""
-    return {name: term(usage) for name, term in terms.items()}

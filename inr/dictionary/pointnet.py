@@ -3,7 +3,7 @@
 import math
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from inr.dictionary.coders import Coder
 from inr.errors import InputError
@@ -14,35 +14,34 @@ from inr.networks.linear import Linear
 class PointNetCoder(Coder):
     """code = perceptron(maximum over the points of a perceptron that all points share).
 
-    Features are normalised point by point, so that a code depends on nothing but the points of its signal.
+    width: features of the first layer; the later ones are multiples.
+    features: numbers of each point: its place and its normal.
 
     Shapes: signals.observations (signals, points, features) -> codes (signals, experts + channels).
-    Raises: InputError without torch-geometric, for a width below 1, and for observations that are not points.
+    Raises: InputError for a width below 1, and for observations that are not points.
     Source: Qi et al., PointNet (CVPR 2017), section 4.2, without its transformers; normalised by layer instead of by batch.
     """
 
-    encodes, reads = True, "points"
+    reads = "points"
     sees = "points on the surface with their normals, through PointNet"
 
     def __init__(self, experts: int, channels: int, width: int = 64, features: int = 6) -> None:
         super().__init__()
-        try:  # takes seconds, and only shapes need it
-            from torch_geometric.nn import MLP, global_max_pool
-        except ImportError as error:
-            raise InputError(
-                'PointNet is built on torch-geometric, which is not there for model/coder=pointnet; pip install "inr[shapes]".'
-            ) from error
+        from torch_geometric.nn import MLP, global_max_pool  # here, since it takes seconds and only this coder needs it
+
         if width < 1:
             raise InputError(f"The first layer of PointNet needs a feature or more, got width={width}; the usual one is 64.")
-        options = {"norm": "layer_norm", "norm_kwargs": {"mode": "node"}, "plain_last": False}  # the default mode mixes points
-        self.features, self.scale = features, 1 / math.sqrt(experts)
+        # The default mode normalises over all points together: a code would depend on the other signals of the batch.
+        options = {"norm": "layer_norm", "norm_kwargs": {"mode": "node"}, "plain_last": False}
+        self.features = features
         self.each = MLP([features, width, 2 * width, 16 * width], **options)
         self.pool = global_max_pool
         self.all = MLP([16 * width, 8 * width, 4 * width], **options)
         self.last = Linear(4 * width, experts + channels, exact=True)
+        self.scale = 1 / math.sqrt(experts)  # codes as large as those of a codebook
 
     def forward(self, signals: Signals) -> Float[Tensor, "signals codes"]:
-        """The codes of the signals."""
+        """Compute the codes of the signals."""
         seen = signals.observations
         if seen is None or seen.ndim != 3 or seen.shape[-1] != self.features:
             raise InputError(

@@ -1,8 +1,9 @@
-"""What a signal adds to the dictionary, which itself stays as it is."""
+"""Per-signal residual weights on top of a frozen dictionary (`fit.refine`)."""
 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -12,20 +13,24 @@ from inr.networks.mlp import MLP
 KINDS = ("head", "all")
 
 
-class Along(nn.Module):
-    """The pushforward of a trunk as a module, so that it can be called with other weights."""
+class Pushforward(nn.Module):
+    """The pushforward of a trunk as the `forward` of a module, which `functional_call` can give other weights."""
 
     def __init__(self, trunk: MLP) -> None:
         super().__init__()
         self.trunk = trunk
 
     def forward(self, points: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and their tangents."""
+        """Return features and their tangents."""
         return self.trunk.pushforward(points, tangents)
 
 
-class Own(nn.Module):
-    """Additions of every signal to its head, and with kind `all` to every weight of the trunk; zero at first.
+class ResidualWeights(nn.Module):
+    """Weights that each signal adds to its head, and with kind `all` to every weight of the trunk; zero at first.
+
+    kind: head or all.
+    head: shape of a head (channels, features).
+    signals: number of signals, as many as codes.
 
     Raises: InputError for an unknown kind, or without a codebook that says how many signals there are.
     """
@@ -36,34 +41,36 @@ class Own(nn.Module):
             raise InputError(f"fit.refine must be null or one of {', '.join(KINDS)}, got {kind}.")
         if signals < 1:
             raise InputError("Additions of every signal's own need a codebook, which counts them; choose model.coder=codebook.")
+        # Zero, so that refining starts from the solver's reconstruction.
         self.heads = nn.Parameter(torch.zeros(signals, *head))
-        self.along = [Along(trunk)]  # in a list: its parameters belong to the dictionary
+        self.pushforwards = [Pushforward(trunk)]  # in a list: its parameters belong to the dictionary
         named = list(trunk.named_parameters()) if kind == "all" else []
         self.names = [name for name, _ in named]
         self.weights = nn.ParameterList([torch.zeros(signals, *parameter.shape) for _, parameter in named])
 
-    def weights_of(self, index: Tensor) -> tuple[Tensor, ...]:
-        """The trunk's weights of each signal, parameter by parameter; nothing if all share the trunk's own."""
-        parameters = dict(self.along[0].trunk.named_parameters())
-        return tuple(parameters[name] + own[index] for name, own in zip(self.names, self.weights, strict=True))
+    def weights_of(self, index: Int[Tensor, " signals"]) -> tuple[Tensor, ...]:
+        """Return the trunk's weights (signals, ...) with the residuals of some signals; nothing if all share the trunk's."""
+        shared = dict(self.pushforwards[0].trunk.named_parameters())
+        return tuple(shared[name] + residual[index] for name, residual in zip(self.names, self.weights, strict=True))
 
     def trunk(self, points: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Features (signals, ..., features) of every signal's own trunk."""
+        """Return features (signals, ..., features) of the trunks of these weights (signals, ...), one per signal."""
 
-        def features(own: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(self.along[0].trunk, own, (x,))
+        def features(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+            return functional_call(self.pushforwards[0].trunk, weights, (x,))
 
+        # vmap: the trunk is written for one set of weights; its linear layers become batched matrix products.
         points = points.expand(len(weights[0]), *points.shape[1:])
         return vmap(features)(dict(zip(self.names, weights, strict=True)), points)
 
     def pushforward(self, points: Tensor, tangents: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Features, and their tangents (axes, signals, ..., features), of every signal's own trunk."""
+        """Return the same features, and their tangents (axes, signals, ..., features)."""
 
-        def features(own: dict[str, Tensor], x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
-            return functional_call(self.along[0], own, (x, dx))
+        def features(weights: dict[str, Tensor], x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
+            return functional_call(self.pushforwards[0], weights, (x, dx))
 
         signals = len(weights[0])
-        named = {f"trunk.{name}": own for name, own in zip(self.names, weights, strict=True)}
+        named = {f"trunk.{name}": weight for name, weight in zip(self.names, weights, strict=True)}
         points = points.expand(signals, *points.shape[1:])
         tangents = tangents.expand(len(tangents), signals, *tangents.shape[2:])
         return vmap(features, (0, 0, 1), (0, 1))(named, points, tangents)

@@ -1,19 +1,23 @@
 """Solvers: the codes of new signals from what was observed of them, with trunk and experts as they are."""
 
+# scikit-learn's ridge, robust and sparse regressions fit one signal at a time, from all its equations at once, on a CPU.
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr.dictionary.normal_equations import FLOOR, NormalEquations, Problem, Rows
+from inr.dictionary.normal_equations import FLOOR, Equations, NormalEquations, Problem
 from inr.distributed import global_sum, ranks
 from inr.errors import InputError
 
-RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7)
-FALLBACK = 1e-4
+RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7)  # tried on tuning signals
+FALLBACK = 1e-4  # the weight without tuning signals
 GATHERED = 2**26  # numbers of the equations that are cut out of a gram at a time
 MAD = 1.4826  # standard deviation of a normal distribution / its median absolute deviation
+EXACT = 1e-12  # a mean squared error as good as none, whose logarithm is finite
+SHARPEST = 1e-6  # scale of residuals: of an exact fit, the median is zero and would divide
 
 
 class Solver:
@@ -34,24 +38,24 @@ class Solver:
         self.ridge = ridge
 
     def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Float[Tensor, "signals unknowns"]]:
-        """The codes for each of the weights, from the largest to the smallest."""
+        """Yield the codes for each of the weights, from the largest to the smallest."""
         raise NotImplementedError(f"{type(self).__name__} must define path(problem, centre, ridges).")
 
     def ladder(self, ridge: float) -> list[float]:
-        """The weights that lead to the one asked for."""
+        """Return the weights that lead to the one asked for, which is the last."""
         return [ridge]
 
-    def kept(self, top_k: int | None) -> int | None:
-        """How many gates a network keeps of these codes, given how many it kept in training; None: all."""
+    def active_gates(self, top_k: int | None) -> int | None:
+        """Return the number of gates that a network uses of these codes, given that of training; None: all."""
         return None
 
     def __call__(self, problem: Problem, centre: Tensor, ridge: float) -> Tensor:
-        """The codes (signals, unknowns), in float32."""
+        """Return the codes (signals, unknowns), in float32."""
         *_, codes = self.path(problem, centre, self.ladder(ridge))
         return codes.float()
 
     def choose(self, problems: Iterable[tuple[Problem, Problem, Tensor]]) -> float:
-        """The weight for which codes of the tuning signals, solved as they are observed, come closest to the truth.
+        """Return the weight for which codes of the tuning signals, solved as they are observed, come closest to the truth.
 
         `problems` are groups of signals: as they are observed, as they are, and the centre of their codes.
         """
@@ -59,31 +63,29 @@ class Solver:
         return RIDGES[int(errors.argmin())]
 
     def errors(self, tuning: Problem, truth: Problem, centre: Tensor) -> Float[Tensor, " ridges"]:
-        """The log of the mean squared error, summed over some signals, for each of `RIDGES`.
+        """Return the log of the mean squared error, summed over some signals, for each of `RIDGES`.
 
-        Of signals with missing samples these alone are compared; the others are known anyway.
+        Of signals with missing samples these alone are compared; the others are known anyway. The sum of logs is the mean
+        PSNR up to sign and factor.
         """
-        counted, scores = compared(matching(tuning, truth)) or [torch.ones(()) for _ in truth.rows()], []
+        # The terms that the truth has, too: their equations are those of the truth, one for one.
+        matching = (block for block in tuning.equations() if block.term in truth.supervision.terms)
+        counted = compared(matching) or [torch.ones(()) for _ in truth.equations()]
+        scores = []
         for codes in self.path(tuning, centre, RIDGES):
             total, mass = torch.zeros(()), torch.zeros(())
-            for rows, weights in zip(truth.rows(), counted, strict=True):
-                error = residual(rows, codes).square()
+            for block, weights in zip(truth.equations(), counted, strict=True):
+                error = residual(block, codes).square()
                 weights = weights.expand_as(error)
                 total, mass = total + (weights * error).sum(-1), mass + weights.sum(-1)
             errors = global_sum(total) / global_sum(mass).clamp_min(1.0)
-            scores.append(errors.clamp_min(1e-12).log().sum().cpu())
+            scores.append(errors.clamp_min(EXACT).log().sum().cpu())
         return torch.stack(scores)
 
 
-def matching(tuning: Problem, truth: Problem) -> Iterator[Rows]:
-    """The rows of the tuning problem whose terms the truth has, too."""
-    terms = set(truth.supervision.terms)
-    return (rows for rows in tuning.rows() if rows.term in terms)
-
-
-def compared(observed: Iterable[Rows]) -> list[Tensor]:
-    """Weights (signals, rows) of what solutions are judged by: a signal's missing samples, all if it lacks none."""
-    masks = [torch.ones_like(rows.targets) if rows.weights is None else rows.weights for rows in observed]
+def compared(observed: Iterable[Equations]) -> list[Tensor]:
+    """Return weights (signals, equations) of what solutions are judged by: a signal's missing samples, all if it lacks none."""
+    masks = [torch.ones_like(block.targets) if block.weights is None else block.weights for block in observed]
     if not masks:
         return []
     missing = [(mask == 0).to(mask.dtype) for mask in masks]
@@ -92,19 +94,19 @@ def compared(observed: Iterable[Rows]) -> list[Tensor]:
     return [torch.where(lacking, gaps, 1.0) for gaps in missing]
 
 
-def residual(rows: Rows, codes: Tensor) -> Tensor:
-    """Targets minus predictions (signals, rows) of codes (signals, unknowns)."""
-    return rows.targets - codes.to(rows.design) @ rows.design.T
+def residual(block: Equations, codes: Tensor) -> Tensor:
+    """Return targets minus predictions (signals, equations) of codes (signals, unknowns)."""
+    return block.targets - codes.to(block.design) @ block.design.T
 
 
 class Ridge(Solver):
     """The closed form: one pass, one factorisation for all signals of equal weights."""
 
     def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Tensor]:
-        """One factorisation per weight, all from the same pass."""
-        equations = NormalEquations(problem)
+        """Yield the solution of each weight: one factorisation each, all from the same pass."""
+        normal = NormalEquations(problem)
         for ridge in ridges:
-            yield equations.solver(ridge, centre)(equations.moment)
+            yield normal.solver(ridge, centre)(normal.moment)
 
 
 class TopK(Solver):
@@ -118,47 +120,52 @@ class TopK(Solver):
         super().__init__(ridge)
         if k < 1 or stages < 1:
             raise InputError(f"solver.k and solver.stages must be at least 1, got k={k}, stages={stages}.")
-        self.k, self.stages = k, stages
+        self.k = k
+        self.stages = stages
 
-    def kept(self, top_k: int | None) -> int | None:
-        """As many gates as the codes have."""
+    def active_gates(self, top_k: int | None) -> int | None:
+        """Return as many gates as the codes have."""
         return self.k
 
     def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Tensor]:
-        """One sequence of eliminations per weight, all from the same pass."""
-        equations = NormalEquations(problem)
+        """Yield the end of a sequence of eliminations for each weight, all from the same pass."""
+        normal = NormalEquations(problem)
         experts = problem.network.experts.shape[0]
         if self.k > experts:
             raise InputError(f"solver.k must be at most the number of experts, {experts}, got {self.k}.")
         for ridge in ridges:
-            codes = equations.solver(ridge, centre)(equations.moment)
+            codes = normal.solver(ridge, centre)(normal.moment)
+            # In stages, since gates compete: without the weakest ones the others change, and with them their order.
             for stage in range(1, self.stages + 1):
-                keep = experts - (experts - self.k) * stage // self.stages
-                codes = restrict(equations, codes, keep, experts, ridge, centre)
+                gates = experts - (experts - self.k) * stage // self.stages
+                codes = restrict(normal, codes, gates, experts, ridge, centre)
             yield codes
 
 
-def restrict(equations: NormalEquations, codes: Tensor, keep: int, experts: int, ridge: float, centre: Tensor) -> Tensor:
-    """Codes on their `keep` strongest gates and the biases, solved for anew; the other gates are zero."""
+def restrict(normal: NormalEquations, codes: Tensor, gates: int, experts: int, ridge: float, centre: Tensor) -> Tensor:
+    """Solve anew for codes on their strongest gates, so many of them, and the biases; the other gates are zero."""
     signals, unknowns = codes.shape
-    norms = equations.gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-    gates = (codes * norms)[:, :experts].abs().topk(keep, -1).indices
+    norms = normal.gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()  # of atoms, weighted as the supervision weighs
+    strongest = (codes * norms)[:, :experts].abs().topk(gates, -1).indices
     biases = torch.arange(experts, unknowns, device=codes.device).expand(signals, -1)
-    kept = torch.cat([gates, biases], -1)  # (signals, keep + channels)
-    moment = (equations.moment + ridge * centre.to(codes)).gather(1, kept)
-    gram = equations.gram.expand(signals, -1, -1)
+    support = torch.cat([strongest, biases], -1)  # (signals, gates + channels)
+    moment = (normal.moment + ridge * centre.to(codes)).gather(1, support)
+    gram = normal.gram.expand(signals, -1, -1)
     few = max(1, GATHERED // unknowns**2)  # signals whose equations are cut out at a time
-    parts = zip(gram.split(few), moment.split(few), kept.split(few), strict=True)
-    solved = torch.cat([solve_on(*part, ridge) for part in parts])
-    return torch.zeros_like(codes).scatter(1, kept, solved)
+    groups = zip(gram.split(few), moment.split(few), support.split(few), strict=True)
+    solved = torch.cat([solve_on(*group, ridge) for group in groups])
+    return torch.zeros_like(codes).scatter(1, support, solved)
 
 
-def solve_on(gram: Tensor, moment: Tensor, kept: Tensor, ridge: float) -> Tensor:
-    """Unknowns (signals, kept) from those rows and columns of grams (signals, unknowns, unknowns), and their moments."""
-    rows = gram.gather(1, kept[:, :, None].expand(-1, -1, gram.shape[-1]))
-    gram = rows.gather(2, kept[:, None, :].expand(-1, kept.shape[-1], -1))
+def solve_on(gram: Tensor, moment: Tensor, support: Tensor, ridge: float) -> Tensor:
+    """Solve for the unknowns of a support, from their rows and columns of grams, and their moments.
+
+    Shapes: gram (signals, unknowns, unknowns), moment and support (signals, chosen) -> (signals, chosen).
+    """
+    rows = gram.gather(1, support[:, :, None].expand(-1, -1, gram.shape[-1]))
+    gram = rows.gather(2, support[:, None, :].expand(-1, support.shape[-1], -1))
     floor = FLOOR * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    identity = torch.eye(kept.shape[-1], dtype=gram.dtype, device=gram.device)
+    identity = torch.eye(support.shape[-1], dtype=gram.dtype, device=gram.device)
     factor = torch.linalg.cholesky(gram + (ridge + floor) * identity)
     return torch.cholesky_solve(moment[..., None], factor)[..., 0]
 
@@ -168,8 +175,7 @@ class L1(Solver):
 
     Residuals r of a signal have the scale s = `cutoff` x 1.4826 x their median magnitude. `loss` gives their weights:
     `l1` min(1, s / |r|), least absolute deviations beyond s; `geman_mcclure` 1 / (1 + (r / s)^2)^2, which forgets outliers
-    altogether, but of few equations it may also forget what fits. Weights act on the targets (r is replaced by w r), so
-    that all iterations share one factorisation.
+    altogether, but of few equations it may also forget what fits.
 
     Raises: InputError for an unknown loss, and for iterations or a cutoff that are not positive.
     Source: Geman and Yang, Nonlinear Image Recovery with Half-Quadratic Regularization (1995), the additive form; graduated
@@ -186,44 +192,50 @@ class L1(Solver):
             raise InputError(f"solver.loss must be one of {', '.join(self.losses)}, got {loss}.")
         if iterations < 1 or not cutoff > 0:
             raise InputError(f"solver.iterations and solver.cutoff must be positive, got {iterations} and {cutoff}.")
-        self.loss, self.cutoff, self.iterations = loss, cutoff, iterations
+        self.loss = loss
+        self.cutoff = cutoff
+        self.iterations = iterations
 
     def ladder(self, ridge: float) -> list[float]:
-        """All larger weights first."""
+        """Return all larger weights first: a smooth fit tells outliers from detail, which the next one starts from."""
         return [*(larger for larger in RIDGES if larger > ridge), ridge]
 
     def weights(self, ratio: Tensor) -> Tensor:
-        """The weights of residuals, given as multiples of their scale."""
+        """Return the weights of residuals, given as multiples of their scale."""
         return (1 + ratio.square()) ** -2 if self.loss == "geman_mcclure" else 1 / ratio.abs().clamp_min(1.0)
 
     def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Tensor]:
-        """`iterations` for each of the weights, starting where the larger one ended."""
-        equations = NormalEquations(problem)
-        moment = equations.moment
+        """Yield the codes after `iterations` for each of the weights, starting where the larger one ended."""
+        # Half-quadratic minimisation, the additive form: weights act on the targets, t - (1 - w) r, so that the residual r
+        # becomes w r. The gram stays, all iterations share one factorisation, and the fixed points are those of weights on
+        # the equations, since design^T (w r) = 0 in both.
+        normal = NormalEquations(problem)
+        moment = normal.moment
         for ridge in ridges:
-            solve = equations.solver(ridge, centre)
+            solve = normal.solver(ridge, centre)
             for _ in range(self.iterations):
-                moment = equations.moment_of(self.cleaned(problem, solve(moment)))
+                moment = normal.moment_of(self.cleaned(problem, solve(moment)))
             yield solve(moment)
 
     def scales(self, problem: Problem, codes: Tensor) -> dict[str, Tensor]:
-        """The scale (signals, 1) of each term's residuals."""
+        """Return the scale (signals, 1) of each term's residuals."""
         sizes: dict[str, list[Tensor]] = {}
-        for rows in problem.rows():
-            size = residual(rows, codes).abs()
-            size = size if rows.weights is None else size.masked_fill(rows.weights == 0, torch.nan)
-            sizes.setdefault(rows.term, []).append(size)
-        medians = {term: torch.cat(parts, -1).nanmedian(-1, keepdim=True).values for term, parts in sizes.items()}
-        sums = {term: global_sum(median.nan_to_num()) for term, median in medians.items()}  # not a number: nothing observed
-        return {term: (self.cutoff * MAD * total / ranks()).clamp_min(1e-6) for term, total in sums.items()}
+        for block in problem.equations():
+            size = residual(block, codes).abs()
+            size = size if block.weights is None else size.masked_fill(block.weights == 0, torch.nan)
+            sizes.setdefault(block.term, []).append(size)
+        medians = {term: torch.cat(found, -1).nanmedian(-1, keepdim=True).values for term, found in sizes.items()}
+        # The mean of the medians of all processes, which saw shares of the same signals; nan where one saw nothing.
+        sums = {term: global_sum(median.nan_to_num()) for term, median in medians.items()}
+        return {term: (self.cutoff * MAD * total / ranks()).clamp_min(SHARPEST) for term, total in sums.items()}
 
-    def cleaned(self, problem: Problem, codes: Tensor) -> Callable[[Rows], Tensor]:
-        """The targets (signals, rows) with residuals of these codes weighted down."""
+    def cleaned(self, problem: Problem, codes: Tensor) -> Callable[[Equations], Tensor]:
+        """Return the function that gives targets (signals, equations) with residuals of these codes weighted down."""
         scales = self.scales(problem, codes)
 
-        def targets(rows: Rows) -> Tensor:
-            error = residual(rows, codes)
-            return rows.targets - (1 - self.weights(error / scales[rows.term])) * error
+        def targets(block: Equations) -> Tensor:
+            error = residual(block, codes)
+            return block.targets - (1 - self.weights(error / scales[block.term])) * error
 
         return targets
 
@@ -236,12 +248,12 @@ class Adam(Solver):
 
     closed_form = False
 
-    def kept(self, top_k: int | None) -> int | None:
-        """As many gates as in training."""
+    def active_gates(self, top_k: int | None) -> int | None:
+        """Return as many gates as in training."""
         return top_k
 
     def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Tensor]:
-        """The centre."""
+        """Yield the centre."""
         signals = len(next(iter(problem.batches())).signals.index)
         for _ in ridges:
             yield centre.expand(signals, -1)

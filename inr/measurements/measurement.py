@@ -1,18 +1,21 @@
-"""What every sensor model has in common."""
+"""The base of all sensor models."""
 
 import copy
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from inr.field import Field
+from inr.randomness import StepRandomness
 from inr.tangents import linearise
 
+Sensor = TypeVar("Sensor", bound="Measurement")  # the class itself; not Self, which run-time type checkers do not know
 
-class Samples(NamedTuple):
-    """Where the field is evaluated for an observation, and what is needed to sum the values up.
+
+class SamplePoints(NamedTuple):
+    """Points at which the field is evaluated for an observation, and the numbers needed to sum its values up.
 
     Shapes: points (1|signals, points, *samples, dims); quadrature: tensors such as distances or step lengths.
     """
@@ -22,49 +25,66 @@ class Samples(NamedTuple):
 
 
 class Measurement(nn.Module):
-    """Turns a field into what a sensor observes: `integrate(field(locate(coordinates)))`.
+    """Turns a field into a sensor's observations: `integrate(field(locate(coordinates)))`.
 
-    Both halves are plain, deterministic functions of tensors, so tangents pass through them by `torch.func.jvp`.
+    Both halves are plain, deterministic functions of tensors, so tangents pass through them by `torch.func.jvp`; what is
+    random is drawn before, when the measurement is bound to a batch.
+
     Shapes: coordinates (1|signals, points, axes) -> observations (signals, points, channels).
     Units:  coordinates in steps of the sensor's index; `locate` alone converts to the field's [-1, 1].
     """
 
-    context: dict[str, Any] = {}
+    context: dict[str, Tensor] = {}
     linear = True  # in the values of the field
-    directions = False  # whether points come with a direction of view
+    directions = False  # points come with a direction of view
+    further: tuple[str, ...] = ()  # quantities beside the value that `observe` returns
 
-    def within(self, **context: Any) -> "Measurement":
-        """The measurement bound to a batch's context (poses, views, jitter, noise), read back from `self.context`."""
+    def within(self: Sensor, **context: Tensor | StepRandomness) -> Sensor:
+        """Bind the measurement to the context of a batch: tensors such as poses, and while training the step's `randomness`."""
         if not context:
             return self
         bound = copy.copy(self)
-        bound.context = context
+        bound.context = {name: entry for name, entry in context.items() if not isinstance(entry, StepRandomness)}
+        randomness = context.get("randomness")
+        if isinstance(randomness, StepRandomness):
+            bound.context |= self.random_context(randomness, bound.context)
         return bound
 
-    def prepare(self, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> tuple["Measurement", Field]:
-        """What observes in its place where that depends on the field itself, without gradient, and the field it looks at."""
+    def random_context(self, randomness: StepRandomness, context: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Draw the random numbers of a training step (jitter, noise), which join the context. Override if there are any."""
+        return {}
+
+    def prepare(self: Sensor, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> tuple[Sensor, Field]:
+        """Return the (measurement, field) to use instead of this one.
+
+        Override when sample positions depend on the field, as in importance sampling. Runs without gradient.
+        """
         return self, field
 
-    def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> Samples:
-        """Points of the field that an observation at these coordinates depends on."""
+    def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> SamplePoints:
+        """Return the points of the field that an observation at these coordinates depends on."""
         raise NotImplementedError(f"{type(self).__name__} must say where it looks: define locate(coordinates).")
 
     def locate_along(
         self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
-    ) -> tuple[Samples, Samples]:
-        """The samples, and how they move along each axis of the coordinates; a constant motion may keep size 1."""
+    ) -> tuple[SamplePoints, SamplePoints]:
+        """Return the samples, and their motion along each axis of the coordinates; a constant motion may keep size 1."""
         return linearise(self.locate, (coordinates,), (basis.expand(len(basis), *coordinates.shape),))
 
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
-        """Observations from the field's values at the located points."""
+        """Return the observations, from the field's values at the located points."""
         raise NotImplementedError(f"{type(self).__name__} must say what it sees: define integrate(values, quadrature).")
 
+    def forward(self, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> Tensor:
+        """Observe the field, once it is prepared."""
+        located = self.locate(coordinates)
+        return self.integrate(field(located.points), located.quadrature)
+
     def observe(self, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> dict[str, Tensor]:
-        """Return the value that is observed, and what else the sensor sees (`further`)."""
-        measurement, field = self.prepare(field, coordinates)
-        samples = measurement.locate(coordinates)
-        return {"value": measurement.integrate(field(samples.points), samples.quadrature)}
+        """Prepare and observe the field: `value`, and all `further` quantities (signals, points, ...) from the same pass."""
+        sensor, field = self.prepare(field, coordinates)
+        return {"value": sensor(field, coordinates)}
 
     def of_constant(self, coordinates: Float[Tensor, "shared points axes"]) -> Tensor:
-        """What is observed (1|signals, points, 1) of a field that is 1 everywhere: 1, unless the sensor sums up."""
+        """Return the observations (1|signals, points, 1) of a field that is 1 everywhere: 1, unless the sensor sums up."""
         return torch.ones_like(coordinates[..., :1])

@@ -1,4 +1,4 @@
-"""The sensor that sees the field itself: pixels, sound samples, distances."""
+"""Sensors that see the field itself: pixels, sound samples, distances."""
 
 import math
 from collections.abc import Sequence
@@ -8,22 +8,47 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr.errors import InputError
-from inr.measurements.measurement import Measurement, Samples
+from inr.measurements.measurement import Measurement, SamplePoints
 
 
-class Pointwise(Measurement):
+class Affine(Measurement):
+    """Observe the field at points that are an affine function of the coordinates: `scaled(coordinates - centre)`."""
+
+    centre: Tensor
+
+    def scaled(self, steps: Float[Tensor, "*batch axes"]) -> Float[Tensor, "*batch axes"]:
+        """Turn steps of the sensor into steps of the field, linearly."""
+        raise NotImplementedError(f"{type(self).__name__} must define scaled(steps).")
+
+    def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> SamplePoints:
+        """Return the point of the field that lies under each coordinate."""
+        return SamplePoints(self.scaled(coordinates - self.centre.to(coordinates)))
+
+    def locate_along(
+        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
+    ) -> tuple[SamplePoints, SamplePoints]:
+        """Return the points, and the one step by which all of them move along each axis."""
+        # An affine map has the same derivative everywhere, so tangents keep size 1 through the network's first layer.
+        return self.locate(coordinates), SamplePoints(self.scaled(basis))
+
+    def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
+        """Return the values themselves."""
+        return values
+
+
+class Pointwise(Affine):
     """Observe the field at the coordinate: sample 0 .. n-1 of each axis lies at linspace(-1, 1, n).
 
-    `aspect="stretch"` maps every axis to the whole of [-1, 1]; `aspect="keep"` scales all axes by the longest one, so
-    that a pixel stays square and the shorter axes are centred.
+    shape:  samples of the full grid along each axis.
+    aspect: "stretch" maps every axis to the whole of [-1, 1]; "keep" scales all axes by the longest one, so that a pixel
+            stays square and the shorter axes are centred.
 
     Shapes: coordinates (1|signals, points, axes) -> observations (signals, points, channels).
-    Units:  coordinates in samples of the full grid of the given shape; observations are the field's values.
+    Units:  coordinates in samples of the full grid; observations are the field's values.
     Raises: InputError for an unknown aspect or an empty axis.
     """
 
     scale: Tensor
-    centre: Tensor
 
     def __init__(self, shape: Sequence[int], aspect: str = "stretch") -> None:
         super().__init__()
@@ -31,28 +56,18 @@ class Pointwise(Measurement):
             raise InputError(f"aspect must be stretch or keep, got aspect={aspect}.")
         if not shape or min(shape) < 1:
             raise InputError(f"A grid needs at least one sample along every axis, got shape={list(shape)}.")
-        spans = [max(samples - 1, 1) for samples in shape]
+        spans = [max(samples - 1, 1) for samples in shape]  # from the first sample to the last; a lone one has none
         if aspect == "keep":
             spans = [max(spans)] * len(spans)
         self.register_buffer("scale", torch.tensor([2 / span for span in spans]), persistent=False)
         self.register_buffer("centre", torch.tensor([(samples - 1) / 2 for samples in shape]), persistent=False)
 
-    def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> Samples:
-        """The point of the field that lies under each coordinate."""
-        return Samples((coordinates - self.centre.to(coordinates)) * self.scale.to(coordinates))
-
-    def locate_along(
-        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
-    ) -> tuple[Samples, Samples]:
-        """The points, and the one step by which all of them move along each axis."""
-        return self.locate(coordinates), Samples(basis * self.scale.to(basis))
-
-    def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
-        """The values themselves."""
-        return values
+    def scaled(self, steps: Float[Tensor, "*batch axes"]) -> Float[Tensor, "*batch axes"]:
+        """Scale each axis."""
+        return steps * self.scale.to(steps)
 
 
-class Points(Measurement):
+class Points(Affine):
     """Observe the field at points of space, which lie at rotation (x - centre) / scale in [-1, 1]^axes.
 
     Without options coordinates are the field's own, and derivatives are by its unit.
@@ -63,7 +78,6 @@ class Points(Measurement):
     Raises: InputError for a scale that is not positive.
     """
 
-    centre: Tensor
     turn: Tensor
 
     def __init__(
@@ -77,18 +91,8 @@ class Points(Measurement):
             raise InputError(f"The scale of a space must be positive and finite, got scale={scale}.")
         axes = torch.eye(len(centre)) if rotation is None else torch.tensor(rotation, dtype=torch.float32)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32), persistent=False)
-        self.register_buffer("turn", axes.T / scale, persistent=False)
+        self.register_buffer("turn", axes.T / scale, persistent=False)  # transposed: coordinates are rows
 
-    def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> Samples:
-        """The points of the field."""
-        return Samples((coordinates - self.centre.to(coordinates)) @ self.turn.to(coordinates))
-
-    def locate_along(
-        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
-    ) -> tuple[Samples, Samples]:
-        """The points, and the one step by which all of them move along each axis."""
-        return self.locate(coordinates), Samples(basis @ self.turn.to(basis))
-
-    def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
-        """The values themselves."""
-        return values
+    def scaled(self, steps: Float[Tensor, "*batch axes"]) -> Float[Tensor, "*batch axes"]:
+        """Turn and scale."""
+        return steps @ self.turn.to(steps)

@@ -1,4 +1,7 @@
-"""Learned perceptual distance of two images, on AlexNet's features, without torchvision."""
+"""Learned perceptual distance of two images, on AlexNet's features."""
+
+# torchmetrics' LPIPS needs torchvision for AlexNet, and fetches its weights as it is constructed; only its weights of layers
+# are used. The computation is checked against its own.
 
 import warnings
 from importlib.resources import files
@@ -11,13 +14,15 @@ from torch import Tensor, nn
 from inr.errors import InputError
 
 BACKBONE = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
-SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-TAPS = (1, 4, 7, 9, 11)
-SMALLEST = 64
+MISSING = "lpips is left out: AlexNet's weights are not in torch's cache; task.lpips=download fetches them (233 MB, once)."
+SHIFT = (-0.030, -0.088, -0.188)  # mean of ImageNet's red, green and blue, of values in -1..1
+SCALE = (0.458, 0.448, 0.450)  # their standard deviations
+TAPS = (1, 4, 7, 9, 11)  # the ReLUs of the backbone, whose outputs are compared
+SMALLEST = 64  # pixels on a side; below, the last layers are a pixel or nothing
 
 
 def alexnet() -> nn.Sequential:
-    """The convolutions of AlexNet, numbered as in the published weights.
+    """Return the convolutions of AlexNet, numbered as in the published weights.
 
     Source: Krizhevsky, One weird trick for parallelizing convolutional neural networks (2014).
     """
@@ -45,17 +50,17 @@ class LPIPS:
 
     @torch.no_grad()
     def features(self, image: Float[Tensor, "rows columns 3"]) -> list[Tensor]:
-        """Features (channels, rows, columns) of the five layers, of unit length at each place, of an image in 0..1."""
+        """Return features (channels, rows, columns) of five layers, of unit length at each place, of an image in 0..1."""
         x = ((2 * image - 1 - image.new_tensor(SHIFT)) / image.new_tensor(SCALE)).permute(2, 0, 1)[None]
         taps = []
         for index, module in enumerate(self.backbone):
             x = module(x)
             if index in TAPS:
-                taps.append(x[0] / (x[0].square().sum(0) + 1e-8).sqrt())
+                taps.append(x[0] / (x[0].square().sum(0) + 1e-8).sqrt())  # of the published code; features may be zero
         return taps
 
     def __call__(self, prediction: Float[Tensor, "rows columns 3"], target: Float[Tensor, "rows columns 3"]) -> float:
-        """The distance of two images in 0..1; nan below 64 pixels."""
+        """Return the distance of two images in 0..1; nan below 64 pixels."""
         if min(target.shape[:2]) < SMALLEST:
             return float("nan")
         pairs = zip(self.features(prediction), self.features(target), self.layers, strict=True)
@@ -63,7 +68,9 @@ class LPIPS:
 
 
 def load_lpips(weights: str | None) -> LPIPS | None:
-    """LPIPS with AlexNet's weights: a file, `download` (once, into torch's cache), or None for those in the cache, if any.
+    """Load LPIPS with AlexNet's weights: a file, `download` (once, into torch's cache), or None for those in the cache.
+
+    Without weights the result is None, and `MISSING` says what to do.
 
     Raises: InputError for a file that is not there or holds something else. A download that fails gives one warning.
     """
@@ -81,9 +88,9 @@ def load_lpips(weights: str | None) -> LPIPS | None:
         raise InputError(f"task.lpips must be a file of AlexNet's weights, download, or null; got {weights}.")
     backbone = alexnet()
     state = torch.load(file, map_location="cpu", weights_only=True)
-    own = {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
+    convolutions = {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
     try:
-        backbone.load_state_dict(own)
+        backbone.load_state_dict(convolutions)
     except RuntimeError as error:
         raise InputError(f"task.lpips must hold torchvision's AlexNet weights (features.*), {file} does not.") from error
     return LPIPS(backbone)

@@ -13,16 +13,17 @@ from inr.errors import InputError
 from inr.networks.linear import ComplexLinear, Linear, at_least_float32
 
 
-def positive(**options: float) -> None:
-    """Refuse options that must be above zero and are not."""
+def require_positive(**options: float) -> None:
+    """Raise InputError for options that must be above zero and are not."""
     for name, value in options.items():
-        if not value > 0:
+        if not value > 0:  # also of nan
             raise InputError(f"{name} must be positive, got {name}={value}.")
 
 
 class Elementwise(torch.autograd.Function):
-    """(z, dz) -> (f(z), f'(z), f'(z) dz) with its backward pass written out, from fewer tensors than autograd would keep.
+    """(z, dz) -> (f(z), f'(z), f'(z) dz), with a backward pass that needs fewer tensors than autograd would keep.
 
+    Autograd would keep the arguments of every operation on the way; here z, dz, f and f' do, or f' alone if f'' is zero.
     The backward pass is made of saved inputs and outputs, so it can be differentiated again.
     """
 
@@ -30,22 +31,25 @@ class Elementwise(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, dz: Tensor, activation: "Activation") -> tuple[Tensor, Tensor, Tensor]:
-        """Value, slope, and slope times each tangent (axes, ..., features)."""
+        """Return value, slope, and slope times each tangent (axes, ..., features)."""
         value, slope = activation.value_and_slope(z)
         return value, slope, slope * dz
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, "Activation"], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Keep inputs and outputs, of a piecewise linear function the slope alone."""
+        """Save inputs and outputs, of a piecewise linear function the slope alone."""
         z, dz, ctx.activation = inputs
         value, slope, _ = output
-        ctx.save_for_backward(slope, *([z, dz, value] if ctx.activation.bends else []))
-        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(slope, *([z, dz, value] if ctx.activation.curved else []))
+        ctx.set_materialize_grads(False)  # None, not zeros, for an output that the loss does not read
         ctx.tangents = dz.shape
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
-        """g_z = f' g_value + f'' (sum over axes of dz g_tangent + g_slope), g_dz = f' g_tangent."""
+        """Return the gradients of z and of dz."""
+        # With v = f, s = f', t = f' dz a change of z and dz changes the loss by
+        #   g_v f' δz + g_s f'' δz + sum over axes of g_t (f'' dz δz + f' δdz), so
+        #   g_z = f' g_v + f'' (g_s + sum over axes of dz g_t)   and   g_dz = f' g_t, summed where dz was broadcast.
         slope, *rest = ctx.saved_tensors
         by_value, by_slope, by_tangent = gradients
         gradient = None if by_value is None else slope * by_value
@@ -53,10 +57,10 @@ class Elementwise(torch.autograd.Function):
         if not rest or (by_slope is None and by_tangent is None):
             return gradient, to_tangents, None
         z, dz, value = rest
-        bends = [by_slope] if by_tangent is None else [(dz * by_tangent).sum(0), by_slope]
-        bend = functools.reduce(torch.add, [part for part in bends if part is not None])
+        factors = [by_slope] if by_tangent is None else [(dz * by_tangent).sum(0), by_slope]
+        factor = functools.reduce(torch.add, [one for one in factors if one is not None])
         curvature = ctx.activation.curvature(z, value, slope)
-        gradient = curvature * bend if gradient is None else torch.addcmul(gradient, curvature, bend)
+        gradient = curvature * factor if gradient is None else torch.addcmul(gradient, curvature, factor)
         return gradient, to_tangents, None
 
 
@@ -67,30 +71,29 @@ class Activation(nn.Module):
     Phases are computed in float32 under autocast; results come back in the precision of z.
     """
 
-    paired = False  # whether features are laid out as [real | imaginary]
-    bends = True  # whether the second derivative is anywhere other than zero
+    complex_valued = False  # features are laid out as [real | imaginary]
+    curved = True  # the second derivative is not zero everywhere
 
     def value_and_slope(self, z: Float[Tensor, "*batch features"]) -> tuple[Tensor, Tensor]:
-        """The value and the derivative, sharing what they have in common; by forward mode unless written out."""
-        value, slope = torch.func.jvp(self.forward, (z,), (torch.ones_like(z),))  # type: ignore[misc]
-        return value, slope
+        """Return the value and the derivative, sharing what they have in common; by forward mode unless written out."""
+        return torch.func.jvp(self.forward, (z,), (torch.ones_like(z),))[:2]
 
     def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
-        """The second derivative, from the argument and what `value_and_slope` gave."""
+        """Return the second derivative, from the argument and the results of `value_and_slope`."""
         return torch.func.jvp(lambda x: self.value_and_slope(x)[1], (z,), (torch.ones_like(z),))[1]
 
     def pushforward(self, z: Tensor, dz: Tensor) -> tuple[Tensor, Tensor]:
-        """Value, and slope times each tangent."""
+        """Return the value, and slope times each tangent."""
         value, _, tangents = Elementwise.apply(z, dz, self)
         return value, tangents
 
     def pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Value, and slope times each cotangent."""
-        value, slope, _ = Elementwise.apply(z, z.new_empty(0, *z.shape), self)
+        """Return the value, and the map from cotangents to slope times cotangent."""
+        value, slope, _ = Elementwise.apply(z, z.new_empty(0, *z.shape), self)  # along no tangent
         return value, lambda cotangent: slope * cotangent
 
-    def layer(self, in_features: int, out_features: int, position: str) -> nn.Module:
-        """The linear layer that feeds this activation; position is `first`, `hidden` or `last` (which feeds none)."""
+    def layer(self, in_features: int, out_features: int, position: str) -> Linear | ComplexLinear:
+        """Make the linear layer that feeds this activation; position is `first`, `hidden` or `last` (which feeds none)."""
         linear = Linear(in_features, out_features, exact=position != "hidden")
         with torch.no_grad():
             self.initialise(linear, position)
@@ -110,26 +113,30 @@ class Sine(Activation):
 
     def __init__(self, omega: float = 30.0, siren: bool = True) -> None:
         super().__init__()
-        positive(omega=omega)
-        self.omega, self.siren = omega, siren
+        require_positive(omega=omega)
+        self.omega = omega
+        self.siren = siren
 
     def forward(self, z: Tensor) -> Tensor:
-        """sin(omega z)."""
+        """Return sin(omega z)."""
+        # bf16 would round a phase of 30 radians by up to 0.06.
         return (self.omega * at_least_float32(z)).sin().to(z.dtype)
 
     def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """sin(omega z) and omega cos(omega z)."""
+        """Return sin(omega z) and omega cos(omega z)."""
         phase = self.omega * at_least_float32(z)
         return phase.sin().to(z.dtype), (self.omega * phase.cos()).to(z.dtype)
 
     def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
-        """-omega^2 sin(omega z)."""
+        """Return -omega^2 sin(omega z)."""
         return -(self.omega**2) * value
 
     def initialise(self, linear: Linear, position: str) -> None:
         """Keep the distribution of phases the same from layer to layer."""
         if not self.siren:
             return
+        # A sine of wide phases has variance 1/2, and U(+-b) has b^2 / 3: with b = sqrt(6 / in) / omega the phase omega W s of
+        # the next layer has variance omega^2 in (b^2 / 3) / 2 = 1, whatever the width.
         first = position == "first"
         bound = 1 / linear.in_features if first else math.sqrt(6 / linear.in_features) / self.omega
         linear.weight.uniform_(-bound, bound)
@@ -140,7 +147,7 @@ class Finer(Sine):
 
     Initialisation: as sine; the first layer's bias U(+-first_bias), torch's default if None.
     Source: Liu et al., FINER: Flexible Spectral-bias Tuning in INRs by Variable-periodic Activation Functions
-            (CVPR 2024), equations 5 to 8. The derivative of |z| + 1 is kept here.
+            (CVPR 2024), equations 5 to 8. Published code detaches |z| + 1; here its derivative counts.
     """
 
     def __init__(self, omega: float = 30.0, first_bias: float | None = 1.0) -> None:
@@ -148,25 +155,27 @@ class Finer(Sine):
         self.first_bias = first_bias
 
     def forward(self, z: Tensor) -> Tensor:
-        """sin(omega (|z| + 1) z)."""
+        """Return sin(omega (|z| + 1) z)."""
         x = at_least_float32(z)
         return (self.omega * (x.abs() + 1) * x).sin().to(z.dtype)
 
     def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """sin(omega (|z| + 1) z) and omega (2 |z| + 1) cos(omega (|z| + 1) z)."""
+        """Return sin(phase) and omega (2 |z| + 1) cos(phase), phase = omega (|z| + 1) z."""
+        # d/dz (|z| + 1) z = sign(z) z + |z| + 1 = 2 |z| + 1, continuous although |z| has a kink.
         x = at_least_float32(z)
         size = x.abs()
         phase = self.omega * (size + 1) * x
         return phase.sin().to(z.dtype), (self.omega * (2 * size + 1) * phase.cos()).to(z.dtype)
 
     def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
-        """2 omega sign(z) cos(phase) - (omega (2 |z| + 1))^2 sin(phase), the cosine taken from the slope."""
+        """Return 2 omega sign(z) cos(phase) - (omega (2 |z| + 1))^2 sin(phase)."""
+        # omega cos(phase) = slope / (2 |z| + 1), and the denominator is at least 1: no second cosine.
         x = at_least_float32(z)
         stretch = 2 * x.abs() + 1
         return (2 * x.sign() / stretch * slope - (self.omega * stretch).square() * value).to(z.dtype)
 
     def initialise(self, linear: Linear, position: str) -> None:
-        """Weights as sine; biases of the first layer spread over the bands."""
+        """Initialise weights as of sine, and biases of the first layer so that its features start in different bands."""
         super().initialise(linear, position)
         if position == "first" and self.first_bias is not None:
             linear.bias.uniform_(-self.first_bias, self.first_bias)
@@ -179,23 +188,24 @@ class ReLU(Activation):
     Source: the ReLU baselines of Sitzmann et al. (2020) and of Sobolev training for INRs (ECCV 2022).
     """
 
-    bends = False
+    curved = False
 
     def __init__(self, normal: bool = True) -> None:
         super().__init__()
         self.normal = normal
 
     def forward(self, z: Tensor) -> Tensor:
-        """max(z, 0); compiled code would keep booleans for the backward pass, which it stores slowly."""
+        """Return max(z, 0)."""
+        # Compiled code would save z > 0 for the backward pass as booleans, which it stores slowly; a factor stays a float.
         return z * z.detach().sign().clamp_min(0) if torch.compiler.is_compiling() else z.relu()
 
     def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """max(z, 0) and the unit step, made without booleans."""
+        """Return max(z, 0) and the unit step, 0 at 0 as torch has it."""
         value = z.relu()
-        return value, value.sign()
+        return value, value.sign()  # floats, not booleans, for the same reason
 
     def initialise(self, linear: Linear, position: str) -> None:
-        """Kaiming-normal weights."""
+        """Draw Kaiming-normal weights: of variance 2 / in, as a ReLU passes half of the mean square."""
         if self.normal:
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
 
@@ -210,21 +220,21 @@ class Gauss(Activation):
 
     def __init__(self, sigma: float = 0.1) -> None:
         super().__init__()
-        positive(sigma=sigma)
+        require_positive(sigma=sigma)
         self.rate = sigma**-2
 
     def forward(self, z: Tensor) -> Tensor:
-        """exp(-(z / sigma)^2 / 2)."""
+        """Return exp(-(z / sigma)^2 / 2)."""
         return (-0.5 * self.rate * at_least_float32(z).square()).exp().to(z.dtype)
 
     def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """exp(-(z / sigma)^2 / 2) and -z / sigma^2 times it."""
+        """Return exp(-(z / sigma)^2 / 2) and -z / sigma^2 times it."""
         x = at_least_float32(z)
         value = (-0.5 * self.rate * x.square()).exp()
         return value.to(z.dtype), (-self.rate * x * value).to(z.dtype)
 
     def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
-        """(z^2 / sigma^2 - 1) / sigma^2 times the value."""
+        """Return (z^2 / sigma^2 - 1) / sigma^2 times the value."""
         x = at_least_float32(z)
         return (self.rate * (self.rate * x.square() - 1) * value).to(z.dtype)
 
@@ -232,52 +242,59 @@ class Gauss(Activation):
 class Gabor(Activation):
     """exp(i omega z - |sigma z|^2) of complex z, a wavelet; features are laid out as [real | imaginary].
 
-    Initialisation: `ComplexLinear`. Neither part is a function of its own argument alone, so the pushforward is written out.
+    Initialisation: `ComplexLinear`.
     Raises: InputError unless omega and sigma are positive.
     Source: Saragadam et al., WIRE: Wavelet Implicit Neural Representations (CVPR 2023), equation 2.
     """
 
-    paired = True
+    # With z = a + ib the exponent is -(omega b + sigma^2 (a^2 + b^2)) + i omega a, so w = exp(growth) (cos + i sin)(omega a).
+    # Because of |z| it has no complex derivative: the pushforward is the real differential of (a, b) -> (u, v), w = u + iv.
+    #   d growth = -omega db - 2 sigma^2 (a da + b db),   d phase = omega da,
+    #   du = u d growth - v d phase,   dv = v d growth + u d phase;   the pullback is the transpose.
+    complex_valued = True
 
     def __init__(self, omega: float = 10.0, sigma: float = 10.0) -> None:
         super().__init__()
-        positive(omega=omega, sigma=sigma)
-        self.omega, self.rate = omega, sigma**2
+        require_positive(omega=omega, sigma=sigma)
+        self.omega = omega
+        self.rate = sigma**2
 
-    def parts(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Real and imaginary part of z and of the wavelet, in float32 at least."""
+    def wavelet(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return real and imaginary part of z and of the wavelet, (a, b, u, v), in float32 at least."""
         a, b = at_least_float32(z).chunk(2, -1)
         size = (-self.omega * b - self.rate * (a.square() + b.square())).exp()
         phase = self.omega * a
         return a, b, size * phase.cos(), size * phase.sin()
 
     def forward(self, z: Tensor) -> Tensor:
-        """[real | imaginary] part of the wavelet."""
-        _, _, real, imaginary = self.parts(z)
-        return torch.cat([real, imaginary], -1).to(z.dtype)
+        """Return the wavelet [u | v]."""
+        _, _, u, v = self.wavelet(z)
+        return torch.cat([u, v], -1).to(z.dtype)
 
     def pushforward(self, z: Tensor, dz: Tensor) -> tuple[Tensor, Tensor]:
-        """The wavelet, and its real differential: d log|w| = -omega db - 2 sigma^2 (a da + b db), d arg w = omega da."""
-        a, b, real, imaginary = self.parts(z)
+        """Return the wavelet, and its real differential along each tangent."""
+        a, b, u, v = self.wavelet(z)
         da, db = at_least_float32(dz).chunk(2, -1)
-        growth = -self.omega * db - 2 * self.rate * (a * da + b * db)
-        turn = self.omega * da
-        value = torch.cat([real, imaginary], -1)
-        tangent = torch.cat([real * growth - imaginary * turn, imaginary * growth + real * turn], -1)
+        dgrowth = -self.omega * db - 2 * self.rate * (a * da + b * db)
+        dphase = self.omega * da
+        value = torch.cat([u, v], -1)
+        tangent = torch.cat([u * dgrowth - v * dphase, v * dgrowth + u * dphase], -1)
         return value.to(z.dtype), tangent.to(z.dtype)
 
     def pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The wavelet, and the transpose of its real differential."""
-        a, b, real, imaginary = self.parts(z)
+        """Return the wavelet, and the transpose of its real differential."""
+        a, b, u, v = self.wavelet(z)
 
-        def returned(cotangent: Tensor) -> Tensor:
-            up, down = at_least_float32(cotangent).chunk(2, -1)
-            growth, turn = up * real + down * imaginary, down * real - up * imaginary
-            by_a, by_b = self.omega * turn - 2 * self.rate * a * growth, -(self.omega + 2 * self.rate * b) * growth
+        def pull(cotangent: Tensor) -> Tensor:
+            by_u, by_v = at_least_float32(cotangent).chunk(2, -1)
+            by_growth = by_u * u + by_v * v
+            by_phase = by_v * u - by_u * v
+            by_a = self.omega * by_phase - 2 * self.rate * a * by_growth
+            by_b = -(self.omega + 2 * self.rate * b) * by_growth
             return torch.cat([by_a, by_b], -1).to(z.dtype)
 
-        return torch.cat([real, imaginary], -1).to(z.dtype), returned
+        return torch.cat([u, v], -1).to(z.dtype), pull
 
-    def layer(self, in_features: int, out_features: int, position: str) -> nn.Module:
-        """A complex linear layer, real at both ends."""
+    def layer(self, in_features: int, out_features: int, position: str) -> ComplexLinear:
+        """Make a complex linear layer, real at both ends."""
         return ComplexLinear(in_features, out_features, position)

@@ -12,12 +12,13 @@ from inr.tangents import pullback, pushforward
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """The tensor in float32 if it is in half precision, else as it is."""
+    """Convert half precision to float32; any other type stays."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def linear32(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A linear map that autocast leaves in float32: for coordinates, phases of encodings and the last layer."""
+    """Apply a linear map that autocast leaves in float32: for coordinates, phases of encodings and the last layer."""
+    # bf16 rounds to 8 bits: a coordinate near 1 is off by up to 1/512, half a pixel of an image 512 wide.
     with torch.autocast(x.device.type, enabled=False):
         return F.linear(at_least_float32(x), weight, bias)
 
@@ -30,19 +31,19 @@ class Linear(nn.Linear):
         self.apply_weight = linear32 if exact else F.linear
 
     def matrix(self) -> Tensor:
-        """The matrix that acts on the features."""
+        """Return the matrix that acts on the features."""
         return self.weight
 
     def forward(self, x: Float[Tensor, "*batch features"]) -> Tensor:
-        """The affine map of the features."""
+        """Map the features: W x + b."""
         return self.apply_weight(x, self.weight, self.bias)
 
     def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
-        """The map of the features, and the linear part of it applied to their tangents."""
+        """Map the features and their tangents: W x + b and W dx."""
         return self(x), self.apply_weight(dx, self.weight)
 
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The map of the features, and its transpose for cotangents."""
+        """Map the features, and cotangents by the transpose of W."""
         return self(x), lambda cotangent: self.apply_weight(cotangent, self.weight.T)
 
 
@@ -60,89 +61,93 @@ class ComplexLinear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, position: str) -> None:
         super().__init__()
-        parts = 1 if position == "first" else 2
+        components = 1 if position == "first" else 2  # real, imaginary
         bound = 1 / math.sqrt(in_features)
-        self.weight = nn.Parameter(torch.empty(parts, out_features, in_features).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.empty(components, out_features, in_features).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(1 if position in ("first", "last") else 2, out_features).uniform_(-bound, bound))
         self.position = position
         self.apply_weight = F.linear if position == "hidden" else linear32
 
     def matrix(self) -> Tensor:
-        """The real matrix that acts on [real | imaginary]."""
+        """Return the real matrix that acts on [real | imaginary]."""
         if self.position == "first":
             return self.weight[0]
+        # (U + iV)(x + iy) = (U x - V y) + i (V x + U y): rows [U, -V] give the real part, rows [V, U] the imaginary one.
         real, imaginary = self.weight
-        above = torch.cat([real, -imaginary], -1)
-        return above if self.position == "last" else torch.cat([above, torch.cat([imaginary, real], -1)])
+        upper = torch.cat([real, -imaginary], -1)
+        return upper if self.position == "last" else torch.cat([upper, torch.cat([imaginary, real], -1)])
 
     def complete(self, z: Tensor) -> Tensor:
         """Append the imaginary part, zero, that the first layer's product lacks."""
         return F.pad(z, (0, z.shape[-1])) if self.position == "first" else z
 
     def forward(self, x: Tensor) -> Tensor:
-        """The affine map of the features."""
+        """Map the features: M [x | y] + [b | c]."""
         return self.complete(self.apply_weight(x, self.matrix(), self.bias.flatten()))
 
     def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
-        """The map of the features, and the linear part of it applied to their tangents."""
-        matrix = self.matrix()
-        z, dz = self.apply_weight(x, matrix, self.bias.flatten()), self.apply_weight(dx, matrix)
+        """Map the features, and their tangents by M."""
+        matrix = self.matrix()  # put together once for both
+        z = self.apply_weight(x, matrix, self.bias.flatten())
+        dz = self.apply_weight(dx, matrix)
         return self.complete(z), self.complete(dz)
 
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The map of the features, and its transpose for cotangents."""
+        """Map the features, and cotangents by the transpose of M."""
         matrix = self.matrix()
+        # The zeros appended to the first layer's product do not depend on x, so their cotangents are cut off.
         return self(x), lambda cotangent: self.apply_weight(cotangent[..., : len(matrix)], matrix.T)
 
 
 class Chain(nn.Sequential):
-    """Modules one after another; tangents pass through each by its own pushforward, cotangents return by its pullback."""
+    """Modules one after another; tangents pass through each by its own pushforward, cotangents by its pullback."""
 
     def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
-        """Value and tangents after the last module."""
+        """Return value and tangents after the last module."""
         for module in self:
             x, dx = pushforward(module, x, dx)
         return x, dx
 
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Value after the last module, and how cotangents return to the first."""
-        backs = []
+        """Return the value after the last module, and the map from cotangents there to those before the first."""
+        pulls = []
         for module in self:
-            x, back = pullback(module, x)
-            backs.append(back)
+            x, pull = pullback(module, x)
+            pulls.append(pull)
 
-        def returned(cotangent: Tensor) -> Tensor:
-            for back in reversed(backs):
-                cotangent = back(cotangent)
+        def pull_all(cotangent: Tensor) -> Tensor:
+            for pull in reversed(pulls):  # the transpose of a product is the product of the transposes in reverse
+                cotangent = pull(cotangent)
             return cotangent
 
-        return x, returned
+        return x, pull_all
 
 
-class Again(nn.Module):
-    """A chain after which its input enters once more: (x) -> (x, chain(x)); a skip connection."""
+class SkipConnection(nn.Module):
+    """A chain whose input is handed on in front of its output: x -> (x, chain(x))."""
 
     def __init__(self, chain: Chain) -> None:
         super().__init__()
         self.chain = chain
 
     def forward(self, x: Float[Tensor, "*batch features"]) -> Tensor:
-        """The input beside what the chain makes of it."""
+        """Concatenate the input and the chain's output."""
         y = self.chain(x)
         return torch.cat([x.to(y.dtype), y], -1)
 
     def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of value and tangents."""
+        """Concatenate input and output, and their tangents."""
         y, dy = self.chain.pushforward(x, dx)
+        # Tangents shared by all points (size 1) take their full size only here, where they meet others.
         dx = dx.expand(*dy.shape[:-1], dx.shape[-1])
         return torch.cat([x.to(y.dtype), y], -1), torch.cat([dx.to(dy.dtype), dy], -1)
 
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The same value; cotangents return by both ways."""
-        y, back = self.chain.pullback(x)
+        """Concatenate input and output; a cotangent's two halves add up at the input, the second after the chain."""
+        y, pull_chain = self.chain.pullback(x)
 
-        def returned(cotangent: Tensor) -> Tensor:
+        def pull(cotangent: Tensor) -> Tensor:
             direct, through = cotangent.tensor_split([x.shape[-1]], -1)
-            return direct + back(through)
+            return direct + pull_chain(through)
 
-        return torch.cat([x.to(y.dtype), y], -1), returned
+        return torch.cat([x.to(y.dtype), y], -1), pull

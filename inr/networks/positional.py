@@ -1,24 +1,26 @@
 """Positional encoding: octaves of sines and cosines of the coordinates."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from inr.errors import InputError
+from inr.networks.encoding import Waves
 
 
 def nyquist_bands(training_shape: Sequence[int]) -> int:
-    """Octaves that samples this far apart can support: floor(log2(samples / 4)) of the shortest axis.
+    """Count the octaves that a grid's samples can support: floor(log2(samples / 4)) of the shortest axis, at least 1.
 
     Source: Sobolev training for INRs (ECCV 2022), after Sitzmann et al. (2020).
     """
+    # Samples on [-1, 1] are 2 / samples apart: their Nyquist frequency is samples / 4 periods per unit. As published, this is
+    # compared with 2^i, four times what the last octave, of 2^(bands - 1) / 2 periods per unit, comes to.
     return max(int(math.log2(max(min(training_shape), 4) / 4)), 1)
 
 
-class PositionalEncoding(nn.Module):
+class PositionalEncoding(Waves):
     """The coordinates, followed by sin(2^i lowest x) and cos(2^i lowest x) for i = 0 .. bands - 1.
 
     `bands=None` follows from the training grid by `nyquist_bands`.
@@ -29,6 +31,7 @@ class PositionalEncoding(nn.Module):
     Source: Mildenhall et al., NeRF (ECCV 2020), equation 4; its code has lowest = 1 in place of pi.
     """
 
+    with_coordinates = True
     frequencies: Tensor
 
     def __init__(
@@ -48,27 +51,11 @@ class PositionalEncoding(nn.Module):
         self.register_buffer("frequencies", lowest * 2.0 ** torch.arange(bands), persistent=False)
         self.out_features = in_features * (1 + 2 * bands)
 
-    def forward(self, x: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch features"]:
-        """The encoded coordinates."""
-        phase = (x[..., None] * self.frequencies.to(x)).flatten(-2)
-        return torch.cat([x, phase.sin(), phase.cos()], -1)
+    def phases(self, x: Tensor) -> Tensor:
+        """Multiply each coordinate by all frequencies."""
+        return (x[..., None] * self.frequencies.to(x)).flatten(-2)
 
-    def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
-        """The encoded coordinates and their tangents."""
-        phase = (x[..., None] * self.frequencies.to(x)).flatten(-2)
-        turn = (dx[..., None] * self.frequencies.to(x)).flatten(-2)
-        sine, cosine = phase.sin(), phase.cos()
-        return torch.cat([x, sine, cosine], -1), torch.cat([dx.expand(len(dx), *x.shape), cosine * turn, -sine * turn], -1)
-
-    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The encoded coordinates, and how cotangents of them return."""
-        frequencies = self.frequencies.to(x)
-        phase = (x[..., None] * frequencies).flatten(-2)
-        sine, cosine = phase.sin(), phase.cos()
-
-        def returned(cotangent: Tensor) -> Tensor:
-            kept, by_sine, by_cosine = cotangent.split([x.shape[-1], phase.shape[-1], phase.shape[-1]], -1)
-            turn = by_sine * cosine - by_cosine * sine
-            return kept + (turn.unflatten(-1, (x.shape[-1], -1)) * frequencies).sum(-1)
-
-        return torch.cat([x, sine, cosine], -1), returned
+    def phases_transposed(self, cotangent: Tensor) -> Tensor:
+        """Sum cotangents over the frequencies of each coordinate, weighted by them."""
+        bands = len(self.frequencies)
+        return (cotangent.unflatten(-1, (-1, bands)) * self.frequencies.to(cotangent)).sum(-1)

@@ -2,11 +2,12 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from inr.errors import InputError
 from inr.field import Field, Network, Signals
 from inr.networks.activations import Activation
+from inr.networks.encoding import Encoding
 from inr.networks.linear import Chain, Linear
 from inr.networks.mlp import MLP
 from inr.tangents import pushforward
@@ -18,6 +19,13 @@ class RadianceField(Network):
     """Density from the position, colour from the position's features and the encoded direction of view.
 
     position -> trunk -> density; (linear(trunk), encoding(direction)) -> linear -> activation -> linear -> colour.
+
+    in_features:     axes of the scene, 3.
+    out_features:    channels of colour, and one of density.
+    trunk:           perceptron of positions without a head (`out_features` None).
+    activation:      nonlinearity between the two layers of colours.
+    encoding:        features of directions.
+    hidden_features: width of the layer of colours.
 
     Shapes: points (..., 6) = position in [-1, 1]^3 and unit direction -> values (..., 4) = raw colour and density.
     Raises: InputError for a trunk with a head, other than three axes, and more than one signal.
@@ -32,62 +40,64 @@ class RadianceField(Network):
         out_features: int,
         trunk: MLP,
         activation: Activation,
-        encoding: nn.Module,
+        encoding: Encoding,
         hidden_features: int = 128,
     ) -> None:
         super().__init__()
         if in_features != SPACE:
             raise InputError(f"model=radiance is for scenes (task=nerf), with {SPACE} axes, got {in_features}; choose another.")
         last = trunk.layers[-1]
-        if not isinstance(last, Activation) or activation.paired:
+        if not isinstance(last, Activation) or activation.complex_valued:
             raise InputError(
                 "The trunk of a radiance field must end in its activation (out_features: null), and the colours' activation be"
                 f" real, got {type(last).__name__} and {type(activation).__name__}."
             )
-        width = trunk.hidden_features * (2 if last.paired else 1)
-        self.trunk, self.encoding = trunk, encoding
-        self.density = Linear(width, 1, exact=True)
+        width = trunk.hidden_features * (2 if last.complex_valued else 1)
+        self.trunk = trunk
+        self.encoding = encoding
+        self.density = Linear(width, 1, exact=True)  # its errors add up along a ray
         self.features = Linear(width, trunk.hidden_features)
-        joined: int = trunk.hidden_features + encoding.out_features  # type: ignore[assignment,operator]
-        first = activation.layer(joined, hidden_features, "hidden")
+        first = activation.layer(trunk.hidden_features + encoding.out_features, hidden_features, "hidden")
         self.colour = Chain(first, activation, activation.layer(hidden_features, out_features - 1, "last"))
 
     def forward(self, points: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch channels"]:
-        """Raw colour and density at the points."""
+        """Return raw colour and density at the points."""
         position, direction = points.split(SPACE, -1)
         features = self.trunk(position)
         joined = torch.cat([self.features(features), self.encoding(direction)], -1)
         return torch.cat([self.colour(joined), self.density(features)], -1)
 
     def pushforward(self, points: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, with derivatives along the tangents (axes, ..., 6)."""
-        (position, direction), (moves, turns) = points.split(SPACE, -1), tangents.split(SPACE, -1)
-        features, slopes = self.trunk.pushforward(position, moves)
-        mixed, mixed_slopes = self.features.pushforward(features, slopes)
-        seen, seen_slopes = pushforward(self.encoding, direction, turns)
-        joined = torch.cat([mixed, seen], -1)
-        colour, colour_slopes = self.colour.pushforward(joined, torch.cat([mixed_slopes, seen_slopes], -1))
-        density, density_slopes = self.density.pushforward(features, slopes)
-        return torch.cat([colour, density], -1), torch.cat([colour_slopes, density_slopes], -1)
+        """Return raw colour and density, and their derivatives along the tangents (axes, ..., 6)."""
+        # Forward always: of a pixel's two axes tangents are fewer than the four channels that would return.
+        position, direction = points.split(SPACE, -1)
+        dposition, ddirection = tangents.split(SPACE, -1)
+        features, dfeatures = self.trunk.pushforward(position, dposition)
+        mixed, dmixed = self.features.pushforward(features, dfeatures)
+        encoded, dencoded = pushforward(self.encoding, direction, ddirection)
+        joined, djoined = torch.cat([mixed, encoded], -1), torch.cat([dmixed, dencoded], -1)
+        colour, dcolour = self.colour.pushforward(joined, djoined)
+        density, ddensity = self.density.pushforward(features, dfeatures)
+        return torch.cat([colour, density], -1), torch.cat([dcolour, ddensity], -1)
 
     def field(self, signals: Signals) -> Field:
-        """The field of the one scene."""
+        """Return the field of the one scene."""
         if len(signals.index) != 1:
             raise InputError(f"This network represents one scene, got {len(signals.index)}; use model=nid_moe for many.")
         return Field(self)
 
 
 class CascadeField(Field):
-    """The fine field of a cascade, beside the coarse one that says where it is worth sampling."""
+    """The fine field of a cascade, with the coarse one that says where it is worth sampling."""
 
     def __init__(self, fine: Field, coarse: Field) -> None:
         super().__init__(fine.function, fine.penalties)
-        self.cheaper = coarse
+        self.coarse_field = coarse
 
     @property
     def coarse(self) -> Field:
         """The field of the coarse network."""
-        return self.cheaper
+        return self.coarse_field
 
 
 class Cascade(Network):

@@ -1,95 +1,84 @@
 """A fitted signal as a plain function of sensor coordinates, in the units of its file."""
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from inr.derivatives import observe_at
 from inr.errors import InputError
-from inr.field import Signals
+from inr.field import Network, Signals
 from inr.measurements.measurement import Measurement
 
-Coordinates = Tensor | np.ndarray | Sequence[Any]
 
-
+@dataclass(eq=False, repr=False)
 class FittedField:
     """A fitted field, callable at sensor coordinates: `field(c)`, `field.value(c)`, `field.jacobian(c)`.
 
     Evaluates `chunk` coordinates at a time, so memory does not grow with their number.
+
+    axes: number of sensor coordinates.
+    scale, offset: file value = scale * fitted value + offset.
+    unit: of the file values.
+    constant: added to the fitted values (channels,); None: nothing.
+    signal: row of the signal among those of the network.
 
     Shapes: coordinates (..., axes) -> value (..., channels), jacobian (..., channels, axes), on the CPU.
     Units:  coordinates in steps of the sensor's index (pixel, sample), fractions welcome; values in `unit`.
     Raises: InputError if the last axis of the coordinates is not `axes` long.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        measurement: Measurement,
-        axes: int,
-        scale: float = 1.0,
-        offset: float = 0.0,
-        unit: str = "",
-        constant: Tensor | None = None,
-        signal: int = 0,
-        chunk: int = 65536,
-        config: dict[str, Any] | None = None,
-    ) -> None:
-        self.network, self.measurement, self.axes = network, measurement, axes
-        self.scale, self.offset, self.unit, self.constant = scale, offset, unit, constant
-        self.signal, self.chunk, self.config = signal, chunk, config or {}
+    network: Network
+    measurement: Measurement
+    axes: int
+    scale: float = 1.0
+    offset: float = 0.0
+    unit: str = ""
+    constant: Tensor | None = None
+    signal: int = 0
+    chunk: int = 65536
 
-    def within(self, **context: Any) -> "FittedField":
-        """The same field seen by a sensor in a context: the pose and the intrinsics of a camera (`VolumeRendering`)."""
-        bound = copy.copy(self)
-        bound.measurement = self.measurement.within(**context)
-        return bound
+    def within(self, **context: Tensor) -> "FittedField":
+        """Return the field as a sensor in a context sees it: the pose and the intrinsics of a camera (`VolumeRendering`)."""
+        return replace(self, measurement=self.measurement.within(**context))
 
-    def observe(self, coordinates: Coordinates, quantity: str, finish: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """Chunks of a quantity at flat coordinates (points, axes)."""
+    def observe(self, coordinates: Tensor | ArrayLike, quantity: str) -> Tensor:
+        """Return a quantity (..., channels[, axes]) of the fitted numbers at coordinates (..., axes)."""
+        coordinates = torch.as_tensor(coordinates)
+        if not coordinates.ndim or coordinates.shape[-1] != self.axes:
+            raise InputError(f"Coordinates end in an axis of {self.axes} sensor indices, got shape {tuple(coordinates.shape)}.")
         parameter = next(self.network.parameters())
-        flat = torch.as_tensor(coordinates).reshape(-1, self.axes)
+        chunks = coordinates.reshape(-1, self.axes).split(self.chunk)
         with torch.no_grad():
-            field = self.network.field(Signals(torch.tensor([self.signal], device=parameter.device)))  # type: ignore[operator]
-            for part in flat.split(self.chunk):
-                observed = observe_at(self.measurement, field, part.to(parameter)[None], {quantity})
-                yield finish(observed[quantity][0]).float().cpu()
+            field = self.network.field(Signals(torch.tensor([self.signal], device=parameter.device)))
+            seen = [  # each chunk leaves the device at once
+                observe_at(self.measurement, field, chunk.to(parameter)[None], {quantity})[quantity][0].cpu()
+                for chunk in chunks
+            ]
+        return torch.cat(seen).reshape(*coordinates.shape[:-1], *seen[0].shape[1:])
 
-    def check(self, coordinates: Coordinates) -> tuple[int, ...]:
-        """The leading shape of the coordinates, once their last axis is right."""
-        shape = tuple(torch.as_tensor(coordinates).shape)
-        if not shape or shape[-1] != self.axes:
-            raise InputError(f"Coordinates end in an axis of {self.axes} sensor indices, got shape {shape}.")
-        return shape[:-1]
+    def value(self, coordinates: Tensor | ArrayLike) -> Tensor:
+        """Return values (..., channels) in file units."""
+        value = self.observe(coordinates, "value")
+        if self.constant is not None:
+            value = value + self.constant.to(value)
+        return (value * self.scale + self.offset).float()
 
-    def value(self, coordinates: Coordinates) -> Tensor:
-        """Values (..., channels) in file units."""
-        shape = self.check(coordinates)
-
-        def finish(value: Tensor) -> Tensor:
-            corrected = value if self.constant is None else value + self.constant.to(value)
-            return corrected * self.scale + self.offset
-
-        flat = torch.cat(list(self.observe(coordinates, "value", finish)))
-        return flat.reshape(*shape, flat.shape[-1])
-
-    def jacobian(self, coordinates: Coordinates) -> Tensor:
-        """Derivatives (..., channels, axes) in file units per step of the sensor's index."""
-        shape = self.check(coordinates)
-        flat = torch.cat(list(self.observe(coordinates, "jacobian", lambda jacobian: jacobian * self.scale)))
-        return flat.reshape(*shape, *flat.shape[-2:])
+    def jacobian(self, coordinates: Tensor | ArrayLike) -> Tensor:
+        """Return derivatives (..., channels, axes) in file units per step of the sensor's index."""
+        return (self.observe(coordinates, "jacobian") * self.scale).float()
 
     __call__ = value
 
     def rows(self, shape: Sequence[int], scale: float = 1.0) -> Iterator[Tensor]:
-        """The field on its grid, `scale` times as fine along every axis, in slabs along the first axis.
+        """Yield the field on its grid, `scale` times as fine along every axis, in slabs along the first axis.
 
         First and last sample stay where they are: axis i is sampled at linspace(0, shape[i] - 1, round(scale shape[i])).
         """
+        # In float64, so that the rounding of a fractional step does not add up along an axis.
         axes = [torch.linspace(0, size - 1, max(round(scale * size), 1), dtype=torch.float64) for size in shape]
         per_row = int(np.prod([len(axis) for axis in axes[1:]], initial=1))
         for first in axes[0].split(max(self.chunk // per_row, 1)):

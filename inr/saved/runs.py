@@ -13,12 +13,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from inr.dictionary.coders import Codebook
 from inr.errors import InputError
+from inr.field import Network
 from inr.saved.fitted_field import FittedField
 
-TENSORS, DESCRIPTION = "field.safetensors", "field.json"
-SHOWN = 8  # names in a message
-UNREADABLE = (  # what torch.load raises over files that are broken or of another kind
+Plain = dict[str, Any]  # containers of containers, numbers and words (and tensors), as JSON and checkpoints hold them
+TENSORS = "field.safetensors"
+DESCRIPTION = "field.json"
+LISTED = 8  # names in a message
+UNREADABLE = (  # errors of torch.load over files that are broken or of another kind
     OSError,
     EOFError,
     RuntimeError,
@@ -32,12 +36,12 @@ UNREADABLE = (  # what torch.load raises over files that are broken or of anothe
 CARRIED = ("config", "options", "units", "signals", "state_dict", "global_step")
 
 
-def build(config: Any) -> Any:
-    """What a plain config describes: every `_target_` is called with the other entries.
+def build(config: object) -> Any:
+    """Build the object that a plain config describes: every `_target_` is called with the other entries.
 
-    Only names inside this package are called, so a checkpoint of unknown origin cannot run anything else.
-    Raises: InputError for any other target.
+    Raises: InputError for a target outside of inr.
     """
+    # hydra.utils.instantiate would call any name: a checkpoint of unknown origin could run what it likes.
     if isinstance(config, list):
         return [build(entry) for entry in config]
     if not isinstance(config, Mapping):
@@ -52,7 +56,7 @@ def build(config: Any) -> Any:
 
 
 def checkpoint_of(run: str | Path) -> Path:
-    """The checkpoint file that a run folder or a checkpoint path means.
+    """Return the checkpoint file that a run folder or a checkpoint path means.
 
     Raises: InputError if there is none, with the layout that was expected.
     """
@@ -63,14 +67,14 @@ def checkpoint_of(run: str | Path) -> Path:
     return file
 
 
-def read_checkpoint(run: str | Path) -> dict[str, Any]:
-    """The contents of a run's checkpoint: tensors and plain containers only.
+def read_checkpoint(run: str | Path) -> Plain:
+    """Read a run's checkpoint: tensors and plain containers only.
 
     Raises: InputError if it cannot be read or was not written by this project.
     """
     file = checkpoint_of(run)
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)  # no code of a pickle is run
     except UNREADABLE as error:
         rule = "A checkpoint must be whole and hold tensors and plain options"
         raise InputError(f"{rule}, {file} does not; use another one.") from error
@@ -82,7 +86,7 @@ def read_checkpoint(run: str | Path) -> dict[str, Any]:
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
-    """Put saved tensors into a module.
+    """Copy saved tensors into a module.
 
     Raises: InputError if their names or shapes are not the module's.
     """
@@ -94,36 +98,34 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str |
 
 
 def signal_of(network: nn.Module, signal: int | str | None, source: Path) -> int:
-    """The position of a signal, given by position or name, in a network that may have the codes of many.
+    """Return the row of a signal, given by position or name, in a network that may have the codes of many.
 
     Raises: InputError if there is no such signal, or several and none is chosen.
     """
-    coder = getattr(network, "coder", None)
-    names: list[str] = getattr(coder, "names", []) or [str(place) for place in range(len(getattr(coder, "codes", "0")))]
-    if coder is not None and not hasattr(coder, "codes"):
+    coder = getattr(network, "coder", None)  # networks of one signal have none
+    if coder is not None and not isinstance(coder, Codebook):
         raise InputError(f"{source} computes codes from observations; fit signals first: regime=fit dictionary=RUN.")
+    names = ["0"] if coder is None else coder.names or [str(row) for row in range(len(coder.codes))]
     found = 0 if signal is None and len(names) == 1 else names.index(signal) if signal in names else signal
     if not isinstance(found, int) or not 0 <= found < len(names):
-        listed = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
         raise InputError(
             f"One of the {len(names)} signals in {source} must be chosen, got signal={signal}; there are {listed}."
         )
     return found
 
 
-def assemble(
-    description: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path, signal: int | str | None = None
-) -> FittedField:
-    """A fitted field from its description and its tensors."""
-    network, measurement = build(description["model"]), build(description["measurement"])
+def assemble(description: Plain, tensors: Mapping[str, Tensor], source: Path, signal: int | str | None = None) -> FittedField:
+    """Build a fitted field from its description and its tensors."""
+    network: Network = build(description["model"])
     load_weights(network, {name: tensor for name, tensor in tensors.items() if name != "constant"}, source)
-    place, config = signal_of(network, signal, source), dict(description)
-    constant = tensors["constant"][min(place, len(tensors["constant"]) - 1)]
-    return FittedField(network.eval(), measurement, **description["units"], constant=constant, signal=place, config=config)
+    row, measurement = signal_of(network, signal, source), build(description["measurement"])
+    constant = tensors["constant"][min(row, len(tensors["constant"]) - 1)]
+    return FittedField(network.eval(), measurement, **description["units"], constant=constant, signal=row)
 
 
-def describe(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What a field needs of a checkpoint: plain description and tensors."""
+def describe(checkpoint: Plain) -> tuple[Plain, dict[str, Tensor]]:
+    """Return the plain description and the tensors of a checkpoint that a field needs."""
     config, units = checkpoint["config"], checkpoint["units"]
     measurements = config["task"]["measurements"]
     description = {
@@ -138,7 +140,7 @@ def describe(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, T
 
 
 def load(run: str | Path, signal: int | str | None = None) -> FittedField:
-    """The field of a run folder, a checkpoint file, or an exported `field.safetensors`, callable at sensor coordinates.
+    """Load the field of a run folder, a checkpoint file, or an exported `field.safetensors`, callable at coordinates.
 
     `signal` chooses one of several by its position or its name.
 
@@ -154,7 +156,7 @@ def load(run: str | Path, signal: int | str | None = None) -> FittedField:
         raise InputError(f"An exported field is {TENSORS} beside {DESCRIPTION}; {path}: {error}.") from error
 
 
-def save(folder: Path, checkpoint: Mapping[str, Any]) -> None:
+def save(folder: Path, checkpoint: Plain) -> None:
     """Write `field.safetensors` and `field.json`, all that `load` needs, without the optimiser."""
     description, tensors = describe(checkpoint)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / TENSORS)

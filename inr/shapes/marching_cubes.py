@@ -1,5 +1,8 @@
 """From a field of distances, positive outside, to the triangles of its surface."""
 
+# skimage marches over a volume of all samples; a network at 512^3 of them would take an hour, so only those around the
+# surface are evaluated.
+
 from collections.abc import Callable
 
 import numpy as np
@@ -20,7 +23,7 @@ STRETCH = 16  # chunks of a lattice that are searched at once for the samples to
 def evaluate(
     distance: Callable[[Tensor], Tensor], points: Float[Tensor, "points 3"], chunk: int = CHUNK
 ) -> Float[Tensor, " points"]:
-    """The distances at any number of points, of which the field sees at most `chunk` at a time."""
+    """Evaluate distances at any number of points, of which the field sees at most `chunk` at a time."""
     values = points.new_empty(len(points))
     for start in range(0, len(points), chunk):
         values[start : start + chunk] = distance(points[start : start + chunk])
@@ -31,7 +34,7 @@ def march_volume(
     volume: Float[Tensor, "rows columns layers"] | np.ndarray,
     mask: Bool[Tensor, "rows columns layers"] | np.ndarray | None = None,
 ) -> Mesh:
-    """The surface where samples of distances change sign, by marching cubes; no triangle if they never do.
+    """Return the surface where samples of distances change sign, by marching cubes; no triangle if they never do.
 
     Axis k of the volume is coordinate k, sampled at linspace(-1, 1, size). A surface that leaves the volume is open there.
     With a mask, only cubes whose farthest corner is in it are looked at.
@@ -53,38 +56,38 @@ def march_volume(
 
 
 def over_corners(choose: Callable[[Tensor, Tensor], Tensor], samples: Tensor) -> Tensor:
-    """What is chosen among the eight corners of every cell of a lattice."""
-    for axis in range(3):
+    """Reduce the eight corners of every cell of a lattice (a, b, c) by a binary operation: (a - 1, b - 1, c - 1)."""
+    for axis in range(3):  # pairs along one axis after the other: 3 operations, not 7
         cells = samples.shape[axis] - 1
         samples = choose(samples.narrow(axis, 0, cells), samples.narrow(axis, 1, cells))
     return samples
 
 
-def spread(cells: Bool[Tensor, "a b c"]) -> Bool[Tensor, "a+1 b+1 c+1"]:
-    """Which samples are corners of the chosen cells."""
+def corners_of(cells: Bool[Tensor, "a b c"]) -> Bool[Tensor, "a+1 b+1 c+1"]:
+    """Mark the samples that are corners of the marked cells."""
     return over_corners(torch.logical_or, F.pad(cells, [1] * 6))
 
 
-def grown(lattice: Tensor, size: int, factor: int) -> Tensor:
-    """A lattice `factor` times as fine, `size` along each axis, that repeats each entry over what follows it."""
+def repeated(lattice: Tensor, size: int, factor: int) -> Tensor:
+    """Return a lattice `factor` times as fine, `size` along each axis: each entry once more for what follows it."""
     parent = torch.arange(size) // factor
     return lattice[parent[:, None, None], parent[:, None], parent]
 
 
-def every(stride: int, resolution: int) -> Float[Tensor, " places"]:
-    """The places of every `stride`-th sample along an axis, and of the last."""
+def axis_places(stride: int, resolution: int) -> Float[Tensor, " places"]:
+    """Return the places of every `stride`-th sample along an axis, and of the last."""
     index = torch.arange(0, resolution - 1 + stride, stride).clamp(max=resolution - 1)
     return torch.linspace(-1, 1, resolution, dtype=torch.float32)[index]
 
 
-def fill(
+def evaluate_lattice(
     values: Float[Tensor, "a a a"],
     wanted: Bool[Tensor, "a a a"],
     places: Float[Tensor, " a"],
     distance: Callable[[Tensor], Tensor],
     chunk: int,
 ) -> None:
-    """Evaluate the field at the wanted samples of a lattice, in place; its memory does not depend on how many they are."""
+    """Evaluate the field at the wanted samples of a lattice, in place, in stretches of bounded memory."""
     size = len(places)
     for start in range(0, wanted.numel(), STRETCH * chunk):
         index = start + wanted.view(-1)[start : start + STRETCH * chunk].nonzero()[:, 0]
@@ -95,35 +98,36 @@ def fill(
 def near_surface(
     distance: Callable[[Tensor], Tensor], resolution: int, chunk: int = CHUNK, block: int = 8, slope: float = 2.0
 ) -> Float[Tensor, "resolution resolution resolution"]:
-    """Samples of a field in [-1, 1]^3: exact around its surface, and elsewhere of the right sign.
+    """Return samples of a field in [-1, 1]^3: exact around its surface, and elsewhere of the right sign.
 
     The field is asked on a lattice of every `block`-th sample, then in blocks that the surface may cross, which are divided
-    until they are single cells. It crosses no block whose corners have one sign and are farther from 0 than `slope` times
-    half the diagonal, since every point of a block is as near as that to one of its corners.
+    until they are single cells.
     """
     stride = min(block, resolution - 1)
-    places = every(stride, resolution)
+    places = axis_places(stride, resolution)
     values = places.new_empty([len(places)] * 3)
-    fill(values, torch.ones_like(values, dtype=torch.bool), places, distance, chunk)
+    evaluate_lattice(values, torch.ones_like(values, dtype=torch.bool), places, distance, chunk)
     while stride > 1:
+        # Every point of a block is as near as half its diagonal, sqrt(3) x side / 2, to one of the corners; a side is
+        # stride x 2 / (resolution - 1). Where all corners have one sign and exceed slope x that, no point is zero.
         reach = slope * 3**0.5 * stride / (resolution - 1)
         cells = (over_corners(torch.minimum, values) <= reach) & (over_corners(torch.maximum, values) >= -reach)
         factor = next(divisor for divisor in range(2, stride + 1) if stride % divisor == 0)
         stride //= factor
-        places = every(stride, resolution)
-        values = grown(values, len(places), factor)
-        fill(values, spread(grown(cells, len(places) - 1, factor)), places, distance, chunk)
+        places = axis_places(stride, resolution)
+        values = repeated(values, len(places), factor)  # of the right sign where the surface is not
+        evaluate_lattice(values, corners_of(repeated(cells, len(places) - 1, factor)), places, distance, chunk)
     return values
 
 
 def march(
     distance: Callable[[Tensor], Tensor], resolution: int, chunk: int = CHUNK, block: int = 8, slope: float = 2.0
 ) -> Mesh:
-    """The surface of a field in [-1, 1]^3, sampled `resolution` times along each axis but evaluated only near the surface.
+    """Return the surface of a field in [-1, 1]^3, sampled `resolution` times along each axis, evaluated near it only.
 
     It is the surface of all samples, vertex for vertex, of every field whose values differ by at most `slope` times the
     distance of the points. A distance has slope 1; 2 leaves room for a network that only approaches one. A steeper field
-    may lose parts thinner than a block: raise `slope`, or take block=1, which evaluates every sample.
+    may lose details thinner than a block: raise `slope`, or take block=1, which evaluates every sample.
 
     Raises: InputError if there is no block or no slope to march with, or a sample is not finite.
     """

@@ -1,4 +1,6 @@
-"""Sphere tracing: where rays meet a surface that is given by its distances, positive outside."""
+"""Sphere tracing: the points at which rays meet a surface that is given by its distances, positive outside."""
+
+# trimesh and igl intersect rays with triangles; a fitted distance has none, and its pictures are of the field itself.
 
 import math
 from collections.abc import Callable
@@ -10,30 +12,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inr.errors import InputError
+from inr.measurements.rays import box_interval
 from inr.shapes.marching_cubes import CHUNK, evaluate
 
 REFINEMENTS = 12  # as many bring a step of half the cube down to rounding
 
 
 class Hits(NamedTuple):
-    """Where rays end, and which of them at the surface.
-
-    Shapes: points (rays, 3); reached (rays,).
-    """
+    """Ends of rays, and whether they lie on the surface."""
 
     points: Float[Tensor, "rays 3"]
     reached: Bool[Tensor, " rays"]
-
-
-def through_cube(
-    origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
-) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]]:
-    """How far along a ray it enters the cube [-1, 1]^3, 0 if it starts there, and leaves it.
-
-    A ray that misses leaves before it enters; one that runs within a face has nan.
-    """
-    one, other = (-1 - origins) / directions, (1 - origins) / directions  # infinite for a side that is never met
-    return one.minimum(other).amax(-1).clamp(min=0), one.maximum(other).amin(-1)
 
 
 @torch.no_grad()
@@ -47,7 +36,7 @@ def trace(
     slope: float = 1.0,
     chunk: int = CHUNK,
 ) -> Hits:
-    """Where rays first come within `tolerance` of the surface, in the cube [-1, 1]^3 and at most `far` along them.
+    """Follow rays until they first come within `tolerance` of the surface, in the cube [-1, 1]^3 and at most `far` along.
 
     A ray steps by the distance over `slope`, the most that the field changes over a unit of length, so no step can jump
     over the surface. If the field is steeper than that and a step does, the crossing is found by false position. A ray that
@@ -58,38 +47,40 @@ def trace(
     """
     if not (slope > 0 and tolerance > 0):
         raise InputError(f"Tracing needs slope > 0 and tolerance > 0, got slope={slope}, tolerance={tolerance}.")
-    along, leave = through_cube(origins, directions)
-    leave = leave.clamp(max=far)
+    along, leave = (ends.squeeze(-1) for ends in box_interval(origins, directions, 0.0, far))
     (alive,) = (along < leave).nonzero(as_tuple=True)
     along = along.where(along < leave, 0.0)
-    before, value, earlier = along.clone(), torch.zeros_like(along), torch.zeros_like(along)
+    before = along.clone()  # the step before, of the value `earlier`
+    value = torch.zeros_like(along)
+    earlier = torch.zeros_like(along)
     reached = torch.zeros_like(along, dtype=torch.bool)
     for _ in range(steps):
         here = evaluate(distance, origins[alive] + along[alive, None] * directions[alive], chunk)
         earlier[alive], value[alive] = value[alive], here
-        reached[alive] = (here.abs() < tolerance) | (here * earlier[alive] < 0)
+        reached[alive] = (here.abs() < tolerance) | (here * earlier[alive] < 0)  # at the surface, or stepped over it
         alive = alive[~reached[alive] & (along[alive] < leave[alive])]
         before[alive] = along[alive]
         along[alive] = (along[alive] + value[alive].abs() / slope).minimum(leave[alive])
     (crossed,) = (reached & (value * earlier < 0)).nonzero(as_tuple=True)
-    along[crossed] = refine(
+    along[crossed] = false_position(
         lambda lengths: evaluate(distance, origins[crossed] + lengths[:, None] * directions[crossed], chunk),
         *(state[crossed] for state in (before, along, earlier, value)),
     )
     return Hits(origins + along[:, None] * directions, reached)
 
 
-def refine(
+def false_position(
     value_at: Callable[[Tensor], Tensor],
     before: Float[Tensor, " rays"],
     along: Float[Tensor, " rays"],
     earlier: Float[Tensor, " rays"],
     value: Float[Tensor, " rays"],
 ) -> Float[Tensor, " rays"]:
-    """Where a value of one sign `before` and of another `along` a ray is 0, by false position.
+    """Return the lengths at which a value of one sign `before` and of another `along` a ray is 0, by false position.
 
     An end that stays counts half the next time (the Illinois rule), or it would stay for ever where the values are convex.
     """
+    # Of the chord through (before, earlier) and (along, value), the zero is at the mean of both, weighted by the other's value.
     for _ in range(REFINEMENTS):
         middle = (before * value - along * earlier) / (value - earlier)
         here = value_at(middle)
@@ -102,7 +93,7 @@ def refine(
 def normals(
     distance: Callable[[Tensor], Tensor], points: Float[Tensor, "points 3"], step: float = 1e-3, chunk: int = CHUNK
 ) -> Float[Tensor, "points 3"]:
-    """Unit vectors up the field, which point outward, by central differences; one-sided at the faces of the cube."""
+    """Return unit vectors up the field, which point outward, by central differences; one-sided at the faces of the cube."""
     gradient = torch.zeros_like(points)
     for axis in range(3):
         shift = step * torch.eye(3)[axis].to(points)
@@ -115,7 +106,7 @@ def normals(
 def orthographic(
     size: int, azimuth: float, elevation: float, width: float = 2.2, up: str = "y"
 ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]]:
-    """Origins and directions of size x size parallel rays that look at the origin, row by row from the top left.
+    """Return origins and directions of size x size parallel rays that look at the origin, row by row from the top left.
 
     Without azimuth the eye is on the z axis with x to its right; with up="z", on the x axis with y to its right. It goes to
     its right with the azimuth, and up with the elevation. The picture is `width` wide, and its plane 2 from the origin.
@@ -126,6 +117,7 @@ def orthographic(
     if up not in ("y", "z"):
         raise InputError(f"The axis that is up must be y or z, got {up}.")
     turn, rise = math.radians(azimuth), math.radians(elevation)
+    # The z axis, tilted up by the elevation, then turned about y by the azimuth.
     eye = torch.tensor([math.sin(turn) * math.cos(rise), math.sin(rise), math.cos(turn) * math.cos(rise)])
     right = torch.tensor([math.cos(turn), 0.0, -math.sin(turn)])
     top = torch.linalg.cross(eye, right)

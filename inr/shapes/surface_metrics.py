@@ -1,4 +1,6 @@
-"""How well two shapes agree: overlap of their insides, distance of their surfaces, angle of their normals."""
+"""Figures that compare two shapes: overlap of their insides, distance of their surfaces, angle of their normals."""
+
+# pytorch3d's Chamfer distance is between points alone, so that equal surfaces are apart; here triangles are met exactly.
 
 import math
 from typing import NamedTuple
@@ -19,8 +21,13 @@ class Cloud(NamedTuple):
     normals: np.ndarray
 
 
-class Agreement(NamedTuple):
-    """Figures of two surfaces, in the unit of their points; all nan if there is none of one."""
+class SurfaceComparison(NamedTuple):
+    """Figures of two surfaces, in the unit of their points; all nan if there is none of one.
+
+    chamfer: mean of both mean distances.
+    f_score: harmonic mean of both shares that are nearer than the threshold.
+    normal_consistency: mean cosine of the normals at nearest points, -1 for a surface inside out.
+    """
 
     chamfer: float
     f_score: float
@@ -28,43 +35,43 @@ class Agreement(NamedTuple):
 
 
 def cloud_of(mesh: Mesh, count: int, seed: int) -> Cloud:
-    """Points spread evenly over a surface; none if it has no triangles."""
+    """Return points distributed evenly over a surface; none if it has no triangles."""
     if not len(mesh.faces):
         return Cloud(np.zeros((0, 3)), np.zeros((0, 3)))
     return Cloud(*sample_surface(mesh, count, np.random.default_rng(seed)))
 
 
 def nearest(points: np.ndarray, other: Mesh | Cloud) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (points,) of points to triangles, or to the nearest of other points, and the normals (points, 3) there."""
+    """Return distances (points,) of points to triangles, or to the nearest of other points, and the normals (points, 3)."""
     if isinstance(other, Cloud):
-        distance, which = cKDTree(other.points).query(points)
-        return distance, other.normals[which]
+        distance, place = cKDTree(other.points).query(points)
+        return distance, other.normals[place]
     square, face, _ = igl.point_mesh_squared_distance(np.ascontiguousarray(points), other.vertices, other.faces)
-    corner, first, second = other.vertices[other.faces[face]].swapaxes(0, 1)
-    normals = np.cross(first - corner, second - corner)
-    return np.sqrt(square), normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-30)
+    normals = igl.per_face_normals(other.vertices, other.faces, np.zeros(3))  # zero of a triangle without area
+    return np.sqrt(square), normals[face]
 
 
-def agreement(one: Mesh, other: Mesh | Cloud, threshold: float, count: int = 30000, seed: int = 0) -> Agreement:
-    """How near `count` points of either surface are to the other one.
+def compare_surfaces(one: Mesh, other: Mesh | Cloud, threshold: float, count: int = 30000, seed: int = 0) -> SurfaceComparison:
+    """Compare `count` points of either surface with the other one.
 
-    `chamfer` is the mean of both mean distances, `f_score` the harmonic mean of both shares nearer than the threshold,
-    `normal_consistency` the mean cosine of the normals there, -1 for a surface inside out. Distances to triangles are exact,
-    so that equal surfaces have a chamfer of 0 whatever the count; those to a cloud are to its nearest point.
+    Distances to triangles are exact, so that equal surfaces have a chamfer of 0 whatever the count; those to a cloud are to
+    its nearest point.
     """
-    shown, true = cloud_of(one, count, seed), other if isinstance(other, Cloud) else cloud_of(other, count, seed + 1)
-    if not len(shown.points) or not len(true.points):
-        return Agreement(math.nan, math.nan, math.nan)
-    there, back = nearest(shown.points, other), nearest(true.points, one)
+    found = cloud_of(one, count, seed)
+    true = other if isinstance(other, Cloud) else cloud_of(other, count, seed + 1)
+    if not len(found.points) or not len(true.points):
+        return SurfaceComparison(math.nan, math.nan, math.nan)
+    there, back = nearest(found.points, other), nearest(true.points, one)
     chamfer = (there[0].mean() + back[0].mean()) / 2
     precision, recall = ((distance < threshold).mean() for distance, _ in (there, back))
-    cosines = [(cloud.normals * normals).sum(-1).mean() for cloud, (_, normals) in ((shown, there), (true, back))]
-    score = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return Agreement(float(chamfer), float(score), float(np.mean(cosines)))
+    cosines = [(cloud.normals * normals).sum(-1).mean() for cloud, (_, normals) in ((found, there), (true, back))]
+    score = 2 * precision * recall / (precision + recall) if precision + recall else 0.0  # the limit of none near
+    return SurfaceComparison(float(chamfer), float(score), float(np.mean(cosines)))
 
 
 def iou(one: Bool[Tensor, "*shape"], other: Bool[Tensor, "*shape"], mask: Bool[Tensor, "*shape"] | None = None) -> float:
-    """Intersection over union of the points that are inside, among those of the mask; nan if none is."""
+    """Return intersection over union of the points that are inside, among those of the mask; nan if none is."""
+    # torchmetrics' Jaccard index gives 0, not nan, where both are empty.
     if mask is not None:
         one, other = one[mask], other[mask]
     union = (one | other).sum().item()

@@ -13,11 +13,11 @@ from inr.distributed import global_sum
 class Residuals(NamedTuple):
     """Values that some signals lack at observed points, and how a constant would add to them.
 
-    Shapes: index (signals,), rows of the constants; differences (signals, points, channels) = target - observed value;
+    Shapes: signals (signals,), rows of the constants; differences (signals, points, channels) = target - observed value;
             response (1|signals, points, 1) = `Measurement.of_constant`; weights (1|signals, points), None: all one.
     """
 
-    index: Int[Tensor, " signals"]
+    signals: Int[Tensor, " signals"]
     differences: Float[Tensor, "signals points channels"]
     response: Float[Tensor, "#signals points 1"]
     weights: Float[Tensor, "#signals points"] | None = None
@@ -43,10 +43,10 @@ class UnknownConstant(nn.Module):
         self,
         values: Float[Tensor, "signals points channels"],
         response: Float[Tensor, "#signals points 1"],
-        index: Int[Tensor, " signals"],
+        signals: Int[Tensor, " signals"],
     ) -> Float[Tensor, "signals points channels"]:
         """Add what is observed of the constants of some signals to observed values."""
-        return values + response * self.value[index][:, None]
+        return values + response * self.value[signals][:, None]
 
     @torch.no_grad()
     def estimate(self, residuals: Iterable[Residuals], over_processes: bool = False) -> None:
@@ -56,10 +56,10 @@ class UnknownConstant(nn.Module):
         """
         total = torch.zeros_like(self.value)
         mass = total[:, :1].clone()
-        for index, differences, response, weights in residuals:
+        for signals, differences, response, weights in residuals:
             weights = torch.ones_like(response) if weights is None else weights[..., None]
-            total[index] += (weights * differences).sum(1)
-            mass[index] += (weights * response).sum(1)
+            total[signals] += (weights * differences).sum(1)
+            mass[signals] += (weights * response).sum(1)
         if over_processes:
             total, mass = global_sum(total), global_sum(mass)
         self.value.copy_(torch.where(mass > 0, total / mass, self.value))

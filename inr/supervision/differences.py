@@ -4,6 +4,8 @@ A stencil along one axis is three samples with three weights, so a filter in sev
 costs 3^axes reads per sample, whatever the size of the grid. Derivatives are per grid step.
 """
 
+# kornia.filters.spatial_gradient filters whole pictures in two axes, with replicated borders that are of first order.
+
 import functools
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -16,8 +18,12 @@ from inr.errors import InputError
 
 FILTERS = ("central", "sobel")
 BORDERS = ("one_sided", "replicate", "periodic")
-DERIVATIVE, SMOOTHING, IDENTITY = (-0.5, 0.0, 0.5), (0.25, 0.5, 0.25), (0.0, 1.0, 0.0)
-ONE_SIDED = (-1.5, 2.0, -0.5), (0.5, -2.0, 1.5)
+DERIVATIVE = (-0.5, 0.0, 0.5)  # (f(x + 1) - f(x - 1)) / 2, exact on quadratics
+SMOOTHING = (0.25, 0.5, 0.25)  # two means of neighbours; sums to 1
+IDENTITY = (0.0, 1.0, 0.0)
+# f' at an end of three samples, from the parabola through them: exact on quadratics, like the inner ones.
+FIRST = (-1.5, 2.0, -0.5)
+LAST = (0.5, -2.0, 1.5)
 
 
 def check(filter: str, border: str) -> None:
@@ -31,7 +37,7 @@ def check(filter: str, border: str) -> None:
 def stencil(
     index: Int[Tensor, " points"], size: int, weights: tuple[float, float, float], border: str
 ) -> tuple[Int[Tensor, "points 3"], Float[Tensor, "points 3"]]:
-    """Which three samples of an axis are read around each index, and with which weights.
+    """Return the three samples of an axis that are read around each index, and their weights.
 
     Beyond the border lies the last sample again (`replicate`), the other end (`periodic`), or nothing: `one_sided`
     differences there are (-3, 4, -1)/2, of second order like the inner ones, and smoothing stops.
@@ -47,28 +53,30 @@ def stencil(
     if weights == DERIVATIVE:
         if size < 3:
             raise InputError(f"One-sided differences need three samples along an axis, got {size}; use border=replicate.")
+        # At an end the three samples are shifted inward, so that all of them exist.
         around = around + (index == 0).long()[:, None] - (index == size - 1).long()[:, None]
-        ends = ONE_SIDED
-    low, high = constants(ends, index.device)
-    table = torch.where((index == 0)[:, None], low, table)
-    table = torch.where((index == size - 1)[:, None], high, table)
+        ends = FIRST, LAST
+    first, last = constants(ends, index.device)
+    table = torch.where((index == 0)[:, None], first, table)
+    table = torch.where((index == size - 1)[:, None], last, table)
     return around.clamp(0, size - 1), table
 
 
 @functools.cache
 def constants(rows: tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
-    """A small table on a device, copied there once and not in every step."""
+    """Return a small table on a device, copied there once and not in every step."""
     return torch.tensor(rows, device=device, dtype=torch.float32)
 
 
 def cells(
     indices: Int[Tensor, "points axes"], shape: Sequence[int], axis: int, filter: str, border: str
 ) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
-    """The samples that the filter along one axis reads, one cell of the stencil at a time: where, and with which weight."""
+    """Yield indices and weights of the samples that the filter along one axis reads, one cell of the stencil at a time."""
     across = SMOOTHING if filter == "sobel" else IDENTITY
     stencils = [
         stencil(indices[:, other], size, DERIVATIVE if other == axis else across, border) for other, size in enumerate(shape)
     ]
+    # Across the axis, central differences read the middle column alone: 3 cells instead of 3^axes.
     columns = [range(3) if other == axis or filter == "sobel" else (1,) for other in range(len(shape))]
     for cell in product(*columns):
         weights = [weights[:, column] for (_, weights), column in zip(stencils, cell, strict=True)]
@@ -82,7 +90,7 @@ def jacobian_at(
     border: str = "one_sided",
     among: Int[Tensor, " points"] | None = None,
 ) -> Float[Tensor, "points channels axes"]:
-    """The jacobian of a sampled grid at some of its samples; of several grids with `among`, which says in which each lies.
+    """Return the jacobian of a sampled grid at some of its samples; of several grids with `among`, the grid of each sample.
 
     `central` is (-1, 0, 1)/2 along each axis; `sobel` also smooths by (1, 2, 1)/4 across it. With border=replicate they
     equal kornia's normalised `diff` and `sobel`.
@@ -93,18 +101,19 @@ def jacobian_at(
             (ECCV 2022), section 3.
     """
     check(filter, border)
+    # Weights turn the grid's numbers into floats one cell at a time, so that bytes stay bytes in memory.
     jacobian = torch.zeros(len(indices), grid.shape[-1], indices.shape[1], device=grid.device)
-    which = () if among is None else (among,)
+    grids = () if among is None else (among,)
     for axis in range(indices.shape[1]):
-        for reads, weight in cells(indices, grid.shape[len(which) : -1], axis, filter, border):
-            jacobian[..., axis] += weight[:, None] * grid[which + reads]
+        for reads, weight in cells(indices, grid.shape[len(grids) : -1], axis, filter, border):
+            jacobian[..., axis] += weight[:, None] * grid[grids + reads]
     return jacobian
 
 
 def footprint(
     shape: Sequence[int], indices: Int[Tensor, "points axes"], filter: str = "central", border: str = "one_sided"
 ) -> Bool[Tensor, "*shape"]:
-    """Which samples of a grid are read by the values and the filters at some of its samples."""
+    """Mark the samples of a grid that values and filters at some of its samples read."""
     check(filter, border)
     read = torch.zeros(tuple(shape), dtype=torch.bool)
     read[tuple(indices.T)] = True
@@ -120,7 +129,7 @@ def complete_at(
     filter: str = "central",
     border: str = "one_sided",
 ) -> Bool[Tensor, "points signals"]:
-    """Whether the filters at some samples of a grid read nothing but known samples, for several signals on it."""
+    """Mark the samples of a grid at which the filters read known samples only, for several signals on the grid."""
     check(filter, border)
     complete = known.new_ones(len(indices), known.shape[-1])
     for axis in range(indices.shape[1]):

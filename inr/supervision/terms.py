@@ -1,20 +1,99 @@
-"""Which quantities of which part are compared with the data."""
+"""Terms of the supervision: each compares one quantity of one part of a batch with the data."""
 
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from inr.distributed import global_sum, ranks
 from inr.errors import InputError
-from inr.supervision.losses import Term
+
+CHANNEL_AXES = {"value": 1, "jacobian": 2}  # axes of a quantity behind (signals, points): channels[, sensor axes]
 
 
 class Part(Protocol):
-    """What a term reads of a part of the batch."""
+    """Data of a part of a batch: targets by quantity, and weights (1|signals, points), one where missing."""
 
     targets: dict[str, Tensor]
     weights: dict[str, Tensor]
+
+
+def weighted_mean(error: Tensor, weights: Tensor | None) -> Tensor:
+    """Return sum(w e) / sum(w) over signals and points; over all processes together once gradients are averaged.
+
+    Shapes: error and weights (signals, points); no weights means all one, no weight at all gives zero.
+    """
+    weights = torch.ones_like(error) if weights is None else weights.expand_as(error)
+    # The smallest normal number in place of no mass: 0 / tiny = 0, with gradients that are 0 and not nan.
+    mass = global_sum(weights.sum()).clamp_min(torch.finfo(error.dtype).tiny)
+    # Gradients are averaged over R processes: (1/R) sum over r of (R s_r / mass) = (sum over r of s_r) / mass.
+    return (weights * error).sum() * ranks() / mass
+
+
+class Term:
+    """One named term of the supervision: reads a quantity of a part, compares, reduces, weighs.
+
+    part: the part of the batch, `data` or another one that the data offer.
+    quantity: value or jacobian.
+    weight: factor of the term in the loss.
+    reduction: mean over channels (and axes), or sum_axes; both average over points.
+    axes: columns of the jacobian; None: all.
+    target: None for a term that needs no data.
+
+    Shapes: prediction and target (signals, points, channels[, axes]).
+    Raises: InputError for an unknown quantity or reduction, a negative weight, or shapes that differ.
+    """
+
+    # No dataclass: OmegaConf takes instances of those for configuration when Hydra hands them on.
+
+    def __init__(
+        self,
+        part: str = "data",
+        quantity: str = "value",
+        weight: float = 1.0,
+        reduction: str = "mean",
+        axes: Sequence[int] | None = None,
+        target: str | None = "data",
+    ) -> None:
+        if quantity not in CHANNEL_AXES:
+            raise InputError(f"A term reads one of {', '.join(CHANNEL_AXES)}, got quantity={quantity}.")
+        if reduction not in ("mean", "sum_axes"):
+            raise InputError(f"reduction must be mean or sum_axes, got reduction={reduction}.")
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"The weight of a term must be finite and not negative, got weight={weight}.")
+        if axes is not None and quantity != "jacobian":
+            raise InputError(f"axes selects columns of the jacobian; a {quantity} has none, got axes={list(axes)}.")
+        self.part = part
+        self.quantity = quantity
+        self.weight = weight
+        self.reduction = reduction
+        self.axes = None if axes is None else list(axes)
+        self.target = target
+
+    def error(self, difference: Tensor) -> Tensor:
+        """Return the error of each entry."""
+        raise NotImplementedError(f"{type(self).__name__} must define error(difference).")
+
+    def compare(self, prediction: Tensor, target: Tensor | None) -> Tensor:
+        """Return the error of each entry of a prediction; without a target, of the prediction itself."""
+        return self.error(prediction if target is None else prediction - target)
+
+    def __call__(self, prediction: Tensor, target: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+        """Return the weighted term, a scalar."""
+        if target is not None and prediction.shape != target.shape:
+            raise InputError(
+                f"{self.quantity}: prediction {tuple(prediction.shape)} and target {tuple(target.shape)} must have equal"
+                " shapes; no broadcasting."
+            )
+        if self.axes is not None:
+            prediction = prediction[..., self.axes]
+            target = None if target is None else target[..., self.axes]
+        over = tuple(range(-CHANNEL_AXES[self.quantity], 0))
+        error = self.compare(prediction, target)
+        error = error.mean(over) if self.reduction == "mean" else error.sum(over)
+        return self.weight * weighted_mean(error, weights)
 
 
 class Supervision:
@@ -29,20 +108,21 @@ class Supervision:
         self.terms = dict(terms)
 
     def quantities(self, part: str) -> frozenset[str]:
-        """What has to be predicted for this part."""
+        """Return the quantities of a part that have to be predicted."""
         return frozenset(term.quantity for term in self.terms.values() if term.part == part)
 
     def fixes_constant(self) -> bool:
-        """Whether the terms determine the signal, or only up to a constant per channel."""
+        """Return True if the terms determine the signal, False if they do so up to a constant per channel."""
         return any(term.quantity == "value" and term.weight > 0 and term.target for term in self.terms.values())
 
     def axes(self, part: str) -> list[int] | None:
-        """Along which axes the jacobian of a part is read; None: along all."""
+        """Return the axes along which the jacobian of a part is read; None: all."""
         named = [term.axes for term in self.terms.values() if term.part == part and term.quantity == "jacobian"]
+        # Every axis costs a tangent through the network, so only those that some term reads are followed.
         return None if None in named else sorted({axis for axes in named for axis in axes or ()})
 
     def along(self, part: str, axes: Sequence[int]) -> "Supervision":
-        """The same terms; those on the jacobian of a part that do not name their axes look at these alone."""
+        """Restrict terms on the jacobian of a part to some axes, unless they name their own; this object stays as it is."""
         terms = {name: copy.copy(term) for name, term in self.terms.items()}
         for term in terms.values():
             if term.part == part and term.quantity == "jacobian" and term.axes is None:
@@ -50,18 +130,15 @@ class Supervision:
         return Supervision(terms)
 
     def __call__(self, predictions: Mapping[str, dict[str, Tensor]], parts: Mapping[str, Part]) -> dict[str, Tensor]:
-        """The weighted terms by name, each a scalar."""
-        return {name: self.evaluate(name, term, predictions, parts) for name, term in self.terms.items()}
-
-    def evaluate(
-        self, name: str, term: Term, predictions: Mapping[str, dict[str, Tensor]], parts: Mapping[str, Part]
-    ) -> Tensor:
-        """One term."""
-        if term.part not in parts:
-            raise InputError(f"Term {name} reads the part {term.part}; this data has {', '.join(parts)}.")
-        part, prediction = parts[term.part], predictions[term.part][term.quantity]
-        if term.target is not None and term.quantity not in part.targets:
-            has = ", ".join(part.targets) or "none"
-            raise InputError(f"Term {name} needs a target {term.quantity}; part {term.part} has {has}.")
-        target = part.targets[term.quantity] if term.target is not None else None
-        return term(prediction, target, part.weights.get(term.quantity))
+        """Return the weighted terms by name, each a scalar; predictions by part and quantity."""
+        losses = {}
+        for name, term in self.terms.items():
+            if term.part not in parts:
+                raise InputError(f"Term {name} reads the part {term.part}; this data has {', '.join(parts)}.")
+            part, quantity = parts[term.part], term.quantity
+            if term.target is not None and quantity not in part.targets:
+                has = ", ".join(part.targets) or "none"
+                raise InputError(f"Term {name} needs a target {quantity}; part {term.part} has {has}.")
+            target = None if term.target is None else part.targets[quantity]
+            losses[name] = term(predictions[term.part][quantity], target, part.weights.get(quantity))
+        return losses

@@ -11,13 +11,12 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from datamodules.common.batch import Batch
-from inr.derivatives import observe_at
 from inr.dictionary.coders import Coder
 from inr.dictionary.network import NeuralDictionary
 from inr.dictionary.normal_equations import Problem
 from inr.dictionary.solvers import FALLBACK, Solver
-from inr.distributed import global_sum
 from inr.metrics.figures import Metric
+from inr.supervision.constant import UnknownConstant
 from tasks.base import RegimeResult
 from tasks.dictionary.checks import comparing, dictionary_of, refuse_unfit
 from tasks.drawing.atoms import draw_atoms, draw_usage
@@ -131,19 +130,11 @@ class Encode(Callback):
     def with_constant(self, task: Task, batches: Batches, codes: Tensor) -> Tensor:
         """Add to the biases of codes what fits the mean of the observed values, where derivatives alone leave them open."""
         network = dictionary_of(task)
-        field = network.field_of(codes)
-        total = torch.zeros(())
-        mass = torch.zeros(())
-        for batch in batches():
-            part = batch.parts["data"]
-            sensor = task.within("data", part)
-            error = part.targets["value"] - observe_at(sensor, field, part.coordinates, {"value"})["value"]
-            weights = part.weights.get("value", torch.ones_like(error[..., 0]))[..., None]
-            response = sensor.of_constant(part.coordinates)
-            total = total + (weights * error).sum(1)
-            mass = mass + (weights * response).sum(1)
-        constant = global_sum(total) / global_sum(mass).clamp_min(1.0)
-        return codes + torch.nn.functional.pad(constant, (network.experts.shape[0], 0))
+        field, rows = network.field_of(codes), torch.arange(len(codes), device=codes.device)
+        constant = UnknownConstant(len(codes), network.experts.shape[1]).to(codes)
+        residuals = (task.residuals(batch, field)._replace(signals=rows) for batch in batches())
+        constant.estimate(residuals, over_processes=True)
+        return codes + torch.nn.functional.pad(constant.value, (network.experts.shape[0], 0))
 
     def weight(self, task: Task) -> tuple[float, str]:
         """Return the ridge weight and in words where it comes from: given, chosen on the tuning signals, or a fallback."""

@@ -65,8 +65,8 @@ class Fit(Encode):
         """Put the dictionary's trunk and experts into the network, and keep as many gates as the solver's codes have."""
         shared = {name: value for name, value in state.items() if name == "experts" or name.startswith("trunk.")}
         load_weights(network, network.state_dict() | shared, source)
-        gates = self.solver.kept(int(state["_extra_state"])) or len(network.experts)
-        network.kept = min(gates, len(network.experts))
+        gates = self.solver.active_gates(int(state["_extra_state"])) or len(network.experts)
+        network.active_gates = min(gates, len(network.experts))
 
     @staticmethod
     def load_encoder(config: dict[str, Any], state: Mapping[str, Tensor], source: str) -> Coder:

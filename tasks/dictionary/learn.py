@@ -4,6 +4,7 @@ import lightning as L
 import torch
 
 from datamodules.common.batch import Batch
+from datamodules.common.draws import Purpose
 from inr.derivatives import observe_at
 from inr.dictionary.solvers import Solver
 from inr.errors import InputError
@@ -44,14 +45,14 @@ class Learn(Encode):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Encode the signals that a validation looks at."""
         task = task_of(pl_module)
-        self.encode_first(task, task.data.validation_signals)
+        self.encode_first(task, "validate")
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Encode the signals that the test looks at."""
         task = task_of(pl_module)
         if self.encoder is not None:
             self.result.snapshots["encoder alone"] = task.reconstruct()
-        self.encode_first(task, task.data.test_signals)
+        self.encode_first(task, "test")
         super().on_test_start(trainer, pl_module)
         if task.data.holds_out:
             self.result.figures |= self.training_figure(task)
@@ -60,10 +61,10 @@ class Learn(Encode):
         """Go back to the signals that are trained on."""
         self.result.network = None
 
-    def encode_first(self, task: Task, items: int | None) -> None:
+    def encode_first(self, task: Task, purpose: Purpose) -> None:
         """Evaluate with codes of the first held-out items; where none is held out, with those that were trained."""
         if task.data.holds_out:
-            self.result.network = dictionary_of(task).with_codes(self.encode(task, task.data.signals_of(items)))
+            self.result.network = dictionary_of(task).with_codes(self.encode(task, task.data.signals_of(purpose)))
 
     @torch.no_grad()
     def training_figure(self, task: Task) -> dict[str, Metric]:

@@ -7,52 +7,62 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 
-INTERPOLATION = {True: "nearest", False: None}  # small images show their pixels
+SMALL = 300  # pixels up to which an image is drawn pixel by pixel, without smoothing
+BRIGHTEST = 0.998  # quantile of an error map that is drawn white: a few outliers would leave the rest black
+WINDOWS = 1000  # of a spectrogram at most, as a picture has no more columns
+WINDOW = 512  # samples of each
+RANGE = 90  # [dB] below the loudest that a spectrogram still tells apart
+SILENCE = 1e-7  # amplitude added before the logarithm: -140 dB
 
 
-def rasterise(figure: Figure) -> np.ndarray:
-    """A figure as an array (rows, columns, 3)."""
-    canvas = FigureCanvasAgg(figure)
+def pixels(figure: Figure) -> np.ndarray:
+    """Draw a figure as an array (rows, columns, 3)."""
+    canvas = FigureCanvasAgg(figure)  # pyplot would keep every figure in memory
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def panels(rows: Sequence[Sequence[tuple[str, np.ndarray]]], inches: float = 3.2) -> np.ndarray:
-    """Images with titles side by side, one list per row; an image of one channel is an error map with a colour bar.
+    """Draw images with titles side by side, one list per row; one of a single channel is an error map with a colour bar.
 
     Shapes: images (rows, columns, 3) in 0..1, or (rows, columns).
     """
-    height = inches * min(max(rows[0][0][1].shape[0] / rows[0][0][1].shape[1], 0.3), 3.0) + 0.35
+    tall, wide = rows[0][0][1].shape[:2]
+    height = inches * min(max(tall / wide, 0.3), 3.0) + 0.35  # long strips are squeezed; the rest is the title
     figure = Figure(figsize=(inches * len(rows[0]), height * len(rows)), dpi=120, layout="constrained")
     axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
     for line, images in zip(axes, rows, strict=True):
         for axis, (title, image) in zip(line, images, strict=True):
-            top = float(np.quantile(image, 0.998)) or 1.0
-            shown = axis.imshow(image, cmap="magma", vmin=0, vmax=top, interpolation=INTERPOLATION[max(image.shape) < 300])
+            top = float(np.quantile(image, BRIGHTEST)) or 1.0  # of colours, matplotlib ignores the range
+            smoothing = "nearest" if max(image.shape) < SMALL else None
+            picture = axis.imshow(image, cmap="magma", vmin=0, vmax=top, interpolation=smoothing)
             axis.set_title(title, fontsize=9)
             axis.set_axis_off()
             if image.ndim == 2:
-                figure.colorbar(shown, ax=axis, fraction=0.046, extend="max")
-    return rasterise(figure)
+                figure.colorbar(picture, ax=axis, fraction=0.046, extend="max")
+    return pixels(figure)
 
 
 def direction_map(gradient: np.ndarray, full_scale: float) -> np.ndarray:
-    """A gradient field as colours: hue is the direction, brightness the magnitude, full at `full_scale`.
+    """Colour a gradient field: hue is the direction, brightness the magnitude, full at `full_scale`.
+
+    Red points to the right, and the hues go round clockwise, as rows count downward.
 
     Shapes: gradient (rows, columns, 2) along rows and columns -> (rows, columns, 3) in 0..1.
     """
     down, right = gradient[..., 0], gradient[..., 1]
     hue = (np.arctan2(down, right) / (2 * np.pi)) % 1.0
-    magnitude = np.hypot(down, right) / max(full_scale, 1e-12)
+    magnitude = np.hypot(down, right) / max(full_scale, 1e-12)  # a constant image has nothing to divide by
     return hsv_to_rgb(np.stack([hue, np.ones_like(hue), magnitude.clip(0, 1)], -1))
 
 
 def waveforms(time: np.ndarray, target: np.ndarray, prediction: np.ndarray, zoom: slice | None, unit: str) -> np.ndarray:
-    """Target, prediction and error over time [s], whole and zoomed in, one column of plots per channel.
+    """Draw target, prediction and error over time [s], whole and zoomed in, one column of plots per channel.
 
     Shapes: time (samples,), target and prediction (samples, channels).
     """
-    channels, views = target.shape[1], [slice(None), *([] if zoom is None else [zoom])]
+    channels = target.shape[1]
+    views = [slice(None), *([] if zoom is None else [zoom])]
     figure = Figure(figsize=(9 * channels, 2.3 * (len(views) + 1)), dpi=110, layout="constrained")
     axes = figure.subplots(len(views) + 1, channels, squeeze=False)
     for channel in range(channels):
@@ -66,32 +76,39 @@ def waveforms(time: np.ndarray, target: np.ndarray, prediction: np.ndarray, zoom
         error.set_xlabel("time [s]")
         axes[0, channel].set_title(f"channel {channel}", fontsize=9)
         axes[0, channel].legend(loc="upper right", fontsize=8)
-    return rasterise(figure)
+    return pixels(figure)
 
 
 def power(signal: np.ndarray, window: int) -> np.ndarray:
-    """Power [dB] by frequency and time of at most 1,000 windows, spread evenly over a signal (samples,)."""
-    count = min(max(2 * len(signal) // window, 1), 1000)
+    """Measure the power [dB] by frequency and time in windows at even distances over a signal (samples,).
+
+    Windows overlap by half, as each fades out at its ends; of a long signal, samples between them are left out. This is why
+    scipy's, whose windows follow one another, is not used: minutes of sound would give more columns than can be drawn.
+
+    Shapes: (frequencies, windows), frequencies from 0 to half the sampling rate.
+    """
+    count = min(max(2 * len(signal) // window, 1), WINDOWS)
     starts = np.linspace(0, len(signal) - window, count).astype(int)
-    frames = signal[starts[:, None] + np.arange(window)] * np.hanning(window)
-    return 20 * np.log10(np.abs(np.fft.rfft(frames)).T / window + 1e-7)
+    excerpts = signal[starts[:, None] + np.arange(window)] * np.hanning(window)
+    return 20 * np.log10(np.abs(np.fft.rfft(excerpts)).T / window + SILENCE)
 
 
 def spectrograms(signals: Sequence[tuple[str, np.ndarray]], rate: float) -> np.ndarray:
-    """Power over time and frequency [dB], the same colours for all.
+    """Draw power over time and frequency [dB], the same colours for all.
 
     Shapes: signals (samples,) with a title each.
+    Units:  rate in samples per second.
     """
     figure = Figure(figsize=(6 * len(signals), 4), dpi=110, layout="constrained")
     axes = figure.subplots(1, len(signals), squeeze=False)[0]
     samples = len(signals[0][1])
-    decibels = [power(signal, min(512, samples)) for _, signal in signals]
+    decibels = [power(signal, min(WINDOW, samples)) for _, signal in signals]
     top = float(decibels[0].max())
     extent = (0.0, samples / rate, 0.0, rate / 2)
     for axis, (title, _), level in zip(axes, signals, decibels, strict=True):
-        shown = axis.imshow(level, vmin=top - 90, vmax=top, cmap="magma", origin="lower", aspect="auto", extent=extent)
+        picture = axis.imshow(level, vmin=top - RANGE, vmax=top, cmap="magma", origin="lower", aspect="auto", extent=extent)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("time [s]")
         axis.set_ylabel("frequency [Hz]")
-    figure.colorbar(shown, ax=list(axes), label="power [dB]")
-    return rasterise(figure)
+    figure.colorbar(picture, ax=list(axes), label="power [dB]")
+    return pixels(figure)

@@ -1,14 +1,16 @@
 import pytest
 import torch
-from tiny.signals import ANYWHERE, TRUNKS, every_signal, network
+from tiny.laws import assert_derivatives_are_exact, by_reverse, gradients
+from tiny.signals import ANYWHERE, TRUNKS, field_of, network
 from torch.testing import assert_close
 
-from inr.derivatives import observe_at, value_and_jacobian
+from inr.derivatives import value_and_jacobian
 from inr.field import Field
 from inr.measurements.measurement import Measurement
-from inr.measurements.pointwise import Pointwise
-from inr.networks.activations import Activation, Sine
-from inr.networks.linear import Again, Chain, Linear
+from inr.measurements.pointwise import Points, Pointwise
+from inr.measurements.radon import Pixels
+from inr.networks.activations import Activation, Elementwise, Finer, Gauss, ReLU, Sine
+from inr.networks.linear import Chain, Linear, SkipConnection
 from inr.networks.mlp import MLP
 from inr.tangents import linearise, pullback
 
@@ -23,43 +25,15 @@ def coordinates(points: int = 7) -> torch.Tensor:
     return torch.rand(1, points, 2) * (torch.tensor(SHAPE) - 1)
 
 
-def field_of(model):
-    return model.field(every_signal(model))
-
-
 def layers(model):
     return next(module for module in model.modules() if isinstance(module, Chain))
-
-
-def double_backward(measurement, field, at):
-    """The jacobian by reverse mode, one backward pass per channel; every signal gets coordinates of its own."""
-    signals = len(field(measurement.locate(at).points))
-    at = at.repeat(signals, 1, 1).requires_grad_()
-    value = measurement.integrate(field(measurement.locate(at).points), ())
-    rows = [torch.autograd.grad(value[..., c].sum(), at, create_graph=True)[0] for c in range(value.shape[-1])]
-    return value, torch.stack(rows, -2)
-
-
-def loss(value, jacobian):
-    return (value - 0.3).square().mean() + (jacobian - 0.1).square().sum((-1, -2)).mean()
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("model", ANYWHERE)
 def test_forward_equals_reverse_equals_central_differences(model, channels):
     model = network(model, out_features=channels)
-    field, beam, at, signals = field_of(model), Pointwise(SHAPE), coordinates(), len(every_signal(model).index)
-    value, jacobian = value_and_jacobian(beam, field, at)
-    reverse_value, reverse = double_backward(beam, field, at)
-    assert value.shape == (signals, 7, channels)
-    assert jacobian.shape == (signals, 7, channels, 2)
-    assert_close(value, reverse_value)
-    assert_close(jacobian, reverse, rtol=1e-10, atol=1e-10)
-    step = 1e-5
-    for axis in range(2):
-        shift = step * torch.eye(2)[axis]
-        ahead, behind = (observe_at(beam, field, at + sign * shift, {"value"})["value"] for sign in (1, -1))
-        assert_close((ahead - behind) / (2 * step), jacobian[..., axis], rtol=1e-5, atol=1e-6)
+    assert_derivatives_are_exact(Pointwise(SHAPE), model, field_of(model), coordinates())
 
 
 @pytest.mark.parametrize("model", ANYWHERE)
@@ -92,7 +66,7 @@ def test_every_layer_pulls_cotangents_as_jacrev_does(model):
         x = module(x).detach()
 
 
-@pytest.mark.parametrize("module", [Again(Chain(Linear(4, 3), Sine(2.0))), torch.nn.Tanh()], ids=["skip", "foreign"])
+@pytest.mark.parametrize("module", [SkipConnection(Chain(Linear(4, 3), Sine(2.0))), torch.nn.Tanh()], ids=["skip", "foreign"])
 def test_skips_and_foreign_modules_pull_as_jacrev_does(module):
     assert_pulls_as_jacrev(module.double(), torch.rand(1, 5, 4))
 
@@ -107,28 +81,12 @@ def test_going_backward_equals_going_forward(model):
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("model", ANYWHERE)
-def test_parameter_gradients_of_a_jacobian_loss_equal_those_of_double_backward(model, dtype, tolerance, channels):
-    model, at = network(model, out_features=channels).to(dtype), coordinates().to(dtype)
-    gradients = []
-    for evaluate in (value_and_jacobian, double_backward):
-        model.zero_grad()
-        loss(*evaluate(Pointwise(SHAPE), field_of(model), at)).backward()
-        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
-    assert len(gradients[0]) == len(gradients[1])
-    for forward, reverse in zip(*gradients, strict=True):
-        assert (forward - reverse).norm() <= tolerance * reverse.norm()
-
-
-@pytest.mark.parametrize("model", ANYWHERE)
-def test_the_pushforward_can_be_differentiated_twice(model):
-    model = network(model)
-    for activation in {module for module in layers(model) if hasattr(module, "layer")}:
-        z, dz = torch.rand(3, 4) - 0.4, torch.rand(2, 3, 4)
-        inputs = z.requires_grad_(), dz.requires_grad_()
-        assert torch.autograd.gradcheck(activation.pushforward, inputs)
-        assert torch.autograd.gradgradcheck(activation.pushforward, inputs)
+def test_parameter_gradients_keep_their_digits_in_float32(model, channels):
+    model, at = network(model, out_features=channels).float(), coordinates().float()
+    both = [compute(Pointwise(SHAPE), field_of(model), at) for compute in (value_and_jacobian, by_reverse)]
+    for forward, reverse in zip(*(gradients(observed, model.parameters()) for observed in both), strict=True):
+        assert (forward - reverse).norm() <= 1e-5 * reverse.norm()
 
 
 class Swish(Activation):
@@ -139,20 +97,32 @@ class Swish(Activation):
 def test_an_activation_needs_no_more_than_its_value():
     model, x, dx = MLP(2, 3, Swish(), hidden_features=8), torch.rand(1, 5, 2), torch.rand(2, 1, 5, 2)
     assert_close(model.pushforward(x, dx), linearise(model, (x,), (dx,)))
-    z, dz = torch.randn(3, 4).requires_grad_(), torch.rand(2, 3, 4).requires_grad_()
-    assert torch.autograd.gradcheck(Swish().pushforward, (z, dz))
+
+
+def plain(z, dz, activation):
+    """Value, slope and tangents of an activation by autograd alone."""
+    value = activation(z)
+    (slope,) = torch.autograd.grad(value.sum(), z, create_graph=True)
+    return value, slope, slope * dz
+
+
+@pytest.mark.parametrize("read", [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]], ids=str)
+@pytest.mark.parametrize("activation", [Sine(3.0), Finer(3.0), ReLU(), Gauss(0.5), Swish()], ids=lambda one: type(one).__name__)
+def test_the_written_backward_pass_equals_autograd_twice(activation, read):
+    z, dz = torch.randn(3, 4, requires_grad=True), torch.randn(2, 1, 4, requires_grad=True)  # tangents are broadcast
+    weights, results = [torch.randn(3, 4), torch.randn(3, 4), torch.randn(2, 3, 4)], []
+    for rule in (Elementwise.apply, plain):
+        outputs, nothing = rule(z, dz, activation), 0 * (z.sum() + dz.sum())
+        loss = nothing + sum((weights[index] * outputs[index].square()).sum() for index in read)
+        first = torch.autograd.grad(loss, (z, dz), create_graph=True)
+        second = torch.autograd.grad(nothing + sum(one.square().sum() for one in first), (z, dz))
+        results.append([*first, *second])
+    assert_close(*results)
 
 
 def test_foreign_modules_get_the_default_rule():
-    field = Field(torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)))
-    at = coordinates()
-    assert_close(value_and_jacobian(Pointwise(SHAPE), field, at)[1], double_backward(Pointwise(SHAPE), field, at)[1])
-
-
-def test_the_analytic_rule_equals_the_default_rule():
-    model, x, dx = network("wire"), torch.rand(4, 2), torch.rand(3, 4, 2)
-    for ours, default in zip(model.pushforward(x, dx), linearise(model, (x,), (dx,)), strict=True):
-        assert_close(ours, default)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    assert_derivatives_are_exact(Pointwise(SHAPE), network, Field(network), coordinates())
 
 
 @pytest.mark.parametrize("model", ANYWHERE)
@@ -168,7 +138,7 @@ def test_each_row_depends_on_its_own_coordinate(model):
 @pytest.mark.parametrize("context", [torch.no_grad, torch.enable_grad])
 def test_derivatives_do_not_need_grad_mode(context):
     field, at = field_of(network("sine")), coordinates()
-    expected = double_backward(Pointwise(SHAPE), field, at)[1]
+    expected = by_reverse(Pointwise(SHAPE), field, at)[1]
     with context():
         assert_close(value_and_jacobian(Pointwise(SHAPE), field, at)[1], expected)
 
@@ -202,18 +172,18 @@ def test_shared_points_equal_the_same_points_repeated():
 def test_compiled_functions_equal_eager_ones(model):
     model, at = network(model, hidden_layers=2), coordinates()
     expected = value_and_jacobian(Pointwise(SHAPE), field_of(model), at)
-    model.forward, model.pushforward = (
-        torch.compile(function, backend="aot_eager") for function in (model.forward, model.pushforward)
-    )
+    names = list(model.state_dict())
+    model.compile_functions("aot_eager")
+    assert {"forward", "pushforward"} < set(vars(model))
+    assert list(model.state_dict()) == names
     assert_close(value_and_jacobian(Pointwise(SHAPE), field_of(model), at), expected)
     assert_close(field_of(model)(Pointwise(SHAPE).locate(at).points), expected[0])
 
 
-@pytest.mark.parametrize("aspect", ["stretch", "keep"])
-def test_the_constant_motion_of_points_equals_the_differentiated_one(aspect):
-    measurement, at = Pointwise(SHAPE, aspect), coordinates()
-    basis = torch.eye(2)[:, None, None]
-    points, steps = (samples.points for samples in measurement.locate_along(at, basis))
-    expected, moved = (samples.points for samples in Measurement.locate_along(measurement, at, basis))
-    assert_close(points, expected)
-    assert_close(steps.expand_as(moved), moved)
+@pytest.mark.parametrize("sensor", [Pointwise(SHAPE), Pointwise(SHAPE, "keep"), Pixels(SHAPE), Points((1.0, 2.0), 3.0)])
+def test_the_constant_motion_of_points_equals_the_differentiated_one(sensor):
+    at, basis = coordinates(), torch.eye(2)[:, None, None]
+    located, motion = sensor.locate_along(at, basis)
+    expected, moved = Measurement.locate_along(sensor, at, basis)
+    assert_close((*located.quadrature, *motion.quadrature), (*expected.quadrature, *moved.quadrature))
+    assert_close((located.points, motion.points.expand_as(moved.points)), (expected.points, moved.points))

@@ -5,14 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inr.randomness import draw, generator, key, permute
+from inr.randomness import StepRandomness, draw_indices, generator, key, permute
 
 SEEDS = st.integers(0, 2**63 - 1)
 quick = settings(max_examples=50, deadline=None, derandomize=True)
 
 
 def every_draw(steps, points, size, seed, **rank):
-    return torch.cat([draw(step, points, size, seed, **rank) for step in range(steps)])
+    return torch.cat([draw_indices(step, points, size, seed, **rank) for step in range(steps)])
 
 
 @quick
@@ -42,20 +42,20 @@ def test_every_epoch_covers_every_index_once(size, points, epochs, seed):
 @quick
 @given(size=st.integers(1, 200), points=st.integers(1, 300), ranks=st.integers(1, 9), step=st.integers(0, 10**9), seed=SEEDS)
 def test_the_slices_of_all_ranks_are_one_process_s_draw(size, points, ranks, step, seed):
-    slices = [draw(step, points, size, seed, rank, ranks) for rank in range(ranks)]
-    assert torch.equal(torch.cat(slices), draw(step, points, size, seed))
+    slices = [draw_indices(step, points, size, seed, rank, ranks) for rank in range(ranks)]
+    assert torch.equal(torch.cat(slices), draw_indices(step, points, size, seed))
     assert max(map(len, slices)) - min(map(len, slices)) <= 1
 
 
 def test_a_draw_depends_on_nothing_but_its_arguments():
-    forward = [draw(step, 30, 100, 7) for step in range(10)]
+    forward = [draw_indices(step, 30, 100, 7) for step in range(10)]
     torch.manual_seed(5)
-    backward = [draw(step, 30, 100, 7) for step in reversed(range(10))]
+    backward = [draw_indices(step, 30, 100, 7) for step in reversed(range(10))]
     assert all(map(torch.equal, forward, reversed(backward)))
 
 
 def test_draws_differ_by_seed_step_and_epoch():
-    drawn = [draw(step, 100, 100, seed) for step, seed in itertools.product(range(4), range(4))]
+    drawn = [draw_indices(step, 100, 100, seed) for step, seed in itertools.product(range(4), range(4))]
     for one, other in itertools.combinations(drawn, 2):
         assert (one == other).float().mean() < 0.1
 
@@ -82,9 +82,18 @@ def test_generators_are_reproducible_and_apart():
     assert len(torch.stack(numbers).unique()) == 8 * len(words)
 
 
+@pytest.mark.parametrize("distribution", [StepRandomness.uniform, StepRandomness.normal])
+def test_two_processes_draw_the_numbers_of_one(distribution):
+    whole, other = (StepRandomness(1, step, 0, 9, 9) for step in (7, 8))
+    halves = [StepRandomness(1, 7, 0, 4, 9), StepRandomness(1, 7, 4, 9, 9)]
+    one, two, *parts = (distribution(numbers, "jitter", 3, torch.device("cpu")) for numbers in (whole, other, *halves))
+    assert torch.equal(one, torch.cat(parts))
+    assert (one != two).all()
+
+
 def test_drawing_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
-    draw(3, 10, 100, 0)
+    draw_indices(3, 10, 100, 0)
     generator(0, 3, "noise")
     assert torch.equal(torch.get_rng_state(), before)
 

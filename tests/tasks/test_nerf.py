@@ -9,16 +9,13 @@ import torch
 import trimesh
 from PIL import Image
 from running import RAYS, STEPS, checkpoint, curve, metrics, run, tiny
-from tiny.captures import write_blender
+from tiny.captures import generated, read, write_blender
 from torch.testing import assert_close
 
 import inr
 import train
 from datamodules.grids.read_video import ffmpeg, read_video
-from datamodules.scenes.layouts import Spheres
-from datamodules.scenes.read_blender import read_blender
-from datamodules.scenes.scene_data import SceneData
-from datamodules.scenes.spheres import read_spheres
+from datamodules.scenes.generated import GeneratedScene
 from inr.errors import InputError
 from inr.measurements.rendering import VolumeRendering
 from inr.metrics.figures import psnr
@@ -26,6 +23,7 @@ from inr.networks.activations import Sine
 from inr.networks.mlp import MLP
 from inr.supervision.losses import SquaredError
 from inr.supervision.terms import Supervision
+from tasks.base import Training
 from tasks.nerf import NerfTask
 
 QUICK = ("model=positional", "model.hidden_features=16", *STEPS)
@@ -55,7 +53,7 @@ def pixels(path):
 def fitted(tmp_path_factory):
     """A short run of a scene in the layout of NeRF's, in a world twice as large, with everything it can write."""
     folder = tmp_path_factory.mktemp("nerf")
-    scene = dataclasses.replace(read_spheres(SIZE, views=6, hold_every=3), world=np.diag([2.0, 2.0, 2.0, 1.0]))
+    scene = dataclasses.replace(generated(SIZE, views=6, hold_every=3), world=np.diag([2.0, 2.0, 2.0, 1.0]))
     data = [f"data.root={write_blender(folder / 'scene', scene)}", "data.near=2", "data.far=10", "data.bound=2"]
     rays = [option for option in RAYS if not option.startswith("data.size")]
     return run(folder / "run", "task=nerf", "data=blender", *data, *rays, *QUICK, PICTURES, "trainer.max_steps=20")
@@ -63,7 +61,7 @@ def fitted(tmp_path_factory):
 
 @pytest.fixture
 def scene(fitted):
-    return read_blender(fitted.parent / "scene", near=2.0, far=10.0, bound=2.0)
+    return read("blender", fitted.parent / "scene", near=2.0, far=10.0, bound=2.0)
 
 
 # what a run leaves
@@ -201,7 +199,7 @@ def test_figures_do_not_depend_on_how_many_rays_are_rendered_at_a_time(tmp_path)
 
 def test_derivatives_alone_leave_the_constant_to_be_estimated(tmp_path):
     folder = run(tmp_path / "run", *tiny("nerf", tmp_path), *QUICK, "supervision=der", "export=views", "data.points=64")
-    constant = checkpoint(folder)["state_dict"]["constant"]
+    constant = checkpoint(folder)["state_dict"]["constant.value"]
     found = metrics(folder)
     assert constant.shape == (1, 3)
     assert (constant != 0).all()
@@ -225,7 +223,7 @@ def test_without_a_camera_a_saved_field_says_what_it_needs(fitted):
 
 
 def test_a_coarse_and_a_fine_network_learn_from_a_term_each(tmp_path):
-    root = write_blender(tmp_path / "scene", read_spheres(SIZE, views=6, hold_every=3))
+    root = write_blender(tmp_path / "scene", generated(SIZE, views=6, hold_every=3))
     narrow = [f"model.{net}.{part}hidden_features=16" for net in ("coarse", "fine") for part in ("trunk.", "")]
     samples = ["task.measurements.data.samples=8", "task.measurements.data.importance=8", "task.frames=2", "task.cloud=60"]
     words = ["experiment=nerf/blender", f"data.root={root}", *narrow, *samples, "data.points=64", *STEPS]
@@ -244,54 +242,52 @@ def test_a_coarse_and_a_fine_network_learn_from_a_term_each(tmp_path):
 
 
 def lonely(**options):
-    data = Spheres(size=SIZE, views=6, hold_every=3, **options)
+    data = GeneratedScene(size=SIZE, views=6, hold_every=3, **options)
     data.setup()
     return data
+
+
+def truths_of(data):
+    return torch.stack([data.normalise(data.truth(place).truth) for place in range(len(data.tested))])
 
 
 class Known(NerfTask):
     """A task on data without a trainer."""
 
-    photographs: SceneData
-
-    @property
-    def data(self):
-        return self.photographs
+    data = None
 
 
 def task_of(data, **options):
     network, camera = MLP(3, 4, Sine(), hidden_features=4, hidden_layers=1), VolumeRendering(1.0, 5.0, box=True)
-    parts = network, {"data": camera}, Supervision({"value": SquaredError()}), torch.optim.Adam
-    task = Known(*parts, channels=3, **options)
-    task.photographs = data
+    training = Training(network, Supervision({"value": SquaredError()}), torch.optim.Adam)
+    task = Known(training, {"data": camera}, channels=3, **options)
+    task.data = data
     return task
 
 
 def test_psnr_is_the_mean_over_views():
     data = lonely()
-    task = task_of(data)
-    truth = torch.stack([data.normalise(data.scored(place).truth) for place in range(len(data.tested))])
+    task, truth = task_of(data), truths_of(data)
     off = torch.tensor([0.1, 0.001])[:, None, None, None] * torch.where(truth > 0.5, -1.0, 1.0)
     figures = task.score((truth + off).flatten(0, 2))
     assert figures["psnr"].value == pytest.approx((20 + 60) / 2, abs=1e-2)
     assert "mean over 2" in figures["psnr"].definition
-    alone = [task.figure_set(image, data.scored(place))["ssim"].value for place, image in enumerate(truth + off)]
+    alone = [task.figure_set(image, data.truth(place))["ssim"].value for place, image in enumerate(truth + off)]
     assert figures["ssim"].value == pytest.approx(np.mean(alone))
     assert task.score(truth.flatten(0, 2))["ssim"].value == pytest.approx(1)
 
 
 def test_colours_beyond_white_and_black_are_clipped():
     data = lonely(background="black")
-    task = task_of(data)
-    truth = torch.stack([data.normalise(data.scored(place).truth) for place in range(len(data.tested))])
+    truth = truths_of(data)
     extreme = torch.where(truth == 0, -5.0, truth)
-    assert task.score(extreme.flatten(0, 2))["psnr"].value > 100
+    assert task_of(data).score(extreme.flatten(0, 2))["psnr"].value > 100
 
 
-def test_reference_figures_are_those_of_the_reference_pictures():
+def test_figures_of_baselines_are_those_of_their_pictures():
     data = lonely()
-    figures = task_of(data).score(torch.zeros(len(data.tested) * data.size, 3))
-    truths = [data.normalise(data.scored(place).truth) for place in range(len(data.tested))]
-    for row, pictures in data.references({}).items():
-        expected = [psnr(picture, truth, 1.0) for picture, truth in zip(pictures(), truths, strict=True)]
+    truth = truths_of(data)
+    figures = task_of(data).score(torch.zeros(truth.numel() // 3, 3))
+    for row, pictures in data.baselines().items():
+        expected = [psnr(picture, one, 1.0) for picture, one in zip(pictures(), truth, strict=True)]
         assert figures[f"{row}/psnr"].value == pytest.approx(np.mean(expected))

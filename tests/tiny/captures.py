@@ -5,6 +5,15 @@ import json
 import numpy as np
 from PIL import Image
 
+from datamodules.scenes.blender import Blender
+from datamodules.scenes.generated import GeneratedScene
+from datamodules.scenes.llff import LLFF
+from datamodules.scenes.nerfstudio import Nerfstudio
+
+
+def generated(size, views, hold_every=6, **options):
+    return GeneratedScene(size=size, views=views, hold_every=hold_every, **options).capture()
+
 
 def world_poses(capture):
     """Poses (views, 4, 4) in the coordinates of the file."""
@@ -66,3 +75,10 @@ def write_nerfstudio(folder, capture):
     }
     (folder / "transforms.json").write_text(json.dumps(transforms))
     return folder
+
+
+LAYOUTS = {"llff": (write_llff, LLFF), "blender": (write_blender, Blender), "nerfstudio": (write_nerfstudio, Nerfstudio)}
+
+
+def read(layout, folder, **options):
+    return LAYOUTS[layout][1](root=str(folder), **options).capture()

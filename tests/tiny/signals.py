@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import conf
-from inr.field import Signals
+from inr.field import Field, Signals
 
 CONF = Path(conf.__file__).parent
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -32,8 +32,9 @@ def network(model: str, in_features: int = 2, out_features: int = 3, parts: Any 
         composed = compose(f"model/{model}", overrides=overrides)
     grid = [32] * in_features
     shape = {"in_features": in_features, "out_features": out_features, "shape": grid, "training_shape": grid}
-    data = shape | {"signals": SIGNALS, "input_scale": 1.0, "kaiming": True}
-    node = OmegaConf.create({"data": data, "fit": {"refine": None}, "model": OmegaConf.to_container(composed.model)})
+    data = shape | {"signals": SIGNALS, "input_scale": 1.0}
+    given = {"data": data, "fit": {"refine": None}, "hints": {"kaiming": True}, "model": OmegaConf.to_container(composed.model)}
+    node = OmegaConf.create(given)
     sizes = {"hidden_features": 16, "hidden_layers": 3} | {key: options.pop(key) for key in list(options) if "hidden" in key}
     node.model.get("trunk", node.model).update(sizes)
     node.model.update(({"experts": EXPERTS} if "experts" in node.model else {}) | options)
@@ -44,3 +45,8 @@ def every_signal(network: torch.nn.Module) -> Signals:
     """All signals of a network: one, or those of a codebook."""
     codes = getattr(getattr(network, "coder", None), "codes", [None])
     return Signals(torch.arange(len(codes)))
+
+
+def field_of(network: Any) -> Field:
+    """The fields of all signals of a network."""
+    return network.field(every_signal(network))

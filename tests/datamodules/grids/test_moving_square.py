@@ -8,17 +8,15 @@ SEEDS = range(3)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_film_is_the_background_up_to_noise_where_nothing_moves(seed):
-    film, background, foreground = moving_square(seed=seed)
-    assert film.shape == background.shape == (40, 64, 64, 3)
-    assert film.dtype == background.dtype == np.uint8
-    assert foreground.shape == (40, 64, 64)
-    assert foreground.dtype == bool
-    noise = (film.astype(float) - background)[~foreground]
-    assert abs(noise.mean()) < 0.02
-    assert noise.std() == pytest.approx(np.hypot(2, 1 / np.sqrt(6)), rel=0.01)  # both films are rounded
-    assert np.abs(noise).max() < 14
-    assert np.abs(film.astype(int) - background)[foreground].reshape(-1, 3).max(-1).min() > 60
+def test_frames_are_the_background_up_to_noise_where_nothing_moves(seed):
+    frames, background, foreground = moving_square(seed=seed)
+    assert frames.dtype == background.dtype == np.uint8
+    noise = frames.astype(float) - background
+    assert noise.shape == (*foreground.shape, 3) == (40, 64, 64, 3)
+    still = noise[~foreground]
+    assert abs(still.mean()) < 0.02
+    assert still.std() == pytest.approx(np.hypot(2, 1 / np.sqrt(6)), rel=0.01)  # both videos are rounded
+    assert np.abs(still).max() < 14 < 60 < np.abs(noise[foreground]).max(-1).min()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -30,7 +28,6 @@ def test_every_pixel_is_uncovered_most_of_the_time(seed, frames, side):
 
 def test_both_objects_cross_the_whole_picture():
     _, _, foreground = moving_square()
-    assert foreground.any((1, 2)).all()
     for half in (foreground[:, :32], foreground[:, 32:]):
         assert half.any((0, 1)).all()
     covered = foreground.sum((1, 2))[15:25]  # both are inside
@@ -47,8 +44,7 @@ def test_the_background_only_changes_its_brightness_slowly(seed):
     assert np.abs(np.diff(light)).max() < 0.006
     still = background / light[:, None, None, None]
     assert np.ptp(still, 0).max() < 1.5
-    assert still[0].std((0, 1)).min() > 5  # it has texture
-    assert np.abs(np.diff(still[0], axis=0)).max() < 12  # and is smooth
+    assert still[0].std((0, 1)).min() > 5 > np.abs(np.diff(still[0], axis=0)).max() / 2.4  # it has texture, and is smooth
 
 
 def test_the_seed_decides_everything():

@@ -107,31 +107,14 @@ def test_pictures_of_other_kinds_become_colours_of_8_bits(tmp_path):
     assert_array_equal(frames, [grey.repeat(3, -1), FILM[1], grey.repeat(3, -1)])
 
 
-def cut(folder):
-    path = write(folder / "cut.avi")
-    path.write_bytes(path.read_bytes()[:-2000])
+def cut(path, left):
+    path.write_bytes(path.read_bytes()[:left])
     return path
 
 
-def text(folder):
-    (folder / "film.avi").write_text("not a film")
-    return folder / "film.avi"
-
-
-def cut_mp4(folder):
-    path = write(folder / "cut.mp4", SMOOTH, codec="libx264", pixels="yuv420p")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+def holding(path, content=b""):
+    path.write_bytes(content)
     return path
-
-
-def empty_file(folder):
-    (folder / "film.mp4").touch()
-    return folder / "film.mp4"
-
-
-def empty_folder(folder):
-    (folder / "notes.txt").touch()
-    return folder
 
 
 def two_sizes(folder):
@@ -149,20 +132,24 @@ def avi(folder):
     return write(folder / "film.avi")
 
 
+def mp4(folder):
+    return write(folder / "film.mp4", SMOOTH, codec="libx264", pixels="yuv420p")
+
+
 def pictures(folder):
     return write_folder(folder / "film")
 
 
-def no_film(folder):
-    return folder / "nothing.avi"
-
-
 MISTAKES = [
-    (no_film, {}, r"must be an existing file, got .*nothing\.avi, which is not there"),
-    (text, {}, r"whole and of a known kind .*film\.avi is not: .*Invalid data.*; copy it anew"),
-    (empty_file, {}, r"whole and of a known kind .*film\.mp4 is not: .*; copy it anew"),
-    (cut, {}, r"whole and of a known kind .*cut\.avi is not: .*corrupt.*; copy it anew"),
-    (cut_mp4, {}, r"whole and of a known kind .*cut\.mp4 is not: .*; copy it anew"),
+    (lambda at: at / "nothing.avi", {}, r"must be an existing file, got .*nothing\.avi, which is not there"),
+    (
+        lambda at: holding(at / "film.avi", b"not a film"),
+        {},
+        r"whole and of a known kind .*film\.avi is not: .*Invalid data.*; copy it anew",
+    ),
+    (lambda at: holding(at / "film.mp4"), {}, r"whole and of a known kind .*film\.mp4 is not: .*; copy it anew"),
+    (lambda at: cut(avi(at), -2000), {}, r"whole and of a known kind .*film\.avi is not: .*corrupt.*; copy it anew"),
+    (lambda at: cut(mp4(at), 1000), {}, r"whole and of a known kind .*film\.mp4 is not: .*; copy it anew"),
     (avi, {"first": -1}, r"0 <= first <= last and step >= 1, got first=-1, last=null, step=1; correct them"),
     (avi, {"first": 4, "last": 3}, r"0 <= first <= last .* got first=4, last=3, step=1"),
     (avi, {"step": 0}, r"step >= 1, got .*step=0"),
@@ -170,7 +157,7 @@ MISTAKES = [
     (avi, {"first": 9, "last": 11}, r"which has 11, counted from 0; got first=9, last=11, step=1: choose"),
     (pictures, {"first": 11}, r"which has 11, counted from 0; got first=11"),
     (pictures, {"last": 11}, r"which has 11, counted from 0; got first=0, last=11"),
-    (empty_folder, {}, r"must hold pictures \(png, .*\), .* holds notes\.txt; choose another"),
+    (lambda at: holding(at / "notes.txt").parent, {}, r"must hold pictures \(\.png, .*\), .* has notes\.txt; choose another"),
     (two_sizes, {}, r"of one size, .*frame_000\.png has 18 x 22 and frame_002\.png has 17 x 22 pixels; resize them"),
     (real, {}, r"of 8 or 16 bits, .*frame\.npy is float64 of 3 channels; convert it"),
 ]

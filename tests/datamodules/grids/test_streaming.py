@@ -83,7 +83,7 @@ def test_evaluation_and_passes_keep_nothing(few):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
 def test_twenty_thousand_pictures_are_trained_on_in_a_gibibyte(tmp_path):
     write_pictures(tmp_path, 20_000)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-c", STREAM, str(tmp_path)]  # what a process inherits counts in its ru_maxrss, not in VmHWM
     found = json.loads(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
     assert found["streams"]

@@ -1,7 +1,6 @@
 import itertools
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from PIL import Image
 from tiny.slices import write_dicom
 from torch.testing import assert_close
 
+from datamodules.common.signal_data import Wanted
 from datamodules.scans.phantoms import line_integrals, shepp_logan
 from datamodules.scans.read_slice import MU_WATER
 from datamodules.scans.slices import Phantoms, SliceFolder, SliceScan
@@ -23,10 +23,10 @@ DISC = (np.hypot(ROWS, COLUMNS) < 0.8).astype(np.float32)
 BRAIN = (1024 + 60 * DISC - 1000 * (DISC == 0)).astype(np.int16)  # 60 HU in air
 
 
-def scan(cls=SliceScan, step=0, trains=True, **options):
+def scan(cls=SliceScan, on_slice=(), encodes=False, **options):
     data = cls(**options)
     data.setup()
-    data.trainer = SimpleNamespace(training=trains, global_step=step, accumulate_grad_batches=1)
+    data.serve(Wanted({"data": frozenset({"value", "jacobian"}), "result": frozenset(on_slice)}, encodes))
     return data
 
 
@@ -35,12 +35,7 @@ def heads(**options):
 
 
 def take(data, count):
-    return [data.transfer_batch_to_device(one, CPU, 0) for one in itertools.islice(data.train_dataloader(), count)]
-
-
-def contents(batch):
-    parts = [[part.coordinates, part.targets] for part in batch.parts.values()]
-    return [batch.signals.index, batch.signals.observations, *parts]
+    return [data.training_batch(draw, CPU) for draw in itertools.islice(data.training_draws(0), count)]
 
 
 def save(folder, values, name="slice.npy"):
@@ -56,7 +51,7 @@ def test_the_sinogram_of_the_raster_approaches_that_of_the_ellipses(options):
         places = torch.cartesian_prod(torch.arange(data.scanner.bins), torch.arange(data.scanner.views)).double()
         offset, angle = (line[0, :, 0].numpy() for line in data.scanner.beam().lines(places[None]))
         exact = torch.from_numpy(line_integrals(shepp_logan(), offset, angle)).reshape(data.scanner.bins, -1)
-        found = data.displayed.sinograms[0]
+        found = data.trained.sinograms[0]
         errors.append((found - exact).norm() / exact.norm())
         assert errors[-1] < 0.8 * (found.flip(0) - exact).norm() / exact.norm()
     assert errors[1] < min(0.07, 0.7 * errors[0])
@@ -77,16 +72,16 @@ def test_a_fan_is_placed_in_the_units_of_the_pixels(tmp_path):
     near, far = (scan(path=path, beam="fan", source=40 * mm, detector=20 * mm) for mm, path in paths.items())
     assert (near.scanner.source, near.scanner.detector, near.scanner.half_width) == (2.5, 1.25, 8.0)
     assert far.scanner == replace(near.scanner, half_width=16.0)
-    assert_close(near.displayed.sinograms, far.displayed.sinograms)
-    through = near.displayed.sinograms[0, 16].mean() * near.largest * near.scanner.half_width
+    assert_close(near.trained.sinograms, far.trained.sinograms)
+    through = near.trained.sinograms[0, 16].mean() * near.unit_attenuation * near.scanner.half_width
     assert through == pytest.approx(1.06 * MU_WATER * 1.6 * 8, rel=0.02)
 
 
 @pytest.mark.parametrize("beam", ["parallel", "fan"])
 def test_classical_references_resemble_the_slice(beam):
     data = scan(size=33, beam=beam, views=60)
-    truth = data.displayed.slices[..., None]
-    for name, method in data.references({}).items():
+    truth = data.trained.slices[..., None]
+    for name, method in data.baselines().items():
         shots = {step: psnr(method().roll(step, (1, 2)), truth, 1.0) for step in ((0, 0), (0, 1), (1, 0))}
         assert shots[0, 0] > 20 + (name == "fbp"), name
         assert shots[0, 0] == max(shots.values())
@@ -94,23 +89,23 @@ def test_classical_references_resemble_the_slice(beam):
 
 def test_a_source_just_outside_the_corners_is_far_enough_for_references():
     data = scan(size=33, beam="fan", source=23.0, detector=5.0, views=60)
-    assert all(torch.isfinite(method()[:, data.disc]).all() for method in data.references({}).values())
+    assert all(torch.isfinite(method()[:, data.disc]).all() for method in data.baselines().values())
 
 
 def test_a_deep_png_keeps_its_numbers(tmp_path):
     pixels = (40000 * DISC + 100).astype(np.uint16)
     Image.fromarray(pixels).save(tmp_path / "deep.png")
     data = scan(path=str(tmp_path / "deep.png"))
-    assert (data.units.peak, data.largest, data.window) == (65535, 65535, (0, 40100))
-    assert_close(data.restore(data.displayed.slices[0]).numpy(), pixels.astype(np.float32))
-    assert_close(data.normalise(data.scored(0).truth), data.displayed.slices[0, ..., None])
+    assert (data.units.peak, data.unit_attenuation, data.display_window) == (65535, 65535, (0, 40100))
+    assert_close(data.restore(data.trained.slices[0]).numpy(), pixels.astype(np.float32))
+    assert_close(data.normalise(data.truth(0).truth), data.trained.slices[0, ..., None])
 
 
 def test_a_dicom_file_keeps_its_hounsfield_units(tmp_path):
     data = scan(path=str(write_dicom(tmp_path / "head.dcm", BRAIN, window=(40, 80))))
-    assert_close(data.restore(data.displayed.slices[0]).numpy(), BRAIN.astype(np.float32) - 1024, atol=1e-3, rtol=0)
-    assert (data.units.unit, data.units.peak, data.window) == ("HU", pytest.approx(1060), (0, 80))
-    assert data.largest == pytest.approx(1.06 * MU_WATER)
+    assert_close(data.restore(data.trained.slices[0]).numpy(), BRAIN.astype(np.float32) - 1024, atol=1e-3, rtol=0)
+    assert (data.units.unit, data.units.peak, data.display_window) == ("HU", pytest.approx(1060), (0, 80))
+    assert data.unit_attenuation == pytest.approx(1.06 * MU_WATER)
 
 
 @pytest.mark.parametrize(("corner", "region"), [(0.0, "circle"), (5e-4, "circle"), (0.5, "square"), (-0.5, "square")])
@@ -125,13 +120,13 @@ def test_lines_go_through_the_square_where_the_slice_fills_it(tmp_path, corner, 
 @pytest.mark.parametrize("kind", ["array", "dicom"])
 def test_photons_scatter_attenuation_as_poisson_counts_do(tmp_path, kind):
     path = save(tmp_path, 3 * DISC) if kind == "array" else str(write_dicom(tmp_path / "a.dcm", BRAIN, spacing=4.0))
-    seen = scan(path=path, photons=3e5, views=400).displayed
+    seen = scan(path=path, photons=3e5, views=400).trained
     per = 4.0 / seen.exact.max() if kind == "array" else 1.06 * MU_WATER * 16 * 4.0
     expected, attenuation = (per * one.double() for one in (seen.exact, seen.sinograms))
-    spread = torch.exp(expected) / 3e5
+    variance = torch.exp(expected) / 3e5
     for low in range(math.floor(expected.max())):  # thicker and thicker stretches
         some = (expected >= low) & (expected < low + 1)
-        scores = (attenuation - expected)[some] / spread[some].sqrt()
+        scores = (attenuation - expected)[some] / variance[some].sqrt()
         assert abs(scores.mean()) < 4 / math.sqrt(len(scores)) + 0.02
         assert scores.var() == pytest.approx(1, abs=6 / math.sqrt(len(scores)))
 
@@ -148,7 +143,7 @@ def test_noise_depends_on_the_seed_and_the_name_alone(options):
 
 
 def test_gaussian_noise_has_its_standard_deviation():
-    seen = scan(size=33, noise=0.03, views=300).displayed
+    seen = scan(size=33, noise=0.03, views=300).trained
     noise = seen.sinograms - seen.exact
     assert noise.std() == pytest.approx(0.03 * seen.exact.max().item(), rel=0.03)
     assert abs(noise.mean()) < 4 * noise.std() / math.sqrt(noise.numel())
@@ -158,30 +153,28 @@ def test_gaussian_noise_has_its_standard_deviation():
 @pytest.mark.parametrize("test_signals", [1, None])
 def test_training_never_meets_what_is_held_out(monkeypatch, shuffle, test_signals):
     options = {"count": 8, "size": 9, "held_out": 3, "tuning": 2, "shuffle": shuffle, "test_signals": test_signals}
-    parts, known, calls = Phantoms(**options).parts, Phantoms.slices, []
-    assert sorted(itertools.chain(*parts.values())) == list(range(8))
-    assert [len(parts[name]) for name in ("train", "tuning", "held_out")] == [3, 2, 3]
+    positions, known, calls = Phantoms(**options).positions, Phantoms.slices, []
+    assert sorted(itertools.chain(*positions.values())) == list(range(8))
+    assert {name: len(places) for name, places in positions.items()} == {"train": 3, "tuning": 2, "held_out": 3}
+    held_out = set(positions["held_out"])
 
-    def poisoned(self, positions):
-        calls.append(set(positions))
-        values = known(self, positions)
-        return values * torch.tensor([math.nan if place in parts["held_out"] else 1.0 for place in positions])[:, None, None]
+    def poisoned(self, places):
+        calls.append(set(places))
+        return known(self, places) * torch.tensor([math.nan if place in held_out else 1.0 for place in places])[:, None, None]
 
     monkeypatch.setattr(Phantoms, "slices", poisoned)
-    data = scan(Phantoms, points=20, batch_signals=2, noise=0.01, **options)
-    data.on_slice, data.encodes = ("value",), True
+    data = scan(Phantoms, points=20, batch_signals=2, noise=0.01, on_slice=("value",), encodes=True, **options)
     passes = (
         data.training_batches(CPU),
         data.tuning_batches(torch.arange(data.tuning_signals), CPU),
-        data.tuning_batches(torch.arange(data.tuning_signals), CPU, corrupted=False),
+        data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered=False),
     )
     for batch in itertools.chain(take(data, 5), *passes):
         targets = [target for part in batch.parts.values() for target in part.targets.values()]
         assert all(torch.isfinite(one).all() for one in (*targets, batch.signals.observations))
-    assert torch.isfinite(data.references({})["mean"]()).all()
-    held_out = set(parts["held_out"])
+    assert torch.isfinite(data.baselines()["mean"]()).all()
     assert all(call <= held_out or not call & held_out for call in calls)
-    assert held_out & set().union(*calls) == {*parts["held_out"][:test_signals]}
+    assert held_out & set().union(*calls) == {*positions["held_out"][:test_signals]}
 
 
 def test_a_batch_looks_along_the_same_rays_of_all_its_signals():
@@ -191,23 +184,22 @@ def test_a_batch_looks_along_the_same_rays_of_all_its_signals():
         bins, views = part.coordinates[0].long().T
         assert part.coordinates.shape == (1, 30, 2)
         assert part.targets["jacobian"].shape == (3, 30, 1, 2)
-        assert torch.equal(part.targets["value"][..., 0], data.displayed.sinograms[signals][:, bins, views])
+        assert torch.equal(part.targets["value"][..., 0], data.trained.sinograms[signals][:, bins, views])
 
 
-@pytest.mark.parametrize("points", [None, 30])
-def test_draws_go_on_where_the_step_says(points):
-    options = {"points": points, "batch_signals": 2}
-    data, later = heads(**options), heads(step=3, **options)
-    data.on_slice = later.on_slice = ("value",)
-    for one, other in zip(take(data, 6)[3:], take(later, 3), strict=True):
-        assert_close(contents(one), contents(other), rtol=0, atol=0)
+@pytest.mark.parametrize("jitter", [False, True])
+def test_samples_of_a_line_are_drawn_anew_in_every_step_if_asked(jitter):
+    data = scan(size=13, points=None, jitter=jitter)
+    parts = [batch.parts["data"] for batch in take(data, 2)]
+    one, other = (data.scanner.beam().within(**part.context).locate(part.coordinates).points for part in parts)
+    assert torch.equal(one, other) != jitter
 
 
 def test_terms_on_the_slice_get_its_pixels_and_their_numbers_only_where_it_is_not_evaluated():
-    for data, known in ((heads(slice_points=40), {"value", "jacobian"}), (scan(size=13, slice_points=40), set())):
-        assert set(take(data, 1)[0].parts) == {"data"}
-        data.on_slice = ("value", "jacobian")
-        part, slices = take(data, 1)[0].parts["result"], data.displayed.slices
+    terms = ("value", "jacobian")
+    options = {"slice_points": 40, "on_slice": terms}
+    for data, known in ((heads(**options), set(terms)), (scan(size=13, **options), set())):
+        part, slices = take(data, 1)[0].parts["result"], data.trained.slices
         rows, columns = part.coordinates[0].long().T
         assert part.coordinates.shape == (1, 40, 2)
         assert set(part.targets) == known
@@ -215,38 +207,33 @@ def test_terms_on_the_slice_get_its_pixels_and_their_numbers_only_where_it_is_no
 
 
 def test_encoders_see_back_projections_of_what_was_measured():
-    data = heads(photons=1e4, batch_signals=2)
-    data.encodes = True
-    data.displayed.slices.fill_(math.nan)
-    data.displayed.exact.fill_(math.nan)
+    data = heads(photons=1e4, batch_signals=2, encodes=True)
+    data.trained.slices.fill_(math.nan)
+    data.trained.exact.fill_(math.nan)
     for batch in take(data, 3):
-        expected = data.scanner.back_project(data.displayed.sinograms[batch.signals.index], data.shape, "hann")
+        expected = data.scanner.back_project(data.trained.sinograms[batch.signals.index], data.shape, "hann")
         assert_close(batch.signals.observations, expected[..., None])
 
 
-def test_evaluation_covers_every_pixel_of_the_held_out_slices():
-    data = heads(trains=False, chunk=50)
-    for loader in (data.val_dataloader(), data.test_dataloader()):
-        batches = [data.transfer_batch_to_device(one, CPU, 0) for one in loader]
-        places = torch.cat([batch.parts["result"].coordinates[0] for batch in batches])
-        assert len(loader) == len(batches) == 3 * 4
-        assert_close(places, torch.cartesian_prod(torch.arange(13.0), torch.arange(13.0)).repeat(3, 1))
-    rays = [batch.parts["data"] for batch in data.observation_batches(torch.arange(3), CPU)]
-    seen = torch.cat([part.targets["value"] for part in rays], 1)
+def test_a_pass_over_the_observations_is_the_sinogram_ray_by_ray():
+    data = heads(chunk=50)
+    batches = list(data.observation_batches(torch.arange(3), CPU))
+    seen = torch.cat([batch.parts["data"].targets["value"] for batch in batches], 1)
     assert torch.equal(seen.reshape(3, data.scanner.bins, -1), data.evaluated.sinograms)
+    assert all(batch.parts["data"].coordinates.shape[1] * data.scanner.samples <= 50 for batch in batches)
 
 
 def test_a_collection_may_hold_out_all_of_its_slices():
     data = heads(shown="held_out", held_out=8)
-    assert data.names == data.train_names == data.labels
-    assert all(torch.isfinite(method()).all() for method in data.references({}).values())
+    assert data.names == data.trained.names == data.labels
+    assert all(torch.isfinite(method()).all() for method in data.baselines().values())
 
 
 @pytest.mark.parametrize("other", ["spacing", "unit"])
 def test_a_folder_of_several_kinds_of_slices_is_refused(tmp_path, other):
     write_dicom(tmp_path / "a.dcm", BRAIN)
     write_dicom(tmp_path / "b.dcm", BRAIN)
-    assert scan(SliceFolder, root=str(tmp_path), size=16, held_out=1).train_names == ["a.dcm"]
+    assert scan(SliceFolder, root=str(tmp_path), size=16, held_out=1).trained.names == ["a.dcm"]
     write_dicom(tmp_path / "b.dcm", BRAIN, spacing=1.0) if other == "spacing" else save(tmp_path, DISC, "b.npy")
     with pytest.raises(InputError, match=r"must be of one kind; b.* the first that trains HU and 1.03125 mm: sort them"):
         scan(SliceFolder, root=str(tmp_path), size=16, held_out=0)

@@ -60,7 +60,7 @@ def read(tmp_path):
 
 
 def back_projected(data):
-    return data.restore(data.displayed.back_projected(data.shape, "ramp"))[0, ..., 0]
+    return data.restore(data.trained.back_projected("ramp"))[0, ..., 0]
 
 
 def check_place(image, truth, share=0.75):
@@ -75,7 +75,7 @@ def check_place(image, truth, share=0.75):
 @pytest.mark.parametrize("size", [40, 41])
 def test_a_sinogram_of_scikit_image_gives_its_slice_upright_and_in_place(read, size):
     data = read(projected(size))
-    assert data.axis == pytest.approx(size // 2, abs=0.05)
+    assert data.axis_bin == pytest.approx(size // 2, abs=0.05)
     assert data.shape == (size, size)
     assert check_place(back_projected(data), head(size)) < 0.25
     assert check_place(back_projected(read(projected(size), centre=size // 2)), head(size)) < 0.25
@@ -89,8 +89,8 @@ def test_the_centre_is_found_or_given_and_the_slice_turns_about_it(read, shift, 
     padded, known = padded * (1 - half) + np.roll(padded, 1, 0) * half, 20 + shift + half
     with caplog.at_level(logging.WARNING):
         found, given = read(padded), read(padded, centre=known)
-    assert found.axis == pytest.approx(known, abs=0.05)
-    assert found.scanner.centre == found.axis
+    assert found.axis_bin == pytest.approx(known, abs=0.05)
+    assert found.scanner.centre == found.axis_bin
     assert ("The projections turn about bin" in caplog.text) == (abs(known - (len(padded) - 1) / 2) > 0.25)
     truth = np.pad(head(41), ((shift, 1),) * 2)
     check_place(back_projected(given), truth * (1 - half) + np.roll(truth, 1, (0, 1)) * half, 0.95)
@@ -121,7 +121,7 @@ def test_clockwise_and_flip_undo_a_mirrored_angle_and_a_mirrored_detector(read):
     ]
     for one, other in pairs:
         assert one.scanner == other.scanner
-        assert torch.equal(one.displayed.sinograms, other.displayed.sinograms)
+        assert torch.equal(one.trained.sinograms, other.trained.sinograms)
     check_place(back_projected(pairs[1][0]), head(40))
     with pytest.raises(AssertionError, match=r"upside down|mirrored"):
         check_place(back_projected(read(projected(sign=-1))), head(40))
@@ -136,12 +136,13 @@ def test_values_are_attenuation_per_length_or_hounsfield_units(read):
     assert hounsfield.units.unit == "HU"
     assert_close(back_projected(hounsfield), 1000 * (2 * numbers / water - 1), atol=1e-2, rtol=1e-5)
     for data in (plain, hounsfield):
-        length = data.largest * data.scanner.half_width
-        assert_allclose(length * data.displayed.sinograms[0], projected(), rtol=1e-5)
-        assert data.displayed.sinograms.abs().max() <= 1.0001
-    assert plain.scored(0).masks == {}
-    assert read(projected(), window=[0, 3]).window == (0, 3)
-    assert plain.window[0] < numbers[plain.disc].median() < plain.window[1] < numbers.max()
+        length = data.unit_attenuation * data.scanner.half_width
+        assert_allclose(length * data.trained.sinograms[0], projected(), rtol=1e-5)
+        assert data.trained.sinograms.abs().max() <= 1.0001
+    assert plain.truth(0).masks == {}
+    assert read(projected(), window=[0, 3]).display_window == (0, 3)
+    low, high = plain.display_window
+    assert low < numbers[plain.disc].median() < high < numbers.max()
 
 
 @pytest.mark.parametrize("every", [2, 7])
@@ -150,13 +151,13 @@ def test_views_in_between_are_scored_and_never_shown(read, every):
     measured = np.arange(0, 60, every)
     rest = np.setdiff1d(np.arange(60), measured)
     assert some.scanner.angles == tuple(whole.scanner.angles[view] for view in measured)
-    assert some.displayed.others == tuple(whole.scanner.angles[view] for view in rest)
-    assert torch.equal(some.displayed.sinograms, whole.displayed.sinograms[..., measured])
-    assert torch.equal(some.displayed.between, whole.displayed.sinograms[..., rest])
-    assert set(some.evaluated.compared(10**6)) == {"views", "between"}
-    assert set(whole.evaluated.compared(10**6)) == {"views"}
-    for data, truth in ((some, some.displayed.between), (whole, whole.displayed.sinograms)):
-        data.trainer, data.chunk = SimpleNamespace(training=False), 10**4
+    assert some.trained.between_angles == tuple(whole.scanner.angles[view] for view in rest)
+    assert torch.equal(some.trained.sinograms, whole.trained.sinograms[..., measured])
+    assert torch.equal(some.trained.between, whole.trained.sinograms[..., rest])
+    assert set(some.evaluated.compared_rays(10**6)) == {"views", "between"}
+    assert set(whole.evaluated.compared_rays(10**6)) == {"views"}
+    for data, truth in ((some, some.trained.between), (whole, whole.trained.sinograms)):
+        data.chunk = 10**4
         parts = [data.transfer_batch_to_device(look, CPU, 0).parts["data"] for look in data.val_dataloader()]
         assert_close(torch.cat([part.coordinates for part in parts], 1), data.validation.coordinates)
         assert torch.equal(data.validation.truth, truth)
@@ -173,10 +174,10 @@ def test_an_exported_scan_read_back_is_the_same_scan(tmp_path, fan, pixel):
     scan = SliceScan(path=str(path), views=50, **fan)
     scan.setup()
     CTTask.write_sinograms(SimpleNamespace(data=scan), tmp_path, 1.0)
-    options = {"bin_width": scan.scanner.width * scan.scanner.half_width, "water": MU_WATER if pixel else None}
+    options = {"bin_width": scan.scanner.bin_width * scan.scanner.half_width, "water": MU_WATER if pixel else None}
     data = SinogramData(path=str(tmp_path / "sinogram.npz"), **options, **fan)
     data.setup()
-    assert data.axis == pytest.approx(scan.scanner.centre, abs=0.05)
+    assert data.axis_bin == pytest.approx(scan.scanner.centre, abs=0.05)
     data = SinogramData(path=str(tmp_path / "sinogram.npz"), centre=scan.scanner.centre, **options, **fan)
     data.setup()
     places = torch.cartesian_prod(torch.arange(data.scanner.bins), torch.arange(50)).double()[None]
@@ -186,4 +187,4 @@ def test_an_exported_scan_read_back_is_the_same_scan(tmp_path, fan, pixel):
     assert_close(angle, turned)
     if not fan:
         assert_close(back_projected(data), back_projected(scan), atol=1e-2 if pixel else 1e-4, rtol=1e-4)
-        assert check_place(back_projected(data), scan.scored(0).truth[..., 0], 0.8) < 0.25
+        assert check_place(back_projected(data), scan.truth(0).truth[..., 0], 0.8) < 0.25

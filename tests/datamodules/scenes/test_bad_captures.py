@@ -5,27 +5,22 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tiny.captures import write_blender, write_llff, write_nerfstudio
+from tiny.captures import LAYOUTS, generated, read, write_llff
 
-from datamodules.scenes.capture import Capture
-from datamodules.scenes.read_blender import read_blender
-from datamodules.scenes.read_llff import read_llff
-from datamodules.scenes.read_nerfstudio import read_nerfstudio
-from datamodules.scenes.spheres import read_spheres
 from inr.errors import InputError
 
-SPHERES = read_spheres(size=10, views=9, hold_every=3)
+ORIGINAL = generated(size=10, views=9, hold_every=3)
 
 
-def read_all(read, root, options):
-    capture = read(root, **options)
+def read_all(layout, folder, options):
+    capture = read(layout, folder, **options)
     for view in range(len(capture.names)):
         capture.read(view)
 
 
-def check(read, folder, options, words):
+def check(layout, folder, options, words):
     with pytest.raises(InputError) as caught:
-        read_all(read, folder, options)
+        read_all(layout, folder, options)
     message = str(caught.value)
     assert words in message.replace(str(folder), "ROOT")
     assert "\n" not in message
@@ -197,37 +192,30 @@ STUDIO = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "options", "words"), LLFF)
-def test_llff(spoil, options, words, tmp_path):
-    spoil(write_llff(tmp_path, SPHERES))
-    check(read_llff, tmp_path, options, words)
+WRONG = {"llff": LLFF, "blender": BLENDER, "nerfstudio": STUDIO}
 
 
-@pytest.mark.parametrize(("spoil", "options", "words"), BLENDER)
-def test_blender(spoil, options, words, tmp_path):
-    spoil(write_blender(tmp_path, SPHERES))
-    check(read_blender, tmp_path, options, words)
+@pytest.mark.parametrize(("layout", "case"), [(layout, case) for layout, cases in WRONG.items() for case in cases])
+def test_wrong_captures_are_refused_in_one_line(layout, case, tmp_path):
+    spoil, options, words = case
+    write, _ = LAYOUTS[layout]
+    spoil(write(tmp_path, ORIGINAL))
+    check(layout, tmp_path, options, words)
 
 
-@pytest.mark.parametrize(("spoil", "options", "words"), STUDIO)
-def test_nerfstudio(spoil, options, words, tmp_path):
-    spoil(write_nerfstudio(tmp_path, SPHERES))
-    check(read_nerfstudio, tmp_path, options, words)
-
-
-@pytest.mark.parametrize("read", [read_llff, read_blender, read_nerfstudio])
-def test_a_folder_that_is_not_there(read, tmp_path):
-    check(read, tmp_path / "none", {}, "root must be an existing folder, got ROOT; name one")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_that_is_not_there(layout, tmp_path):
+    check(layout, tmp_path / "none", {}, "data.root must be an existing folder, got ROOT; name one")
 
 
 @pytest.mark.parametrize("options", [{"size": 1}, {"views": 2}, {"variant": -1}, {"size": 9.5}])
 def test_generated_captures_that_are_none(options):
     with pytest.raises(InputError, match="of the generated capture must be a whole number, at least"):
-        read_spheres(**options)
+        generated(**{"size": 10, "views": 9} | options)
 
 
 def test_cameras_that_look_all_ways_have_no_average(tmp_path):
-    write_llff(tmp_path, SPHERES)
+    write_llff(tmp_path, ORIGINAL)
     rows = np.tile(np.load(tmp_path / "poses_bounds.npy")[:1], (9, 1))
     turns = 2 * np.pi * np.arange(9) / 9
     poses = rows[:, :15].reshape(9, 3, 5)
@@ -239,8 +227,7 @@ def test_cameras_that_look_all_ways_have_no_average(tmp_path):
     poses[:, :, 3] = 4 * back
     rows[:, :15] = poses.reshape(9, 15)
     np.save(tmp_path / "poses_bounds.npy", rows)
-    check(read_llff, tmp_path, {}, "these look all ways; set spherify=true")
-    around = read_llff(tmp_path, spherify=True, hold_every=3)
-    assert isinstance(around, Capture)
+    check("llff", tmp_path, {}, "these look all ways; set spherify=true")
+    around = read("llff", tmp_path, spherify=True, hold_every=3)
     np.testing.assert_allclose(around.poses[:, 2, 3], 0, atol=1e-9)
     np.testing.assert_allclose(around.poses[:, 2, 1], 1)  # upright

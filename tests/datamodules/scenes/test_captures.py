@@ -9,25 +9,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from tiny.captures import world_poses, write_blender, write_llff, write_nerfstudio
+from tiny.captures import LAYOUTS, generated, read, world_poses, write_blender, write_llff, write_nerfstudio
 
 from datamodules.scenes.camera_paths import average_pose, look_at, meeting_point, orbit, spiral
-from datamodules.scenes.capture import every, rays, shrink
-from datamodules.scenes.read_blender import read_blender
-from datamodules.scenes.read_llff import read_llff
-from datamodules.scenes.read_nerfstudio import read_nerfstudio
-from datamodules.scenes.spheres import read_spheres, trace
+from datamodules.scenes.capture import hold_out_every, rays, shrink
+from datamodules.scenes.generated import trace
 from inr.errors import InputError
 
 DATA = Path(os.environ.get("INR_DATA", "nowhere"))
-SPHERES = read_spheres(size=26, views=9, hold_every=3)
+ORIGINAL = generated(size=26, views=9, hold_every=3)
 TILTED = np.array([[0.0, -2.0, 0.0, 5.0], [2.0, 0.0, 0.0, -3.0], [0.0, 0.0, 2.0, 0.5], [0.0, 0.0, 0.0, 1.0]])
-ELSEWHERE = replace(SPHERES, world=TILTED)
-FORMATS = {
-    "llff": (write_llff, read_llff, {"hold_every": 3}),
-    "blender": (write_blender, read_blender, {}),
-    "nerfstudio": (write_nerfstudio, read_nerfstudio, {}),
-}
+ELSEWHERE = replace(ORIGINAL, world=TILTED)
 ROUND_TRIPS = [
     ("llff", {}),
     ("llff", {"ndc": False}),
@@ -54,12 +46,12 @@ def assert_rotations(poses):
     assert (np.linalg.det(turns) > 0).all()
 
 
-def read_back(kind, folder, capture=SPHERES, **options):
-    write, read, usual = FORMATS[kind]
-    return read(write(folder, capture), **usual | options)
+def read_back(layout, folder, capture=ORIGINAL, **options):
+    write, _ = LAYOUTS[layout]
+    return read(layout, write(folder, capture), **({"hold_every": 3} if layout == "llff" else {}) | options)
 
 
-@pytest.mark.parametrize("original", [SPHERES, ELSEWHERE], ids=["at home", "elsewhere"])
+@pytest.mark.parametrize("original", [ORIGINAL, ELSEWHERE], ids=["at home", "elsewhere"])
 @pytest.mark.parametrize(("kind", "options"), ROUND_TRIPS)
 def test_what_is_read_back_has_the_same_pixels_and_rays(kind, options, original, tmp_path):
     capture = read_back(kind, tmp_path, original, **options)
@@ -92,7 +84,7 @@ def test_pixels_of_a_reduced_photograph_look_where_those_that_they_average_do(ki
         assert_allclose(found, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", LAYOUTS)
 def test_pixel_centre_moves_the_optical_axis_by_itself(kind, tmp_path):
     middle, corner = (read_back(kind, tmp_path, pixel_centre=share) for share in (0.5, 0))
     assert_allclose(corner.intrinsics - middle.intrinsics, np.tile([0, 0, 0.5, 0.5], (9, 1)), atol=1e-12)
@@ -102,7 +94,7 @@ def test_pixel_centre_moves_the_optical_axis_by_itself(kind, tmp_path):
 def test_units_of_each_scene_are_as_promised(tmp_path):
     forward = read_back("llff", tmp_path / "llff", ELSEWHERE, ndc=False)
     assert forward.near == pytest.approx(0.9 / 0.75)
-    assert forward.far / forward.near == pytest.approx(SPHERES.far / SPHERES.near / 0.9)
+    assert forward.far / forward.near == pytest.approx(ORIGINAL.far / ORIGINAL.near / 0.9)
     assert_allclose(average_pose(forward.poses), np.eye(3, 4), atol=1e-9)
     through = read_back("llff", tmp_path / "llff", ELSEWHERE)
     assert (through.near, through.far) == (0, 1)
@@ -125,13 +117,13 @@ def test_units_of_each_scene_are_as_promised(tmp_path):
 
 
 def test_transparency_is_laid_over_the_background_before_pixels_are_averaged(tmp_path):
-    write_blender(tmp_path, SPHERES)
+    write_blender(tmp_path, ORIGINAL)
     random = np.random.default_rng(0).integers(0, 256, (26, 26, 4), dtype=np.uint8)
     for file in (tmp_path / "train").iterdir():
         Image.fromarray(random).save(file)
     for file in (tmp_path / "test").iterdir():
         Image.fromarray(random[..., :3]).save(file)
-    capture = read_blender(tmp_path, downscale=2, background=[1.0, 0.5, 0.0])
+    capture = read("blender", tmp_path, downscale=2, background=[1.0, 0.5, 0.0])
     alpha = random[..., 3:] / 255
     flat = alpha * random[..., :3] + (1 - alpha) * 255 * np.array([1, 0.5, 0])
     assert_allclose(capture.read(0), flat.reshape(13, 2, 13, 2, 3).mean((1, 3)), atol=1.01)
@@ -139,13 +131,13 @@ def test_transparency_is_laid_over_the_background_before_pixels_are_averaged(tmp
 
 
 def test_photographs_are_not_turned_as_their_cameras_were_found_without(tmp_path):
-    write_llff(tmp_path, SPHERES)
+    write_llff(tmp_path, ORIGINAL)
     tag = Image.Exif()
     tag[0x0112] = 3  # upside down
     for view, file in enumerate(sorted((tmp_path / "images").iterdir())):
-        Image.fromarray(SPHERES.read(view)).save(file, exif=tag)
-    capture = read_llff(tmp_path, hold_every=3)
-    assert_array_equal(capture.read(2), SPHERES.read(2))
+        Image.fromarray(ORIGINAL.read(view)).save(file, exif=tag)
+    capture = read("llff", tmp_path, hold_every=3)
+    assert_array_equal(capture.read(2), ORIGINAL.read(2))
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4, 7])
@@ -160,49 +152,49 @@ def test_reduced_photographs_are_made_once(tmp_path):
     first = read_back("llff", tmp_path, downscale=2)
     files = sorted((tmp_path / "images_2").iterdir())
     times = [file.stat().st_mtime_ns for file in [*files, tmp_path / "images_2"]]
-    again = read_llff(tmp_path, downscale=2, hold_every=3)
+    again = read("llff", tmp_path, downscale=2, hold_every=3)
     assert [file.stat().st_mtime_ns for file in [*files, tmp_path / "images_2"]] == times
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["images", "images_2", "poses_bounds.npy"]
-    assert first.names == again.names == SPHERES.names
-    read_llff(tmp_path, downscale=4, hold_every=3)
+    assert first.names == again.names == ORIGINAL.names
+    read("llff", tmp_path, downscale=4, hold_every=3)
     shutil.rmtree(tmp_path / "images")
-    assert read_llff(tmp_path, hold_every=3).size == (13, 13)  # the largest there are
+    assert read("llff", tmp_path, hold_every=3).size == (13, 13)  # the largest there are
 
 
 def test_reduced_photographs_that_cannot_be_kept_are_one_clear_error(tmp_path, monkeypatch):
     def refuse(*paths):
         raise OSError(30, "Read-only file system")
 
-    write_llff(tmp_path, SPHERES)
+    write_llff(tmp_path, ORIGINAL)
     monkeypatch.setattr("os.replace", refuse)
     with pytest.raises(InputError, match=r"images_2, which cannot be written: Read-only file system; copy"):
-        read_llff(tmp_path, downscale=2)
+        read("llff", tmp_path, downscale=2)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["images", "poses_bounds.npy"]
 
 
 def test_nerfstudio_reads_shared_cameras_and_fills_in_a_split(tmp_path):
-    file = write_nerfstudio(tmp_path, SPHERES) / "transforms.json"
+    file = write_nerfstudio(tmp_path, ORIGINAL) / "transforms.json"
     transforms = json.loads(file.read_text())
     tests = transforms.pop("test_filenames")
     file.write_text(json.dumps(transforms))
-    assert read_nerfstudio(tmp_path).test == SPHERES.test  # those that are not listed
+    assert read("nerfstudio", tmp_path).test == ORIGINAL.test  # those that are not listed
     trains = transforms.pop("train_filenames")
     file.write_text(json.dumps(transforms))
-    assert read_nerfstudio(tmp_path, hold_every=4).test == (0, 4, 8)
+    assert read("nerfstudio", tmp_path, hold_every=4).test == (0, 4, 8)
     transforms |= {"val_filenames": tests, "camera_angle_x": 2 * np.deg2rad(18)}
     for frame in transforms["frames"]:
         for key in ("fl_x", "fl_y", "cx", "cy"):
             del frame[key]
     transforms["frames"].reverse()
     file.write_text(json.dumps(transforms))
-    capture = read_nerfstudio(tmp_path)
-    assert (capture.test, len(capture.train)) == (SPHERES.test, len(trains))
-    assert_allclose(capture.intrinsics, SPHERES.intrinsics)
+    capture = read("nerfstudio", tmp_path)
+    assert (capture.test, len(capture.train)) == (ORIGINAL.test, len(trains))
+    assert_allclose(capture.intrinsics, ORIGINAL.intrinsics)
 
 
 @pytest.mark.parametrize("variant", range(6))
 def test_colours_of_spheres_are_those_traced(variant):
-    capture = read_spheres(size=40, views=6, hold_every=3, variant=variant)
+    capture = generated(size=40, views=6, hold_every=3, variant=variant)
     grid = np.stack(np.mgrid[:40, :40], -1).astype(float)
     nudges = np.stack(np.mgrid[-1:2, -1:2], -1).reshape(9, 1, 1, 2) / 3
     for view in range(6):
@@ -227,11 +219,11 @@ def test_a_point_looks_the_same_from_everywhere():
     seen = 0
     grid = np.stack(np.mgrid[:26, :26], -1).astype(float)
     for one, other in zip(range(9), [*range(1, 9), 0], strict=True):
-        origin, directions = rays(SPHERES.poses[one], SPHERES.intrinsics[one], grid)
+        origin, directions = rays(ORIGINAL.poses[one], ORIGINAL.intrinsics[one], grid)
         colours, depth = trace(origin, directions)
         hit = np.isfinite(depth)
         points = origin + depth[hit][:, None] * directions[hit]
-        place = SPHERES.poses[other, :, 3]
+        place = ORIGINAL.poses[other, :, 3]
         again, share = trace(place, points - place)
         assert (share < 1 + 1e-9).all()  # nothing is seen through
         visible = share > 1 - 1e-9
@@ -243,11 +235,12 @@ def test_a_point_looks_the_same_from_everywhere():
 
 
 def test_generated_captures_are_deterministic_and_differ():
-    assert_array_equal(read_spheres(20, 4, 3).read(1), read_spheres(20, 4, 3).read(1))
-    assert (read_spheres(20, 4, 3).read(1) != read_spheres(20, 4, 3, variant=1).read(1)).any()
-    read_spheres(20, 4, 3).read(1)[:] = 0  # a copy
-    assert read_spheres(20, 4, 3).read(1).any()
-    assert not read_spheres(20, 4, 3, "black").read(1)[0].any()
+    first = generated(20, 4, 3).read(1)
+    assert_array_equal(generated(20, 4, 3).read(1), first)
+    assert (generated(20, 4, 3, variant=1).read(1) != first).any()
+    generated(20, 4, 3).read(1)[:] = 0  # a copy
+    assert_array_equal(generated(20, 4, 3).read(1), first)
+    assert not generated(20, 4, 3, background="black").read(1)[0].any()
 
 
 def test_paths_are_closed_and_look_at_their_target():
@@ -269,18 +262,18 @@ def test_paths_are_closed_and_look_at_their_target():
 
 
 def test_every_view_trains_or_tests():
-    train, test = every(20, 8)
+    train, test = hold_out_every(20, 8)
     assert test == (0, 8, 16)
     assert sorted(train + test) == list(range(20))
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs INR_DATA")
 def test_published_captures_are_read():
-    fern = read_llff(DATA / "llff" / "fern", downscale=8)
+    fern = read("llff", DATA / "llff" / "fern", downscale=8)
     assert (len(fern.names), len(fern.train), fern.test, fern.size) == (20, 17, (0, 8, 16), (378, 504))
     assert_allclose(fern.intrinsics, np.tile([407.566, 407.566, 188.5, 251.5], (20, 1)), atol=1e-3)
     assert fern.read(0).shape == (378, 504, 3)
-    lego = read_blender(DATA / "blender" / "lego")
+    lego = read("blender", DATA / "blender" / "lego")
     assert (len(lego.train), len(lego.test), lego.size) == (100, 25, (400, 400))
     assert_allclose(lego.intrinsics[:, :2], 555.5555, atol=1e-3)
     assert (lego.read(0)[0] == 255).all()

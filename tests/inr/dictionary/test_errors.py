@@ -9,7 +9,7 @@ from inr.dictionary.coders import Codebook, ConvCoder, ResNetCoder
 from inr.dictionary.network import NeuralDictionary
 from inr.dictionary.normal_equations import Problem
 from inr.dictionary.penalties import Balance, Sparsity
-from inr.dictionary.residuals import Own
+from inr.dictionary.residuals import ResidualWeights
 from inr.dictionary.solvers import L1, Ridge, TopK
 from inr.errors import InputError
 from inr.field import Signals
@@ -46,10 +46,10 @@ def solve(solver, term, coordinates=1):
         (lambda: build(noise=math.nan), "experts >= 1 and noise >= 0, got 8 and nan"),
         (lambda: build(top_k=0), "1 .. experts = 8, or null for all, got top_k=0"),
         (lambda: build(top_k=9), "1 .. experts = 8, or null for all, got top_k=9"),
-        (lambda: build(own="tail"), "null or one of head, all, got tail"),
-        (lambda: Own("head", MLP(2, None, Sine()), (3, 4), 0), "need a codebook, which counts them"),
+        (lambda: build(residuals="tail"), "null or one of head, all, got tail"),
+        (lambda: ResidualWeights("head", MLP(2, None, Sine()), (3, 4), 0), "need a codebook, which counts them"),
         (
-            lambda: NeuralDictionary(MLP(2, None, Sine()), ConvCoder((8, 8), 4, 3), 4, 3, own="head"),
+            lambda: NeuralDictionary(MLP(2, None, Sine()), ConvCoder((8, 8), 4, 3), 4, 3, residuals="head"),
             "need a codebook, which counts them; choose model.coder=codebook",
         ),
         (lambda: build().field(ALL)(torch.rand(2, 5, 2)), "shared, or given for each of the 3 signals, got those of 2"),
@@ -84,5 +84,5 @@ def test_impossible_options_are_refused(wrong, message):
 
 
 def test_possible_ones_are_not():
-    assert build(top_k=EXPERTS, own="all").field(ALL)(torch.rand(3, 5, 2)).shape == (3, 5, 3)
+    assert build(top_k=EXPERTS, residuals="all").field(ALL)(torch.rand(3, 5, 2)).shape == (3, 5, 3)
     assert solve(TopK(EXPERTS), VALUE).shape == solve(Ridge(), VALUE).shape == (3, EXPERTS + 3)

@@ -56,11 +56,11 @@ def assert_near(ours, theirs, tolerance=EXACT):
 
 
 @pytest.mark.parametrize("channels", [3, 1])
-@pytest.mark.parametrize("own_coordinates", [False, True])
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_the_folded_field_is_the_mixture_of_all_experts(trunk, own_coordinates, channels):
+def test_the_folded_field_is_the_mixture_of_all_experts(trunk, apart, channels):
     model, beam = dictionary(trunk, out_features=channels), Pointwise(SHAPE)
-    at = torch.cat([shared_coordinates() for _ in range(3 if own_coordinates else 1)])
+    at = torch.cat([shared_coordinates() for _ in range(3 if apart else 1)])
     folded = value_and_jacobian(beam, model.field(every_signal(model)), at)
     unfolded = reverse(beam, naive(model, model.coder.codes), at.expand(3, -1, -1))
     gradients = []
@@ -130,7 +130,7 @@ def test_other_codes_share_the_dictionary_and_keep_all_their_gates():
     assert other.trunk is model.trunk
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
-    assert model.kept == 2
+    assert model.active_gates == 2
 
 
 def test_training_starts_dense_and_goes_on_with_top_k():
@@ -180,9 +180,9 @@ def test_how_many_gates_are_kept_survives_a_checkpoint(step):
     torch.save(model.state_dict(), file)
     file.seek(0)
     other = dictionary(top_k=2 if step == 0 else None)
-    assert other.kept != model.kept
+    assert other.active_gates != model.active_gates
     other.load_state_dict(torch.load(file, weights_only=True))
-    assert other.kept == model.kept == (EXPERTS if step == 0 else 2)
+    assert other.active_gates == model.active_gates == (EXPERTS if step == 0 else 2)
     points = torch.rand(1, 5, 2)
     assert torch.equal(other.field(every_signal(other))(points), model.field(every_signal(model))(points))
 

@@ -34,11 +34,11 @@ def loss(value, jacobian):
 
 @pytest.mark.parametrize("signals", [1, 3])
 @pytest.mark.parametrize("trunk", TRUNKS)
-@pytest.mark.parametrize("own", ["head", "all"])
-def test_additions_of_zero_leave_the_fields_as_they_are(own, trunk, signals):
-    plain, refined = (network("nid_moe", parts={"trunk": trunk}, own=kind) for kind in (None, own))
+@pytest.mark.parametrize("kind", ["head", "all"])
+def test_additions_of_zero_leave_the_fields_as_they_are(kind, trunk, signals):
+    plain, refined = (network("nid_moe", parts={"trunk": trunk}, residuals=choice) for choice in (None, kind))
     missing, unexpected = refined.load_state_dict(plain.state_dict(), strict=False)
-    assert all(name.startswith("own.") for name in missing)
+    assert all(name.startswith("residuals.") for name in missing)
     assert not unexpected
     at, measurement = coordinates(signals), Pointwise(SHAPE)
     expected, ours = (value_and_jacobian(measurement, model.field(every_signal(model)), at) for model in (plain, refined))
@@ -49,11 +49,11 @@ def test_additions_of_zero_leave_the_fields_as_they_are(own, trunk, signals):
 
 @pytest.mark.parametrize("signals", [1, 2])
 @pytest.mark.parametrize("trunk", TRUNKS)
-@pytest.mark.parametrize("own", ["head", "all"])
-def test_every_signal_is_a_network_of_the_summed_weights(own, trunk, signals):
-    model = network("nid_moe", parts={"trunk": trunk}, own=own)
+@pytest.mark.parametrize("kind", ["head", "all"])
+def test_every_signal_is_a_network_of_the_summed_weights(kind, trunk, signals):
+    model = network("nid_moe", parts={"trunk": trunk}, residuals=kind)
     model.coder.codes.data[:, EXPERTS:].normal_()
-    for parameter in model.own.parameters():
+    for parameter in model.residuals.parameters():
         parameter.data.normal_().mul_(0.05)
     at, fields = coordinates(signals), model.field(Signals(torch.tensor(SHOWN)))
     value, jacobian = value_and_jacobian(Pointwise(SHAPE), fields, at)
@@ -61,36 +61,36 @@ def test_every_signal_is_a_network_of_the_summed_weights(own, trunk, signals):
     loss(value, jacobian).backward()
     for row, signal in enumerate(SHOWN):
         alone, code = copy.deepcopy(model.trunk), model.coder.codes[signal].detach()
-        weights = dict(zip(model.own.names, model.own.weights, strict=True))
+        weights = dict(zip(model.residuals.names, model.residuals.weights, strict=True))
         for name, parameter in alone.named_parameters():
-            parameter.data += weights[name].data[signal] if own == "all" else 0
-        head = torch.einsum("e,ecf->cf", code[:EXPERTS], model.experts) + model.own.heads[signal]
+            parameter.data += weights[name].data[signal] if kind == "all" else 0
+        head = torch.einsum("e,ecf->cf", code[:EXPERTS], model.experts) + model.residuals.heads[signal]
         head = head.detach().requires_grad_()
         bias = code[EXPERTS:].requires_grad_()
         expected = reverse(lambda points, h=head, b=bias, net=alone: net(points) @ h.T + b, at[row % signals][None])
-        inputs = [head, bias, *(alone.parameters() if own == "all" else ())]
+        inputs = [head, bias, *(alone.parameters() if kind == "all" else ())]
         gradients = torch.autograd.grad(loss(*expected), inputs)
-        ours = [model.own.heads.grad[signal], model.coder.codes.grad[signal, EXPERTS:]]
+        ours = [model.residuals.heads.grad[signal], model.coder.codes.grad[signal, EXPERTS:]]
         ours += [weights[name].grad[signal] for name in weights]
         computed, wanted = (value[row : row + 1], jacobian[row : row + 1], *ours), (*expected, *gradients)
         for one, other in zip(computed, wanted, strict=True):
             assert other.norm() > 0
             assert (one - other).norm() <= 1e-11 * other.norm()
-    for parameter in model.own.parameters():
+    for parameter in model.residuals.parameters():
         assert (parameter.grad[1] == 0).all()  # the signal that was not shown
 
 
-@pytest.mark.parametrize("own", ["head", "all"])
-def test_additions_count_once_among_the_parameters(own):
-    plain, refined = (sum(p.numel() for p in network("nid_moe", own=kind).parameters()) for kind in (None, own))
+@pytest.mark.parametrize("kind", ["head", "all"])
+def test_additions_count_once_among_the_parameters(kind):
+    plain, refined = (sum(p.numel() for p in network("nid_moe", residuals=choice).parameters()) for choice in (None, kind))
     model = network("nid_moe")
-    single = model.experts[0].numel() + (sum(p.numel() for p in model.trunk.parameters()) if own == "all" else 0)
+    single = model.experts[0].numel() + (sum(p.numel() for p in model.trunk.parameters()) if kind == "all" else 0)
     assert refined - plain == 3 * single
 
 
 def test_other_codes_come_without_additions():
-    model, points = network("nid_moe", own="head"), torch.rand(1, 5, 2)
-    model.own.heads.data.normal_()
+    model, points = network("nid_moe", residuals="head"), torch.rand(1, 5, 2)
+    model.residuals.heads.data.normal_()
     codes = model.coder.codes.detach().clone()
     bare, full = model.with_codes(codes), model.field(every_signal(model))(points)
     assert_close(bare.field(every_signal(bare))(points), model.field_of(codes)(points))

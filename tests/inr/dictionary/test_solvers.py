@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from datamodules.common.batch import Batch, Part
 from inr.derivatives import observe_at
-from inr.dictionary import linear
+from inr.dictionary import normal_equations
 from inr.dictionary.normal_equations import NormalEquations, Problem
 from inr.dictionary.solvers import L1, MAD, RIDGES, Adam, Ridge, TopK
 from inr.field import Signals
@@ -27,7 +27,7 @@ SUPERVISIONS = {
     "der along one axis": {"jacobian": SquaredError(quantity="jacobian", reduction="sum_axes", axes=[0])},
     "val_der": {"value": SquaredError(), "jacobian": SquaredError(quantity="jacobian", weight=2.0, reduction="sum_axes")},
 }
-WEIGHTS = ("none", "shared", "own", "own of the jacobian", "light")
+WEIGHTS = ("none", "shared", "each", "each of the jacobian", "light")
 
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -43,13 +43,13 @@ def weights_of(kind):
     def some(signals):
         return torch.rand(signals, POINTS) * (torch.rand(signals, POINTS) > 1 / 3)
 
-    own = {quantity: some(SIGNALS) for quantity in SIZES}
+    each = {quantity: some(SIGNALS) for quantity in SIZES}
     return {
         "none": {},
         "shared": {quantity: some(1) for quantity in SIZES},
-        "own": own,
-        "own of the jacobian": {"jacobian": own["jacobian"]},
-        "light": {quantity: 1e-6 * weights for quantity, weights in own.items()},
+        "each": each,
+        "each of the jacobian": {"jacobian": each["jacobian"]},
+        "light": {quantity: 1e-6 * weights for quantity, weights in each.items()},
     }[kind]
 
 
@@ -134,10 +134,10 @@ def test_ridge_equals_least_squares():
     [
         ("val_der", "none", 1),
         ("val_der", "shared", 1),
-        ("val_der", "own", 3),
-        ("val_der", "own of the jacobian", 3),
-        ("val", "own", 3),
-        ("val", "own of the jacobian", 1),
+        ("val_der", "each", 3),
+        ("val_der", "each of the jacobian", 3),
+        ("val", "each", 3),
+        ("val", "each of the jacobian", 1),
     ],
 )
 def test_signals_of_equal_weights_share_one_factorisation(supervision, weights, size):
@@ -157,23 +157,23 @@ def test_equal_rows_of_weights_share_one_factorisation():
     assert len(gram) == 1
 
 
-@pytest.mark.parametrize("kept", [2**29, 0])
+@pytest.mark.parametrize("cached", [2**29, 0])
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("solver", [Ridge(), TopK(3, 2), L1(iterations=2)], ids=lambda solver: type(solver).__name__)
-def test_a_pass_in_pieces_is_a_pass_at_once(solver, weights, kept, monkeypatch):
+def test_a_pass_in_pieces_is_a_pass_at_once(solver, weights, cached, monkeypatch):
     model, part, centre = dictionary(), data(weights), torch.randn(1, UNKNOWNS)
     expected = solve(solver, problem(model, part, "val_der"), centre, 1e-2)
-    monkeypatch.setattr(linear, "KEPT", kept)
+    monkeypatch.setattr(normal_equations, "CACHED", cached)
     pieces = problem(model, part, "val_der", chunk=17)
     assert_close(solve(solver, pieces, centre, 1e-2), expected, rtol=1e-8, atol=1e-9)
-    assert (pieces.kept is None) == (kept == 0)
+    assert (pieces.cached is None) == (cached == 0)
 
 
-def test_rows_that_are_few_are_observed_once():
+def test_equations_that_are_few_are_observed_once():
     part, passes = problem(dictionary(), data()), []
     observe = part.observe
     part.observe = lambda: passes.append(1) or observe()
-    first, second = list(part.rows()), list(part.rows())
+    first, second = list(part.equations()), list(part.equations())
     assert len(passes) == 1
     assert all(one.design is other.design for one, other in zip(first, second, strict=True))
 
@@ -188,7 +188,7 @@ def test_signals_without_any_observation_get_the_centre():
         assert (codes - centre).norm(dim=-1).count_nonzero() >= 2
 
 
-@pytest.mark.parametrize("weights", ["none", "own"])
+@pytest.mark.parametrize("weights", ["none", "each"])
 @pytest.mark.parametrize("k", [1, 3, 7])
 def test_topk_is_the_ridge_of_its_own_k_gates(k, weights):
     model, part, centre, ridge = dictionary(), data(weights), torch.randn(1, UNKNOWNS), 1e-2
@@ -215,7 +215,7 @@ def test_topk_in_one_stage_keeps_the_gates_whose_atoms_are_largest():
 
 
 def test_topk_of_all_experts_is_ridge():
-    model, part, centre = dictionary(), data("own"), torch.randn(1, UNKNOWNS)
+    model, part, centre = dictionary(), data("each"), torch.randn(1, UNKNOWNS)
     expected = solve(Ridge(), problem(model, part), centre, 1e-3)
     assert_close(solve(TopK(EXPERTS), problem(model, part), centre, 1e-3), expected, rtol=1e-8, atol=1e-8)
 
@@ -279,7 +279,7 @@ def test_adam_starts_at_the_centre(coordinates):
 
 @pytest.mark.parametrize("solver", [Ridge(), TopK(3), L1(iterations=3)], ids=lambda solver: type(solver).__name__)
 def test_a_chosen_weight_is_solved_for_as_it_was_tried(solver):
-    model, part, centre = dictionary(), data("own"), torch.randn(1, UNKNOWNS)
+    model, part, centre = dictionary(), data("each"), torch.randn(1, UNKNOWNS)
     tried = solver.path(problem(model, part), centre, RIDGES)
     for ridge, codes in zip(RIDGES, tried, strict=True):
         assert_close(solve(solver, problem(model, part), centre, ridge), codes, rtol=1e-9, atol=1e-9)

@@ -6,7 +6,7 @@ import skimage.data
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from inr.metrics.figures import luma, psnr, snr, ssim
+from inr.metrics.figures import MeanOverImages, luma, psnr, snr, ssim
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +92,24 @@ def test_ssim_of_equal_images_is_one_and_falls_with_noise():
 @pytest.mark.parametrize("shape", [(10, 64), (64, 10), (1, 1)])
 def test_ssim_needs_a_window(shape):
     assert math.isnan(ssim(torch.rand(shape), torch.rand(shape)))
+
+
+@pytest.mark.parametrize("figure", [psnr, snr])
+def test_the_mean_over_images_is_that_of_the_figures_to_the_last_digit_and_starts_anew(figure):
+    mean = MeanOverImages(figure)
+    for images in (3, 7):
+        pairs = [(*pair(5, 6, 3), torch.rand(5, 6) < 0.5) for _ in range(images)]
+        for prediction, target, mask in pairs:
+            mean.update(prediction, target, mask=mask)
+        figures = [figure(prediction, target, mask=mask) for prediction, target, mask in pairs]
+        assert mean.mean() == sum(figures) / len(figures)
+        assert mean.compute() == torch.tensor(mean.mean())
+        mean.reset()
+        assert math.isnan(mean.mean())
+
+
+def test_one_exact_image_makes_the_mean_infinite():
+    mean, (prediction, target) = MeanOverImages(psnr), pair(8)
+    mean.update(prediction, target)
+    mean.update(target, target)
+    assert mean.compute() == math.inf

@@ -25,7 +25,6 @@ def test_is_a_distance(images):
     distance = LPIPS(alexnet())
     assert distance(images[0], images[0]) == 0
     assert distance(*images) == pytest.approx(distance(*reversed(images)), rel=1e-5)
-    assert distance(*images) > 0
     assert str(distance(images[0][:40], images[1][:40])) == "nan"
 
 

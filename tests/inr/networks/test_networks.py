@@ -98,10 +98,6 @@ def test_activations_are_the_published_formulas(activation, formula):
     assert_close(activation.value_and_slope(z)[0], activation(z), rtol=0, atol=0)
 
 
-def complex_of(z):
-    return torch.complex(*z.chunk(2, -1))
-
-
 def complex_parameters(layer):
     """Weight and bias as complex tensors; a part that is not stored is zero."""
     parameters = (layer.weight, layer.bias)
@@ -110,23 +106,6 @@ def complex_parameters(layer):
 
 def wavelet(z, omega, sigma):
     return torch.exp(1j * omega * z - (sigma * z).abs() ** 2)
-
-
-def test_the_gabor_wavelet_is_the_complex_one():
-    z = torch.randn(50, 8) * 0.3
-    assert_close(complex_of(Gabor(5.0, 2.0)(z)), wavelet(complex_of(z), 5.0, 2.0), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("position", ["first", "hidden", "last"])
-def test_complex_layers_multiply_complex_numbers(position):
-    layer, x = ComplexLinear(6, 4, position), torch.randn(10, 6 if position == "first" else 12)
-    weight, bias = complex_parameters(layer)
-    inputs = x.to(weight.dtype) if position == "first" else complex_of(x)
-    expected = inputs @ weight.T + bias
-    if position == "last":
-        assert_close(layer(x), expected.real, rtol=0, atol=1e-12)
-    else:
-        assert_close(complex_of(layer(x)), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("hidden_layers", [1, 2, 4])
@@ -150,13 +129,13 @@ def test_wire_equals_complex_arithmetic(hidden_layers):
     assert_close(model.pushforward(x, tangents)[1], torch.stack(slopes), rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("bands", [1, 4])
+@pytest.mark.parametrize(("bands", "lowest"), [(1, math.pi), (4, math.pi), (4, 1.0)])
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_positional_encoding_is_the_coordinates_and_their_octaves(axes, bands):
-    encoding, x = PositionalEncoding(axes, bands), torch.rand(7, axes) * 2 - 1
+def test_positional_encoding_is_the_coordinates_and_their_octaves(axes, bands, lowest):
+    encoding, x = PositionalEncoding(axes, bands, lowest=lowest), torch.rand(7, axes) * 2 - 1
     encoded = encoding(x)
     waves = [
-        wave(2**band * math.pi * x[:, axis]) for wave in (torch.sin, torch.cos) for axis in range(axes) for band in range(bands)
+        wave(2**band * lowest * x[:, axis]) for wave in (torch.sin, torch.cos) for axis in range(axes) for band in range(bands)
     ]
     assert encoded.shape == (7, encoding.out_features) == (7, axes * (1 + 2 * bands))
     assert_close(encoded, torch.cat([x, torch.stack(waves, -1)], -1), rtol=0, atol=1e-12)

@@ -1,13 +1,11 @@
-import math
-
 import pytest
 import torch
-from tiny.signals import every_signal, network
+from tiny.signals import field_of, network
 from torch.testing import assert_close
 
 from inr.errors import InputError
 from inr.networks.activations import Gabor, ReLU, Sine
-from inr.networks.linear import Again
+from inr.networks.linear import SkipConnection
 from inr.networks.mlp import MLP
 from inr.networks.positional import PositionalEncoding
 from inr.networks.radiance import Cascade, RadianceField
@@ -46,26 +44,20 @@ def test_density_does_not_depend_on_the_direction_but_colour_does():
 def test_after_the_skip_the_encoded_points_enter_again(activation, bands):
     encoding = None if bands is None else PositionalEncoding(2, bands)
     model, points = MLP(2, 3, activation, encoding, hidden_features=8, hidden_layers=4, skip=2), torch.rand(5, 2)
-    again = next(module for module in model.modules() if isinstance(module, Again))
+    skip = next(module for module in model.modules() if isinstance(module, SkipConnection))
     encoded = points if encoding is None else encoding(points)
-    x = torch.cat([encoded, again.chain(encoded)], -1)
-    for module in list(model.layers)[list(model.layers).index(again) + 1 :]:
+    x = torch.cat([encoded, skip.chain(encoded)], -1)
+    for module in list(model.layers)[list(model.layers).index(skip) + 1 :]:
         x = module(x)
     assert_close(model(points), x)
-    assert len(again.chain) == 4  # two layers and their activations
+    assert len(skip.chain) == 4  # two layers and their activations
     assert_close(pushed(model, points)[1], jacobian(model, points), rtol=1e-10, atol=1e-10)
-
-
-def test_the_first_octave_has_the_frequency_asked_for():
-    x = torch.rand(4, 1)
-    assert_close(PositionalEncoding(1, 2, lowest=1.0)(x), torch.cat([x, x.sin(), (2 * x).sin(), x.cos(), (2 * x).cos()], -1))
-    assert_close(PositionalEncoding(1, 1)(x)[:, 1:2], (math.pi * x).sin())
 
 
 def test_a_cascade_proposes_with_its_coarse_network():
     coarse, fine = (MLP(3, 4, Sine(), hidden_features=8) for _ in range(2))
     cascade, points = Cascade(coarse, fine), torch.rand(1, 5, 3)
-    field = cascade.field(every_signal(cascade))
+    field = field_of(cascade)
     assert_close(field(points), fine(points))
     assert_close(field.coarse(points), coarse(points))
     assert not cascade.directions

@@ -117,16 +117,6 @@ def test_steeper_fields_need_their_slope(steepness):
     assert equal(march(steep, 49, slope=steepness), whole)
 
 
-def test_more_is_evaluated_for_steeper_fields_and_less_than_everything_for_distances():
-    counts = []
-    for slope in (1.0, 2.0, 4.0):
-        asked = Asked(torus)
-        march(asked, 65, slope=slope)
-        counts.append(sum(asked.counts))
-    assert counts == sorted(set(counts))
-    assert counts[0] < 0.25 * 65**3
-
-
 def test_evaluations_grow_like_the_square_of_the_resolution():
     evaluated = []
     for resolution in (65, 129):
@@ -134,12 +124,7 @@ def test_evaluations_grow_like_the_square_of_the_resolution():
         near_surface(asked, resolution)
         evaluated.append(sum(asked.counts))
     assert 3 < evaluated[1] / evaluated[0] < 5
-
-
-@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.__name__)
-def test_far_samples_have_the_right_sign(field):
-    near, exact = near_surface(field, 37), volume_of(field, 37, 37, 37)
-    assert torch.equal(near > 0, exact > 0)
+    assert evaluated[1] < 0.25 * 129**3
 
 
 def test_samples_of_exactly_zero_break_nothing():

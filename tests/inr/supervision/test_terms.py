@@ -5,17 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from inr.errors import InputError
-from inr.supervision.losses import (
-    AbsoluteError,
-    Eikonal,
-    Misalignment,
-    Negativity,
-    OffSurface,
-    SquaredError,
-    Term,
-    TotalVariation,
-)
-from inr.supervision.terms import Supervision
+from inr.supervision.losses import AbsoluteError, SquaredError
+from inr.supervision.terms import Supervision, Term
 
 SHAPES = {"value": (2, 5, 3), "jacobian": (2, 5, 3, 4)}
 POWERS = {SquaredError: lambda difference: difference**2, AbsoluteError: torch.abs}
@@ -61,13 +52,6 @@ def test_the_scale_of_the_weights_does_not_matter_and_one_row_of_weights_serves_
     assert_close(SquaredError()(prediction, target, 1e6 * weights), expected)
 
 
-def test_points_without_weight_do_not_count():
-    prediction, target, weights = torch.randn(1, 5, 3), torch.randn(1, 5, 3), torch.tensor([[1.0, 0, 2, 0, 3]])
-    expected = SquaredError()(prediction, target, weights)
-    prediction[:, [1, 3]] = 1e6
-    assert_close(SquaredError()(prediction, target, weights), expected)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_weight_at_all_gives_zero_and_finite_gradients(dtype):
     prediction = torch.randn(2, 5, 3, dtype=dtype, requires_grad=True)
@@ -80,8 +64,8 @@ def test_no_weight_at_all_gives_zero_and_finite_gradients(dtype):
 def test_averaged_over_processes_a_term_is_that_of_all_points(monkeypatch):
     prediction, target, weights = torch.randn(1, 6, 3), torch.randn(1, 6, 3), torch.rand(1, 6)
     expected = SquaredError()(prediction, target, weights)
-    monkeypatch.setattr("inr.supervision.losses.ranks", lambda: 2)
-    monkeypatch.setattr("inr.supervision.losses.global_sum", lambda own: weights.sum())
+    monkeypatch.setattr("inr.supervision.terms.ranks", lambda: 2)
+    monkeypatch.setattr("inr.supervision.terms.global_sum", lambda share: weights.sum())
     shares = (slice(0, 2), slice(2, 6))
     terms = [SquaredError()(prediction[:, share], target[:, share], weights[:, share]) for share in shares]
     assert_close(sum(terms) / 2, expected)
@@ -179,22 +163,6 @@ def test_a_new_distance_must_say_what_it_is():
         Term()(torch.zeros(1, 1, 1))
 
 
-def test_total_variation_is_the_mean_length_of_gradients():
-    slopes = torch.tensor([3.0, 4.0]).expand(1, 6, 2, 2)
-    assert_close(TotalVariation(weight=0.5)(slopes), torch.tensor(2.5), rtol=1e-6, atol=0)
-    flat = torch.zeros(1, 6, 1, 2, requires_grad=True)
-    TotalVariation()(flat).backward()
-    assert_close(flat.grad, torch.zeros_like(flat))  # no corner at zero
-
-
-def test_negativity_sees_only_what_is_below_zero():
-    values = torch.tensor([-2.0, 0.0, 5.0, -1.0])[None, :, None].requires_grad_()
-    loss = Negativity()(values)
-    assert_close(loss, torch.tensor(5 / 4))
-    loss.backward()
-    assert values.grad.flatten().tolist() == [-1.0, 0.0, 0.0, -0.5]
-
-
 def test_terms_that_do_not_name_their_axes_can_be_restricted():
     terms = {
         "some": SquaredError(quantity="jacobian"),
@@ -208,40 +176,3 @@ def test_terms_that_do_not_name_their_axes_can_be_restricted():
     assert restricted.axes("data") == [0, 1]
     assert whole.terms["some"].axes is None
     assert whole.along("other", [0]).axes("data") is None
-
-
-@pytest.mark.parametrize("power", [1, 2])
-def test_the_eikonal_term_wants_gradients_of_length_one(power):
-    jacobian, weights = torch.randn(2, 5, 3, 4), torch.rand(2, 5)
-    expected = (jacobian.norm(dim=-1) - 1).abs().pow(power).mean(-1)
-    term = Eikonal("space", 0.7, power)
-    assert_close(term(jacobian), 0.7 * expected.mean(), rtol=1e-6, atol=1e-6)
-    assert_close(term(jacobian, None, weights), 0.7 * (weights * expected).sum() / weights.sum(), rtol=1e-6, atol=1e-6)
-    assert term(jacobian / jacobian.norm(dim=-1, keepdim=True)) < 1e-6
-    still = torch.zeros(1, 1, 1, 3, requires_grad=True)
-    term(still).backward()
-    assert still.grad.isfinite().all()
-
-
-def test_misalignment_is_one_minus_the_cosine_whatever_the_lengths():
-    prediction, target = torch.randn(SHAPES["jacobian"]), torch.randn(SHAPES["jacobian"])
-    cosine = (prediction * target).sum(-1) / prediction.norm(dim=-1) / target.norm(dim=-1)
-    term = Misalignment(weight=2.0)
-    assert_close(term(prediction, target), 2 * (1 - cosine).mean())
-    assert_close(term(7 * prediction, target), term(prediction, target))
-    assert_close(term(-target, target), torch.tensor(4.0))
-    for options in ({"quantity": "value"}, {"target": None}):
-        with pytest.raises(InputError, match="between a jacobian and its target"):
-            Misalignment(**options)
-
-
-def test_values_near_zero_are_kept_off_the_surface():
-    value = torch.tensor([[[0.0], [0.01], [-0.01], [1.0]]])
-    expected = torch.tensor([1.0, 0.6065306597, 0.6065306597, 0.0]).mean()
-    assert_close(OffSurface(sharpness=50.0)(value), expected)
-
-
-@pytest.mark.parametrize("build", [lambda: Eikonal(power=0.5), lambda: OffSurface(sharpness=0.0)])
-def test_terms_of_space_refuse_what_has_no_meaning(build):
-    with pytest.raises(InputError, match="must be"):
-        build()

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny.figures import colours_at, watched
 
 from tasks.drawing import shapes
 from tasks.drawing.shapes import PLANES, WIDTH, sections, shaded
@@ -46,7 +47,7 @@ def test_a_sphere_is_a_disc_from_every_side(radius):
 
 def test_light_comes_from_the_upper_left_and_less_of_it_from_below():
     image = shaded(sphere(0.8), SIZE, 70, -10).sum(-1)
-    lit = image * drawn(image[..., None] / 3)
+    lit = image * (image < 3)
     row, column = np.unravel_index(lit.argmax(), lit.shape)
     lamp = 0.8 * np.array([-0.4, 0.6]) / math.sqrt(0.4**2 + 0.6**2 + 1)
     assert [AXES[column], -AXES[row]] == pytest.approx(lamp, abs=2.5 * WIDTH / SIZE)
@@ -93,18 +94,7 @@ def test_of_nothing_the_picture_is_white():
 
 @pytest.fixture
 def figure(monkeypatch):
-    """A list in which the figures that are drawn remain."""
-    figures, rasterise = [], shapes.rasterise
-    monkeypatch.setattr(solids, "rasterise", lambda figure: figures.append(figure) or rasterise(figure))
-    return figures
-
-
-def colours_at(picture, axis, across, upward):
-    """The darkest of the 3 x 3 pixels around points of an axis."""
-    columns, rows = axis.transData.transform(np.stack([across, upward], -1)).astype(int).T
-    rows = len(picture) - 1 - rows
-    around = [picture[rows + down, columns + right] for down in (-1, 0, 1) for right in (-1, 0, 1)]
-    return np.stack(around).min(0)
+    return watched(monkeypatch, shapes)
 
 
 @pytest.mark.parametrize("size", [16, 63, 128])

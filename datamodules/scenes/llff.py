@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,32 +10,34 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from datamodules.common.files import listing
+from datamodules.common.files import existing_folder, listing
 from datamodules.common.pictures import read_array
-from datamodules.grids.store import existing_folder
 from datamodules.scenes.camera_paths import PARALLEL, average_pose, facing, meeting_point, orbit, spiral
 from datamodules.scenes.capture import (
     Capture,
     PhotographFiles,
-    check_options,
     check_poses,
-    check_positive,
-    every,
+    hold_out_every,
     into_scene,
     photographs_in,
     pinhole,
+    require_downscale,
+    require_positive,
     scale_of,
     similarity,
 )
+from datamodules.scenes.scene_data import OneScene
 from inr.errors import InputError
 
 LAYOUT = "a folder with poses_bounds.npy and the photographs in images or images_8"
-WIDTH, CROPPED = 17, 0.01
-BEFORE, BEYOND = 0.9, 0.75  # a margin before the nearest depth; how far a film looks, from near 0 to far 1
+WIDTH = 17  # numbers of a view: a pose and a camera, 3 x 5, row by row, then the nearest and the furthest depth
+CROPPED = 0.01  # share of a side by which photographs may be off the proportions of their camera
+BEFORE = 0.9  # margin before the nearest depth, as published
+BEYOND = 0.75  # place of a camera path's target in disparity, from near 0 to far 1, as published
 
 
 def read_table(folder: Path) -> np.ndarray:
-    """The rows of poses_bounds.npy, checked but for their rotations.
+    """Read the rows of poses_bounds.npy, checked but for their rotations.
 
     Shapes: (views, 17)
     """
@@ -46,9 +49,11 @@ def read_table(folder: Path) -> np.ndarray:
         rule = f"poses_bounds.npy must be numbers (views, {WIDTH}): 3 x 5 of pose and camera, near, far"
         raise InputError(f"{rule}; {file} is {table.dtype} {table.shape}; make it anew.")
     table = table.astype(np.float64)
-    finite, (near, far) = np.isfinite(table).all(1), table[:, -2:].T
+    finite = np.isfinite(table).all(1)
     if not finite.all():
         raise InputError(f"poses_bounds.npy must be finite, row {finite.argmin()} of {file} is not; make it anew.")
+    near, far = table[:, -2:].T
+    # Columns 4, 9 and 14 are the last of the 3 x 5 numbers: height, width and focal length.
     ordered = (near > 0) & (near < far) & (table[:, [4, 9, 14]] > 0).all(1)
     if not ordered.all():
         rule = "Rows of poses_bounds.npy have a positive height, width and focal, and 0 < near < far"
@@ -57,17 +62,18 @@ def read_table(folder: Path) -> np.ndarray:
 
 
 def reduced_folders(folder: Path) -> dict[int, Path]:
-    """The folders of reduced photographs by their factors, from the largest photographs on."""
+    """Return the folders of reduced photographs by their factors, from the largest photographs on."""
     found = {int(match[1]): entry for entry in folder.iterdir() if (match := re.fullmatch(r"images_(\d+)", entry.name))}
     return {factor: found[factor] for factor in sorted(found) if found[factor].is_dir()}
 
 
 def image_folder(folder: Path, downscale: int | None, views: int) -> Path:
-    """The folder of photographs reduced by a factor, made if it is not there but the whole ones are.
+    """Return the folder of photographs reduced by a factor, made if it is not there but the whole ones are.
 
     Raises: InputError if there are no photographs to be had, or if what is made cannot be written.
     """
-    whole, reduced = folder / "images", reduced_folders(folder)
+    whole = folder / "images"
+    reduced = reduced_folders(folder)
     if downscale is None and not whole.is_dir() and reduced:
         return next(iter(reduced.values()))
     if downscale in (None, 1) and whole.is_dir():
@@ -89,6 +95,8 @@ def make_reduced(whole: Path, target: Path, factor: int) -> Path:
     """
     photographs = PhotographFiles(photographs_in(whole), factor=factor)
     photographs.size()
+    # The folder is written aside and renamed when it is whole: neither an interrupted run nor one at the same time leaves
+    # half of it for others to read.
     try:
         with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
             draft = Path(aside) / target.name
@@ -116,7 +124,9 @@ def check_count(files: tuple[Path, ...], poses: int) -> None:
 
 def check_proportions(table: np.ndarray, size: tuple[int, int], files: tuple[Path, ...]) -> None:
     """Refuse photographs that cannot be those of the cameras, being turned or cropped, but for what reducing cuts off."""
-    heights, widths = table[:, 4], table[:, 9]
+    heights = table[:, 4]
+    widths = table[:, 9]
+    # Reducing loses less than a row and less than a column, a column being worth height / width rows.
     off = np.abs(size[0] - size[1] * heights / widths) > np.maximum(1, heights / widths) + CROPPED * size[0]
     if off.any():
         row = int(off.argmax())
@@ -126,40 +136,44 @@ def check_proportions(table: np.ndarray, size: tuple[int, int], files: tuple[Pat
 
 
 def cameras(table: np.ndarray, size: tuple[int, int], pixel_centre: float) -> tuple[np.ndarray, np.ndarray]:
-    """Poses in the world and intrinsics, for photographs of a size.
+    """Return poses in the world and intrinsics, for photographs of a size.
 
     Shapes: table (views, 17) -> (views, 3, 4) and (views, 4)
     """
-    down, right, back, position, (_, widths, focal) = table[:, :15].reshape(-1, 3, 5).transpose(2, 1, 0)
-    poses = np.stack([right, -down, back, position], 0).transpose(2, 1, 0)
-    focal = np.broadcast_to((focal * size[1] / widths)[:, None], (len(table), 2))
+    # The file's columns are down, right, backwards, position and (height, width, focal length); ours begin right, up.
+    columns = table[:, :15].reshape(-1, 3, 5).transpose(2, 1, 0)  # (5, 3, views)
+    poses = np.stack([columns[1], -columns[0], columns[2], columns[3]], 0).transpose(2, 1, 0)
+    focal = np.broadcast_to((columns[4, 2] * size[1] / columns[4, 1])[:, None], (len(table), 2))
     return poses, pinhole(focal, np.full((len(table), 2), size) / 2, pixel_centre)
 
 
 def surround(poses: np.ndarray) -> np.ndarray:
-    """The frame of cameras around a scene: its middle is where they look, up is where they are, a unit is their distance.
+    """Return the frame of cameras around a scene: its middle is where they look, up is where they are, a unit their distance.
 
     Shapes: (views, 3, 4) -> (4, 4)
     """
     centre = meeting_point(poses)
     away = poses[:, :, 3] - centre
     distance = np.sqrt(np.square(away).sum(-1).mean())
+    # Photographs are taken from above, so that cameras stand on the upper side of what they look at. Of cameras all around
+    # the mean direction is none; their own up is one.
     up = away.mean(0)
-    if np.linalg.norm(up) < PARALLEL * distance:  # they are all around
+    if np.linalg.norm(up) < PARALLEL * distance:
         up = poses[:, :, 1].mean(0)
     return similarity(distance, facing(centre, up, np.array([0.0, 1.0, 0.0])))
 
 
 def world_of(poses: np.ndarray, unit: float, recentre: bool, spherify: bool) -> np.ndarray:
-    """What leads from the scene to the world (4, 4), a unit of the scene before anything else being `unit` of the world."""
+    """Return the way (4, 4) from the scene to the world, of which a unit of the scene is `unit` before it is spherified."""
+    # The unit comes first, as the middle of the scene is found in its own units; the last factor acts on points first.
     world = similarity(unit)
     if spherify:
         return world @ surround(into_scene(poses, world))
     return world @ similarity(1.0, average_pose(into_scene(poses, world))) if recentre else world
 
 
-def film(poses: np.ndarray, near: float, far: float, spherify: bool, frames: int) -> np.ndarray:
-    """Poses of a closed path: around the scene, or before it as wide as the cameras stood.
+def camera_path(poses: np.ndarray, near: float, far: float, spherify: bool, frames: int) -> np.ndarray:
+    """Return poses of a closed path: around the scene, or before it as wide as the cameras stood.
 
     Shapes: poses (views, 3, 4) -> (frames, 3, 4)
     """
@@ -167,64 +181,81 @@ def film(poses: np.ndarray, near: float, far: float, spherify: bool, frames: int
         return orbit(frames, float(np.hypot(*poses[:, :2, 3].T).mean()), float(poses[:, 2, 3].mean()))
     middle = average_pose(poses)
     aside = np.abs(into_scene(poses, similarity(1.0, middle))[:, :, 3])
+    # The ellipse reaches as far as nine in ten cameras stood, so that one far camera does not lead it out of the scene.
+    # A point moves across the picture in proportion to its disparity, 1 / depth: even in disparity is even to the eye.
     depth = 1 / ((1 - BEYOND) / near + BEYOND / far)
     return spiral(frames, middle, np.percentile(aside, 90, axis=0), depth)
 
 
-def read_llff(
-    root: str | Path,
-    downscale: int | None = None,
-    hold_every: int = 8,
-    ndc: bool = True,
-    spherify: bool = False,
-    recentre: bool = True,
-    bound_factor: float | None = 0.75,
-    pixel_centre: float = 0.5,
-) -> Capture:
-    """A capture in the layout of LLFF.
+@dataclass(kw_only=True, eq=False)
+class LLFF(OneScene):
+    """A forward-facing or inward-facing capture in the layout of LLFF.
 
-    Photographs are those of images_<downscale>, made once from images if they are not there; null: those of images, or the
-    largest there are. Every `hold_every`-th view tests. The scene is scaled so that the nearest depth is 1 / `bound_factor`
-    (null: as in the file), and put around the average pose if `recentre`. With `ndc` its rays go through normalised device
-    coordinates, as is right for cameras that look the same way. `spherify` is for cameras around what they look at: the scene
-    is put there, z up, the root mean square distance of cameras 1, without ndc. `pixel_centre` is where in its pixel a ray
-    passes, 0 in published code.
+    root: the folder.
+    downscale: photographs are those of images_<downscale>, made once from images if they are not there; None: those of
+        images, or the largest there are.
+    hold_every: every so many-th view tests.
+    ndc: rays go through normalised device coordinates, as is right for cameras that look the same way.
+    spherify: for cameras around what they look at: the scene is put there, z up, the root mean square distance of cameras 1,
+        without ndc.
+    recentre: put the scene around the average pose.
+    bound_factor: the nearest depth becomes 1 / this [scene units]; None: as in the file.
 
-    Units:  near and far in units of the scene; with ndc 0 and 1.
     Raises: InputError for a folder of another layout, an array of another shape or with singular poses, photographs that are
             unreadable, of different sizes, fewer than 3, or not one for each pose.
     Source: Mildenhall et al., Local Light Field Fusion (2019); NeRF (2020), appendix C and the published code.
     """
-    check_options(downscale, pixel_centre)
-    check_positive(bound_factor=bound_factor)
-    folder = existing_folder("root", str(root))
-    table = read_table(folder)
-    files = photographs_in(image_folder(folder, downscale, len(table)))
-    check_count(files, len(table))
-    photographs, names = PhotographFiles(files), tuple(file.stem for file in files)
-    size = photographs.size()
-    check_proportions(table, size, files)
-    poses, intrinsics = cameras(table, size, pixel_centre)
-    check_poses(names, poses)
-    nearest, furthest = table[:, -2].min(), table[:, -1].max()
-    world = world_of(poses, 1.0 if bound_factor is None else nearest * bound_factor, recentre, spherify)
-    poses, through = into_scene(poses, world), ndc and not spherify
-    near, far = float(nearest / scale_of(world)), float(furthest / scale_of(world))
-    split = every(len(names), hold_every)
-    focal_row, focal_column = intrinsics[0, :2]
-    return Capture(
-        names=names,
-        size=size,
-        read=photographs,
-        poses=poses,
-        intrinsics=intrinsics,
-        train=split[0],
-        test=split[1],
-        near=0.0 if through else BEFORE * near,
-        far=1.0 if through else far,
-        ndc=(float(2 * focal_row / size[0]), float(2 * focal_column / size[1])) if through else None,
-        box=False,
-        background=(0.0, 0.0, 0.0),
-        path=partial(film, poses, near, far, spherify),
-        world=world,
-    )
+
+    root: str
+    downscale: int | None = None
+    hold_every: int = 8
+    ndc: bool = True
+    spherify: bool = False
+    recentre: bool = True
+    bound_factor: float | None = 0.75
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_downscale(self.downscale)
+        require_positive(bound_factor=self.bound_factor)
+        self.folder = existing_folder("data.root", self.root)
+
+    def capture(self) -> Capture:
+        """Read poses_bounds.npy, and the headers of the photographs."""
+        table = read_table(self.folder)
+        files = photographs_in(image_folder(self.folder, self.downscale, len(table)))
+        check_count(files, len(table))
+        photographs = PhotographFiles(files)
+        names = tuple(file.stem for file in files)
+        size = photographs.size()
+        check_proportions(table, size, files)
+        world_poses, intrinsics = cameras(table, size, self.pixel_centre)
+        check_poses(names, world_poses)
+        nearest = table[:, -2].min()
+        unit = 1.0 if self.bound_factor is None else nearest * self.bound_factor
+        world = world_of(world_poses, unit, self.recentre, self.spherify)
+        poses = into_scene(world_poses, world)
+        near = float(nearest / scale_of(world))
+        far = float(table[:, -1].max() / scale_of(world))
+        # Normalised device coordinates send (x, y, z) to (-s_x x / z, -s_y y / z, 1 + 2 / z): the visible half space from
+        # depth 1 on becomes [-1, 1]^3, and steps even along a ray there are even in disparity here. The slopes s = 2 focal /
+        # side send the picture's edges to 1. The nearest depth must not be below 1: bound_factor keeps it a third above.
+        through = self.ndc and not self.spherify
+        slopes = (float(2 * intrinsics[0, 0] / size[0]), float(2 * intrinsics[0, 1] / size[1]))
+        train, test = hold_out_every(len(names), self.hold_every)
+        return Capture(
+            names=names,
+            size=size,
+            read=photographs,
+            poses=poses,
+            intrinsics=intrinsics,
+            train=train,
+            test=test,
+            near=0.0 if through else BEFORE * near,
+            far=1.0 if through else far,
+            ndc=slopes if through else None,
+            box=False,
+            background=(0.0, 0.0, 0.0),
+            path=partial(camera_path, poses, near, far, self.spherify),
+            world=world,
+        )

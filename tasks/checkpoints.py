@@ -1,0 +1,102 @@
+"""Checkpoints of a run: the last state and the best one, each written whole or not at all."""
+
+import io
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from datamodules.common.files import require
+from inr.errors import InputError
+
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place and move it there, so that a full disk or a kill leaves the earlier one whole."""
+
+    def save_checkpoint(self, checkpoint: Mapping[str, object], path: str | Path, storage_options: object = None) -> None:
+        """Save, or raise InputError and leave what was there."""
+        target = Path(path)
+        buffer = io.BytesIO()  # in memory first: torch tells a full disk by an error that hides the reason
+        torch.save(checkpoint, buffer)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())  # on the disk before it takes the other's place, should the power fail
+            os.replace(unfinished, target)  # one step for the file system: no moment without a checkpoint
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise InputError(f"A checkpoint must find room at {target}: {error}; an earlier one there is unharmed.") from error
+
+
+class Checkpoints(Checkpoint):
+    """Save `last.ckpt` regularly and at the end, `best.ckpt` whenever a validation improves.
+
+    Lightning's ModelCheckpoint saves before a validation that falls on the same step, whose figures a resumed run would miss.
+
+    Options:
+        folder: folder of both files
+        every: steps between two saves of the last state
+        monitor: logged figure that says which state is best
+        mode: max or min, the better end of that figure
+    """
+
+    def __init__(self, folder: str, every: int = 100, monitor: str = "val/psnr", mode: str = "max") -> None:
+        super().__init__()
+        require("callbacks.checkpoints.every", every >= 1, "counts steps and must be at least 1", every)
+        self.folder, self.every = Path(folder), every
+        self.monitor, self.sign = monitor, 1 if mode == "max" else -1
+        self.best, self.saved = -math.inf, -1
+
+    def save_last(self, trainer: L.Trainer) -> None:
+        """Save the last state, once a step."""
+        if self.saved != trainer.global_step:
+            trainer.save_checkpoint(self.folder / LAST)
+        self.saved = trainer.global_step
+
+    def is_due(self, trainer: L.Trainer) -> bool:
+        """Tell if the last state is to be saved after this step."""
+        return trainer.global_step % self.every == 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Save the last state every so many steps; where a validation follows, after it, so that a resume has its figures."""
+        interval = trainer.val_check_batch
+        validates = trainer.enable_validation and interval is not None and (batch_idx + 1) % interval == 0
+        if self.is_due(trainer) and not validates:
+            self.save_last(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the best state, and the last one if it is due."""
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        figure = trainer.callback_metrics.get(self.monitor)
+        if figure is not None and self.sign * float(figure) > self.best:
+            self.best = self.sign * float(figure)
+            trainer.save_checkpoint(self.folder / BEST)
+        if self.is_due(trainer):
+            self.save_last(trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the final state, also of a fit that took no step."""
+        self.save_last(trainer)
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the best figure so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: Mapping[str, float]) -> None:
+        """Go on from the best figure so far."""
+        self.best = state_dict["best"]
