@@ -84,13 +84,14 @@ class SDFTask(EvaluatedTask[ShapeData]):
 
     def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
         """Return the overlap of the insides, and the error of the distance."""
-        inside, solid, near = shown < 0, truth < 0, truth.abs() < NEAR
+        inside = shown < 0
+        solid = truth < 0
         on = f"points of the lattice of {self.data.resolution}^3"
         shell = f"the same, {on} nearer than {NEAR} half-widths to the true surface"
         error = (shown - truth).abs().double().mean().item() * self.data.units.scale
         return {
             "iou": Metric(iou(inside, solid), "1", f"intersection over union of the insides, {on}"),
-            "iou_shell": Metric(iou(inside, solid, near), "1", shell),
+            "iou_shell": Metric(iou(inside, solid, truth.abs() < NEAR), "1", shell),
             "mae": Metric(error, self.data.units.unit, f"mean |distance - true distance|, {on}"),
         }
 

@@ -308,7 +308,7 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
 
     def constant_batches(self, device: torch.device) -> Iterator[Batch]:
         """Yield the observations that constants are estimated from, signal by signal; none of signals that training hides."""
-        for index in torch.arange(len(self.evaluated) if self.trains_on_evaluated else 0).split(1):
+        for index in torch.arange(len(self.evaluated)).split(1) if self.trains_on_evaluated else ():
             yield from self.evaluated.whole_pass(index, self.chunk, self.wanted, device, shared=False)
 
 

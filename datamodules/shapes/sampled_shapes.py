@@ -1,4 +1,4 @@
-"""DistanceSamples of several shapes, made once, and the batches that look at them."""
+"""Samples of several shapes, made once, and the batches that look at them."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class SampledShapes(Observed):
 
     @property
     def size(self) -> int:
-        """DistanceSamples of each shape: as many as of the one that has the fewest, since a batch is a rectangle."""
+        """Samples of each shape: as many as of the one that has the fewest, since a batch is a rectangle."""
         return min((shape.available(self.count) for shape in self.shapes), default=0)
 
     @cached_property
@@ -118,7 +118,7 @@ class ValidationSamples(Observed):
 
     @property
     def size(self) -> int:
-        """DistanceSamples of each shape: a cloud may have fewer points than are asked for."""
+        """Samples of each shape: a cloud may have fewer points than are asked for."""
         return len(self.samples_of(0)[0])
 
     def draw(self, signal: int) -> tuple[Tensor, Tensor]:
