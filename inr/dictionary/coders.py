@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
