@@ -18,11 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import soundfile
 import torch
 from runs import header, say
 from small_files import write_files
@@ -30,6 +31,8 @@ from small_files import write_files
 # Where NEW has renamed an option: OLD's word -> NEW's. {"data.points": "data.samples"} whatever the value, {"model=relu":
 # "model=mlp"} for one value; several words of NEW have spaces between them, and "" leaves the option out.
 NEW_WORDS: dict[str, str] = {}
+# Where NEW has renamed weights: the beginning of OLD's name -> that of NEW's.
+NEW_NAMES = {"constant": "constant.value", "network.own.": "network.residuals."}
 TIMES = ("seconds", "encode_seconds")
 COMMON = (
     "trainer.max_steps=4 trainer.val_check_interval=2 trainer.log_every_n_steps=1 callbacks.progress.refresh_rate=0"
@@ -120,7 +123,9 @@ def run_in(checkout: Path, words: Sequence[str]) -> tuple[float, str]:
 
 
 def contents(file: Path) -> bytes:
-    """What a file holds; nothing if it is not there."""
+    """The bytes of a file, of a sound its samples, since a header may hold the time; nothing if it is not there."""
+    if file.suffix == ".wav" and file.is_file():
+        return soundfile.read(file, dtype="float32")[0].tobytes()
     return file.read_bytes() if file.is_file() else b""
 
 
@@ -144,10 +149,17 @@ def bits(tensor: torch.Tensor) -> tuple[Any, ...]:
     return tensor.dtype, tensor.shape, tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
+def renamed(name: str, others: Container[str]) -> str:
+    """The name that a tensor of OLD has in NEW."""
+    names = [new + name.removeprefix(old) for old, new in NEW_NAMES.items() if name.startswith(old) and name not in others]
+    return names[0] if names else name
+
+
 def compare_weights(old: Path, new: Path) -> Verdict:
     """The bits of the final weights of two runs by name; by order where names differ but shapes do not."""
     files = [folder / "checkpoints" / "last.ckpt" for folder in (old, new)]
     one, other = (torch.load(file, weights_only=True)["state_dict"] if file.is_file() else {} for file in files)
+    one = {renamed(name, other): weights for name, weights in one.items()}
     way = ""
     if one.keys() != other.keys():
         if [weights.shape for weights in one.values()] != [weights.shape for weights in other.values()]:
