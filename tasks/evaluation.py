@@ -43,6 +43,7 @@ class EvaluatedTask(INRTask[Data]):
     """
 
     peak: ClassVar[float] = 1.0  # of what `validated` yields
+    notes: Sequence[str] = ()  # that the table of figures ends with
 
     def __init__(
         self, training: Training, measurements: Mapping[str, Measurement], channels: int = 1, signals: int = 1

@@ -14,7 +14,7 @@ from datamodules.common.batch import Scored
 from datamodules.grids.grid_signals import GridSignals
 from inr.measurements.measurement import Measurement
 from inr.metrics.figures import Metric, decibels, luma, mean_square, ssim
-from inr.metrics.lpips import load_lpips
+from inr.metrics.lpips import MISSING, load_lpips
 from inr.supervision.differences import jacobian_at
 from tasks.base import Training
 from tasks.drawing.panels import direction_map, panels
@@ -46,6 +46,7 @@ class ImageTask(EvaluatedTask[GridSignals]):
     ) -> None:
         super().__init__(training, measurements, channels, signals)
         self.lpips = load_lpips(lpips)
+        self.notes = [MISSING] if self.lpips is None and channels == 3 else []
 
     def brightness(self, values: Tensor) -> Tensor:
         """Return the luma in 0..1 of fitted values in -1..1; the mean of the channels where there are not three."""

@@ -22,7 +22,7 @@ from inr.field import Signals
 from inr.measurements.measurement import Measurement
 from inr.measurements.rays import camera_rays
 from inr.metrics.figures import Metric, ssim
-from inr.metrics.lpips import load_lpips
+from inr.metrics.lpips import MISSING, load_lpips
 from tasks.base import Training
 from tasks.drawing.panels import panels
 from tasks.drawing.videos import write_video
@@ -80,6 +80,7 @@ class NerfTask(EvaluatedTask[SceneData]):
         for name, size in {"frames": frames, "rate": rate, "film_scale": film_scale, "cloud": cloud}.items():
             require(f"task.{name}", size > 0, "must be positive", size)
         self.lpips = load_lpips(lpips)
+        self.notes = [MISSING] if self.lpips is None else []
         self.frames = frames
         self.rate = rate
         self.film_scale = film_scale

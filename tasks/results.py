@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -63,7 +64,7 @@ class Results(Callback):
             self.write_pictures(trainer, pl_module)
         if self.export:
             self.write_exports(pl_module)
-        print_table(metrics, self.folder)
+        print_table(metrics, self.folder, pl_module.notes)
 
     def write_metrics(self, metrics: dict[str, Metric]) -> None:
         """Write `metrics.json`: one flat object, name -> value, unit, definition; what is not a finite number is null."""
@@ -113,7 +114,7 @@ def log_picture(trainer: L.Trainer, name: str, picture: np.ndarray) -> None:
             logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")
 
 
-def print_table(metrics: dict[str, Metric], folder: Path) -> None:
+def print_table(metrics: dict[str, Metric], folder: Path, notes: Sequence[str] = ()) -> None:
     """Print the network's row and the reference rows, then what the columns mean.
 
     A figure `name` is the network's, `row/name` that of a reference.
@@ -129,6 +130,8 @@ def print_table(metrics: dict[str, Metric], folder: Path) -> None:
     console.print(table)
     for name in columns:
         console.print(f"{name}: {network[name].definition}", style="dim", markup=False, highlight=False, soft_wrap=True)
+    for note in notes:
+        console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
     spent = ", ".join(f"{name} {network[name].value:g}" for name in COSTS if name in network)
     console.print(f"{spent} | {folder}", highlight=False)
 
