@@ -1,7 +1,7 @@
 """Robust principal components of a video: its still background, and the foreground that moves."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple

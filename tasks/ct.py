@@ -72,6 +72,8 @@ class CTTask(EvaluatedTask[ScanData]):
     def figure_set(self, values: Tensor, scored: Scored) -> dict[str, Metric]:
         """Return all figures of one reconstruction (*shape, 1): of the slice where it is known, and of its projections."""
         slice_figures = super().figure_set(values, scored) if scored.masks else {}
+        # Classical rows give pixels and no field, so that all rows are projected between their pixels alike; `score` replaces
+        # the network's own figures by those of its field.
         field = bilinear_field(values[None, ..., 0])
         place = self.data.names.index(scored.name)
 
@@ -160,7 +162,7 @@ class CTTask(EvaluatedTask[ScanData]):
         """Write `reconstruction.npy` and `.tiff` in the slice's numbers, `.png` through the window; of several a folder."""
         data = self.data
         low, high = data.display_window
-        pixel = 2 * data.scanner.half_width / (max(data.shape) - 1) / scale
+        pixel = 2 * data.scanner.half_width / (max(data.shape) - 1) / scale  # its centres reach from edge to edge
         about = {"unit": data.units.unit, "pixel": pixel, "window": [low, high]}
         for place in range(len(data.names)):
             path = item_path(folder, "reconstruction", data.names, place)

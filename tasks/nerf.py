@@ -104,6 +104,8 @@ class NerfTask(EvaluatedTask[SceneData]):
     def on_test_epoch_end(self) -> None:
         """Score the views, and find the depths that colours of depth maps tell apart."""
         super().on_test_epoch_end()
+        # One range for all depth maps and videos, so that they compare. Rays that end on nothing have the depth `far`, which
+        # would stretch it; a few depths beside surfaces would, too.
         depth, opacity = (self.seen.further[name] for name in ("depth", "opacity"))
         solid = depth[opacity > OPAQUE]
         solid = solid if len(solid) else depth.flatten()
@@ -158,6 +160,7 @@ class NerfTask(EvaluatedTask[SceneData]):
             "intrinsics": torch.from_numpy(intrinsics)[None, None].to(self.device, torch.float32),
         }
         pixels = torch.cartesian_prod(rows.float(), columns.float()).to(self.device)
+        # As many rays at a time as in the test: a chunk's size bounds memory, and figures depend on it by rounding alone.
         chunks = pixels.split(self.data.chunk)
         seen = list(self.observe_batches(Batch(signals, {"data": Part(some[None], context=camera)}) for some in chunks))
         maps = (torch.cat([chunk[name][0] for chunk in seen]) for name in ("value", "depth", "opacity"))
@@ -216,7 +219,7 @@ class NerfTask(EvaluatedTask[SceneData]):
         for scene, capture in enumerate(scenes.captures):
             colours, depths = [], []
             for pose in with_bar(self.trainer, "frames", capture.path(self.frames)):
-                seen = self.look(scene, pose, capture.intrinsics[0], *grid)
+                seen = self.look(scene, pose, capture.intrinsics[0], *grid)  # the lens of the first photograph
                 colours.append(as_bytes(seen.colour))
                 depths.append(as_bytes(self.depth_colours(seen)))
             write_video(item_path(folder, "video", scenes.names, scene), colours, self.rate)
@@ -254,5 +257,6 @@ def as_bytes(picture: Tensor | np.ndarray) -> np.ndarray:
 
 def with_bar(trainer: L.Trainer, what: str, items: Collection[Item]) -> Iterator[Item]:
     """Go through items, with a progress bar where the training has one."""
+    # Lightning's own bar counts its batches alone; this one is silent where that one is.
     bar = trainer.progress_bar_callback
     return iter(tqdm(items, desc=what, leave=False, disable=not isinstance(bar, TQDMProgressBar) or bar.is_disabled))

@@ -163,7 +163,7 @@ def test_compile_without_a_compiler(refusal, places, monkeypatch):
     def fail(*_: object) -> None:  # inductor's own error takes seconds to import
         raise type("InvalidCxxCompiler", (RuntimeError,), {})("No working C++ compiler found in cpp.cxx=(None, 'g++')")
 
-    monkeypatch.setattr(torch, "compile", lambda function: fail)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: fail)
     lines = refusal(*SMALL, f"data.path={places['bad']}/good.png", "compile=true")
     check(lines, "needs a C++ compiler", "leave compile out", "No working C++ compiler")
 

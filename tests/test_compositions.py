@@ -86,7 +86,7 @@ def test_directions_of_view_are_for_scenes(tmp_path):
         run(tmp_path / "image", *tiny("image", tmp_path), "model=radiance", *STEPS)
     options = [*tiny("nerf", tmp_path), *STEPS]
     for words in (["model=radiance"], ["data.directions=true"]):
-        with pytest.raises(InstantiationException, match="go together"):
+        with pytest.raises(InputError, match="go together"):
             run(tmp_path / "run", *options, *words)
 
 

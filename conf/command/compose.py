@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -12,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from conf.command.check import check_node, written
+from datamodules.common.signal_data import SignalData
 from inr.errors import InputError
 from inr.saved.runs import checkpoint_of, read_checkpoint
 
@@ -31,7 +31,7 @@ def plain(cfg: DictConfig, resolve: bool = True) -> dict[str, Any]:
     return {str(name): value for name, value in container.items()} if isinstance(container, dict) else {}
 
 
-def instantiate_data(cfg: DictConfig) -> L.LightningDataModule:
+def instantiate_data(cfg: DictConfig) -> SignalData:
     """Build the datamodule and enter its description into the configuration, which is then checked as a whole.
 
     Raises: InputError if a resumed run's data no longer have the shape that it was fitted to, and for options that the
@@ -44,7 +44,7 @@ def instantiate_data(cfg: DictConfig) -> L.LightningDataModule:
         if options.get(name) and isinstance(options[name], str):
             # absolute, so that the checkpoint can be resumed from any folder
             options[name] = cfg.data[name] = str(Path(options[name]).expanduser().absolute())
-    data = instantiate(options)
+    data: SignalData = instantiate(options)
     description = data.describe()
     for name, value in description.items():
         if name in cfg.data and cfg.data[name] != value:

@@ -148,6 +148,7 @@ class ScanData(SignalData[Scans]):
         parts: dict[str, Part] = {}
         if quantities := self.wanted.of("data"):
             rays = own_share(scans.size) if draw.samples is None else draw.samples
+            # Random numbers are those of the rays of all processes, so that their number changes no result.
             total = scans.size if draw.samples is None or self.points is None else self.points
             context = {"randomness": random_rows(self.seed, draw.step, total)}
             parts["data"] = scans.part(draw.signals, rays.to(device), quantities, context)

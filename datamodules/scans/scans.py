@@ -34,7 +34,7 @@ class RayGrid(NamedTuple):
 
 def ray_grid(sinograms: Tensor, most: int, context: Context, definition: str) -> RayGrid:
     """Take at most so many rays of each of the sinograms, every so many bins and views."""
-    stride = math.ceil(math.sqrt(sinograms[0].numel() / most))
+    stride = math.ceil(math.sqrt(sinograms[0].numel() / most))  # of both axes, hence the root
     bins, views = (torch.arange(0, size, stride) for size in sinograms.shape[1:])
     every = f"every {stride}th bin and view of the " if stride > 1 else ""
     coordinates = torch.cartesian_prod(bins, views).float()[None]
@@ -98,6 +98,7 @@ class Scans(Observed):
 
     def surrounded_on(self, device: torch.device) -> Float[Tensor, "bins more signals"]:
         """Return the sinograms on a device, with one more view on either side."""
+        # Signals come last: they are the channels of `jacobian_at`, which reads all of them with one index per cell.
         return self.cache.on(device, lambda: self.scanner.surrounded(self.sinograms).movedim(0, -1).contiguous().to(device))
 
     def back_projected(self, window: str) -> Float[Tensor, "signals rows columns 1"]:

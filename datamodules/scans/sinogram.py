@@ -242,5 +242,6 @@ class SinogramData(ScanData):
     def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Yield what a validation saw of rays (rays, 1), and what was measured, scaled so that their peak is that of slices."""
         truth = self.validation.truth.reshape(-1, 1)
+        # A validation takes the PSNR by the peak of slices, to which the largest integral is brought here.
         scale = self.units.peak / self.units.scale / truth.abs().max()
         yield values * scale, truth * scale, None

@@ -14,12 +14,13 @@ from datamodules.common.splits import Collection
 from datamodules.scenes.capture import Capture
 from datamodules.scenes.generated import GeneratedScene
 from datamodules.scenes.layouts import read_scene
+from datamodules.scenes.photographs import PhotographedScenes
 from datamodules.scenes.scene_data import SceneData
 from inr.errors import InputError
 
 
 @dataclass(kw_only=True, eq=False)
-class SceneCollection(SceneData, Collection):
+class SceneCollection(SceneData, Collection[PhotographedScenes]):
     """Scenes in the subfolders of a folder, read with the defaults of their layouts, or generated ones.
 
     A step shows `points` rays of each of `batch_signals` scenes. Every shown scene is scored, in its own test views.

@@ -112,6 +112,7 @@ class PhotographedScenes(Observed):
         self, signals: Tensor, samples: Int[Tensor, "signals points"], quantities: Collection[str], device: torch.device
     ) -> Batch:
         """Make the batch of some training pixels of scenes (signals,)."""
+        # flat = (training view * rows + row) * columns + column
         rows, columns = self.training_shape
         flat = samples.to(device, non_blocking=True)
         trained = zip(signals.tolist(), flat // (rows * columns), strict=True)

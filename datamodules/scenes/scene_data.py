@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, Scored, Units
-from datamodules.common.draws import Draw, Purpose, Pass, random_rows, whole_pass
+from datamodules.common.draws import Draw, Pass, Purpose, random_rows, whole_pass
 from datamodules.common.files import require, require_counts
 from datamodules.common.signal_data import Header, SignalData, Split, Wanted
 from datamodules.scenes.capture import Capture
@@ -25,7 +25,7 @@ VALUES = Wanted({"data": frozenset({"value"})})
 
 
 @dataclass(kw_only=True, eq=False)
-class SceneData(SignalData):
+class SceneData(SignalData[PhotographedScenes]):
     """Photographs of scenes with known cameras, scored in views that do not train.
 
     Subclasses define `captures`. Photographs stay on the device in bytes; rays and targets are made for what is drawn.
@@ -83,11 +83,6 @@ class SceneData(SignalData):
     def observe(self, split: Split) -> PhotographedScenes:
         """Return the scenes of a split."""
         return PhotographedScenes(self.captures(split), self.factor, self.filter, self.border)
-
-    @cached_property
-    def trained(self) -> PhotographedScenes:
-        """The scenes that training shows, which are also scored, in views of their own."""
-        return self.observe(self.shown_split)
 
     def header(self) -> Header:
         """Return the shape of scored views, the training pixels, and depths where the rays of all scenes begin and end."""

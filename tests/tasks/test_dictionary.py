@@ -56,7 +56,7 @@ def test_held_out_signals_do_not_touch_the_dictionary(coder, tmp_path):
 def collection_without_writing(folder: Path) -> list[str]:
     """The options of the collection that lies there already."""
     shared = ["data.held_out=2", "data.tuning=1", "data.points=32"]
-    return ["task=image", "data=images", f"data.root={folder / 'images'}", "data.lattice_size=null", *shared]
+    return ["task=image", "data=images", f"data.root={folder / 'images'}", "data.size=null", *shared]
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,14 @@ from inr.networks.activations import Sine
 from inr.networks.mlp import MLP
 from inr.supervision.losses import SquaredError
 from inr.supervision.terms import Supervision
-from tasks.callbacks import Checkpoints, Results
+from tasks.base import Training
+from tasks.checkpoints import Checkpoints
+from tasks.results import Results
 from tasks.sdf import SDFTask
 from tasks.trainer import Trainer
 
-shape = partial(SDFTask, MLP(3, 1, Sine()), {"data": Points()}, Supervision({"value": SquaredError()}), torch.optim.Adam)
+TRAINING = Training(MLP(3, 1, Sine()), Supervision({"value": SquaredError()}), torch.optim.Adam)
+shape = partial(SDFTask, TRAINING, {"data": Points()})
 
 
 @pytest.mark.parametrize(
