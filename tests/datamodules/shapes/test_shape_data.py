@@ -91,11 +91,10 @@ def test_clouds_can_be_their_points_and_nothing_else(tmp_path):
 def test_points_of_space_fill_the_cube_anew_in_each_step():
     data = MeshData(**FEW | {"space_points": 3000})
     data.serve(IN_SPACE)
-    one, again, other = (data.training_batch(next(data.training_draws(step)), CPU).parts for step in (3, 3, 4))
-    for name in ("data", "space"):
-        assert torch.equal(one[name].coordinates, again[name].coordinates)
-        assert not torch.equal(one[name].coordinates, other[name].coordinates)
-    space = one["space"].coordinates[0]
+    draws = [next(data.training_draws(step)) for step in (3, 3, 4)]
+    space, again, other = (data.training_batch(draw, CPU).parts["space"].coordinates[0] for draw in draws)
+    assert torch.equal(space, again)
+    assert not torch.equal(space, other)
     assert space.shape == (3000, 3)
     assert_close(space.mean(0), torch.zeros(3), rtol=0, atol=0.05)
     assert_close(space.var(0), torch.full((3,), 1 / 3), rtol=0, atol=0.03)  # uniform in [-1, 1]
