@@ -171,4 +171,4 @@ def test_limit_and_validation_points_count_samples(load):
     assert len(data.train_samples) == 9
     assert set(data.train_samples.tolist()) < set(range(0, SAMPLES, 5))
     assert [len(draw.samples) for draw in data.val_dataloader()] == [10, 7]
-    assert [len(part) for part in data.test_dataloader()] == [10] * 24
+    assert [len(draw.samples) for draw in data.test_dataloader()] == [10] * 24
