@@ -16,14 +16,10 @@ Settings = Mapping[str, object]  # an object of a json file, its values as yet u
 
 @dataclass(frozen=True)
 class Frame:
-    """A photograph and its camera.
+    """A photograph and its camera."""
 
-    path: of the photograph, whose ending may be left out.
-    settings: of the camera: what the file says of all frames, and of this one above that.
-    """
-
-    path: str
-    settings: Settings
+    path: str  # of the photograph, whose ending may be left out
+    settings: Settings  # of the camera: what the file says of all frames, and of this one above that
 
     @property
     def name(self) -> str:
