@@ -110,15 +110,12 @@ class AudioData(Recordings[GridSignal], GridData):
         except (soundfile.LibsndfileError, RuntimeError) as error:
             rule = "A sound must be a file of a known kind (wav, flac, ogg, ...)"
             raise InputError(f"{rule}, {self.file} is not: {error}; choose another.") from error
-        self.refuse_truncated(info.extra_info)
-        return info.samplerate, info.frames, info.channels
-
-    def refuse_truncated(self, log: str) -> None:
-        """Raise InputError if the header promises more bytes than are there; a stream's header promises the most it can."""
-        promise = re.search(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+        # The header may promise more bytes than are there; that of a stream promises the most it can.
+        promise = re.search(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", info.extra_info, re.MULTILINE)
         if promise and int(promise[2]) < int(promise[1]) < STREAMED:
             rule = "A sound must be whole"
             raise InputError(f"{rule}, {self.file} is truncated: of {promise[1]} bytes {promise[2]} are there; copy it anew.")
+        return info.samplerate, info.frames, info.channels
 
     @property
     def rate(self) -> int:

@@ -52,8 +52,7 @@ class ImageData(GridData):
 
     def header(self) -> Header:
         """Return rows and columns, and channels; orientation and transparency decide them, so the file is decoded once."""
-        rows, columns, channels = self.image.shape
-        return Header((rows, columns), channels)
+        return Header(self.image.shape[:2], self.image.shape[2])
 
     def read(self) -> tuple[Tensor, Units]:
         """Read the pixels, and the range of their number type."""

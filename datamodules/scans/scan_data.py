@@ -146,13 +146,10 @@ class ScanData(SignalData[Scans]):
         if quantities := self.wanted.of("result"):
             # Where training sees the scans of what is evaluated, its slices are no targets: only penalties look at them.
             known = frozenset() if self.trains_on_evaluated else quantities
-            parts["result"] = scans.truth.part(draw.signals, self.slice_pixels(draw.step).to(device), known)
+            few = min(self.slice_points, self.lattice_size)
+            pixels = draw_indices(draw.step, few, self.lattice_size, key(self.seed, "slice"), rank(), ranks())
+            parts["result"] = scans.truth.part(draw.signals, pixels.to(device), known)
         return scans.batch(draw.signals, parts, self.wanted.observations)
-
-    def slice_pixels(self, step: int) -> Tensor:
-        """Return the pixels of the slices that a step looks at, this process's share of them."""
-        size = self.lattice_size
-        return draw_indices(step, min(self.slice_points, size), size, key(self.seed, "slice"), rank(), ranks())
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make a batch of pixels of evaluated slices."""

@@ -19,9 +19,8 @@ ELEVATION = np.pi / 6  # of the camera path above the horizon [rad], as publishe
 def read_split(folder: Path, split: str, step: int = 1) -> tuple[Sequence[Frame], np.ndarray, float]:
     """Read every step-th frame of a split, their poses in the world, and the angle that its cameras see from left to right."""
     file = folder / f"transforms_{split}.json"
-    transforms = read_transforms(file)
-    frames = transforms.frames[::step]
-    return frames, poses_of(frames, file), angle_of(transforms.settings, "camera_angle_x", file)
+    settings, frames = read_transforms(file)
+    return frames[::step], poses_of(frames[::step], file), angle_of(settings, "camera_angle_x", file)
 
 
 def camera_path(distance: float, frames: int) -> np.ndarray:

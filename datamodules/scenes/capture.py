@@ -80,7 +80,8 @@ class PhotographFiles:
         file = self.files[view]
         try:
             with Image.open(file) as image:
-                check_depth(image, file)
+                if image.mode[0] in "IF":  # numbers that are no bytes would be cut at 255
+                    raise InputError(f"A photograph must have 8 bits per channel, {file} is of mode {image.mode}; convert it.")
                 array = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
         except DAMAGE as error:
             raise unreadable(file, error) from error
@@ -116,12 +117,6 @@ def unreadable(file: Path, error: Exception) -> InputError:
         return InputError(f"Photographs must be there, {file} is missing; add it, or leave its view out.")
     reason = " ".join(str(error).split()).rstrip(".")
     return InputError(f"A photograph must be a whole picture (png, jpeg, ...), {file} is not: {reason}; copy it anew.")
-
-
-def check_depth(image: Image.Image, file: Path) -> None:
-    """Refuse pictures of numbers that are no bytes: modes I and F would be cut at 255."""
-    if image.mode[0] in "IF":
-        raise InputError(f"A photograph must have 8 bits per channel, {file} is of mode {image.mode}; convert it.")
 
 
 def stored_size(file: Path) -> tuple[int, int]:

@@ -150,8 +150,8 @@ class Nerfstudio(OneScene):
     def capture(self) -> Capture:
         """Read cameras, and the headers of the photographs."""
         file = self.folder / "transforms.json"
-        transforms = read_transforms(file)
-        frames = sorted(transforms.frames, key=lambda frame: frame.path)
+        settings, frames = read_transforms(file)
+        frames = sorted(frames, key=lambda frame: frame.path)
         world_poses = poses_of(frames, file)
         files = tuple(frame.photograph(self.folder) for frame in frames)
         photographs = PhotographFiles(files, self.backdrop, self.downscale)
@@ -160,7 +160,7 @@ class Nerfstudio(OneScene):
             check_camera(frame, sides)
         world = similarity(self.bound) if self.bound else around_middle(world_poses)
         poses = into_scene(world_poses, world)
-        train, test = split_of(transforms.settings, [frame.path for frame in frames], self.hold_every, file)
+        train, test = split_of(settings, [frame.path for frame in frames], self.hold_every, file)
         focal = np.array([focal_lengths(frame.settings, sides, file) for frame in frames])
         centre = np.array([centre_of(frame.settings, sides, file) for frame in frames])
         near, far = self.depths(poses, world)
