@@ -52,17 +52,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class Units:
-    """The relation of a file's numbers to those that a network fits: file = scale * fitted + offset.
-
-    peak: the largest signal as PSNR takes it, in file units: the range of an image, the loudest sample of a sound.
-    number: the type that exports are rounded to.
-    """
+    """The relation of a file's numbers to those that a network fits: file = scale * fitted + offset."""
 
     scale: float
     offset: float
-    peak: float
+    peak: float  # the largest signal as PSNR takes it, in file units: the range of an image, the loudest sample of a sound
     unit: str
-    number: str = "float32"
+    number: str = "float32"  # the type that exports are rounded to
 
     def normalise(self, samples: Tensor) -> Tensor:
         """Take numbers of the file to those that the network fits."""

@@ -74,17 +74,13 @@ def random_rows(seed: int, step: int, points: int) -> StepRandomness:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The signals and samples of each training step, a pure function of the step.
+    """The signals and samples of each training step, a pure function of the step."""
 
-    items: images, slices, shapes or scenes, of which a step shows whole ones; pieces: signals that each is cut into;
-    size: samples of a signal; batch_signals and points: of a step, None: all.
-    """
-
-    items: int
-    pieces: int
-    size: int
-    batch_signals: int | None
-    points: int | None
+    items: int  # images, slices, shapes or scenes, of which a step shows whole ones
+    pieces: int  # signals that each is cut into
+    size: int  # samples of a signal
+    batch_signals: int | None  # of a step; None: all
+    points: int | None  # of a step; None: all
     seed: int
 
     def signals(self, step: int) -> Tensor:

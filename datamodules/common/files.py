@@ -17,10 +17,11 @@ def require(option: str, holds: bool, rule: str, given: object, remedy: str = ""
         raise InputError(f"{option} {rule}, got {'null' if given is None else given}{advice}.")
 
 
-def require_counts(group: str, least: int = 1, end: str = "", **counts: int | None) -> None:
-    """Raise InputError for the first of some counts that is given and too small."""
-    for option, count in counts.items():
-        require(f"{group}.{option}", count is None or count >= least, f"must be at least {least}{end}", count)
+def require_counts(data: object, *options: str, least: int = 1, end: str = "") -> None:
+    """Raise InputError for the first of some options of data that is given and too small."""
+    for option in options:
+        count: int | None = getattr(data, option)
+        require(f"data.{option}", count is None or count >= least, f"must be at least {least}{end}", count)
 
 
 def one_line(error: Exception) -> str:
@@ -32,10 +33,8 @@ def refuse_infinite(values: np.ndarray) -> None:
     """Raise InputError if a number is not finite."""
     broken = np.argwhere(~np.isfinite(values))
     if len(broken):
-        raise InputError(
-            f"Data must be finite in float32, got {values[tuple(broken[0])]} at {broken[0].tolist()} and"
-            f" {len(broken)} such numbers in all; replace or rescale them."
-        )
+        rule = f"Data must be finite in float32, got {values[tuple(broken[0])]} at {broken[0].tolist()} and {len(broken)} such"
+        raise InputError(f"{rule} numbers in all; replace or rescale them.")
 
 
 def listing(folder: Path) -> str:

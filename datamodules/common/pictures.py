@@ -26,22 +26,9 @@ BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5,
 PLAIN_MODES = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB", "PA": "RGBA"}
 ARRAYS = (".npy", ".npz")
 TIFFS = (".tif", ".tiff")
-DAMAGE = (  # what the readers raise over files that are broken or of another kind
-    OSError,
-    EOFError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    LookupError,
-    RuntimeError,
-    TokenError,
-    struct.error,
-    zlib.error,
-    BadZipFile,
-    png.Error,
-    tifffile.TiffFileError,
-    Image.DecompressionBombError,
-)
+FORMATS = (TokenError, struct.error, zlib.error, BadZipFile, png.Error, tifffile.TiffFileError, Image.DecompressionBombError)
+# what the readers raise over files that are broken or of another kind
+DAMAGE = (OSError, EOFError, SyntaxError, TypeError, ValueError, LookupError, RuntimeError, *FORMATS)
 
 
 def find(path: str | None, root: str | None, name: str | None) -> Path | None:
@@ -54,9 +41,8 @@ def find(path: str | None, root: str | None, name: str | None) -> Path | None:
     if root is not None:
         return file_in(root, name)
     if name is not None:
-        raise InputError(
-            f"data.name names a file in data.root, which is not given, got data.name={name}; add data.root=FOLDER."
-        )
+        rule = "data.name names a file in data.root, which is not given"
+        raise InputError(f"{rule}, got data.name={name}; add data.root=FOLDER.")
     return None
 
 
@@ -89,10 +75,8 @@ def check_array(array: np.ndarray, path: Path) -> np.ndarray:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or 0 in array.shape:
-        raise InputError(
-            f"An image array must be (rows, columns) or (rows, columns, channels), none of them 0; {path} has {array.shape}:"
-            " reshape it."
-        )
+        rule = "An image array must be (rows, columns) or (rows, columns, channels)"
+        raise InputError(f"{rule}, none of them 0; {path} has {array.shape}: reshape it.")
     if array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 2, 3, 4):
         raise InputError(f"Channels come last, (rows, columns, channels); {path} has {array.shape}: transpose it.")
     if array.dtype == bool:
@@ -149,8 +133,7 @@ def colour_of(background: str | Sequence[float]) -> tuple[float, ...]:
     """Return a colour by its name or its red, green and blue."""
     colour = BACKGROUNDS.get(background, ()) if isinstance(background, str) else tuple(background)
     if len(colour) != 3 or not all(isinstance(channel, int | float) and 0 <= channel <= 1 for channel in colour):
-        choices = ", ".join(BACKGROUNDS)
-        raise InputError(f"data.background must be one of {choices}, or [r, g, b] in 0..1, got {background}.")
+        raise InputError(f"data.background must be one of {', '.join(BACKGROUNDS)}, or [r, g, b] in 0..1, got {background}.")
     return colour
 
 
@@ -182,8 +165,6 @@ def read_image(path: Path, frame: int | None = None, background: str | Sequence[
     except InputError:
         raise
     except DAMAGE as error:
-        raise InputError(
-            f"An image must be a whole file of a known kind (png, jpeg, tiff, webp, npy, ...), {path} is not: {error};"
-            " save it anew, or choose another."
-        ) from error
+        rule = "An image must be a whole file of a known kind (png, jpeg, tiff, webp, npy, ...)"
+        raise InputError(f"{rule}, {path} is not: {error}; save it anew, or choose another.") from error
     return flatten_alpha(check_array(array, path), background)

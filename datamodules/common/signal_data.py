@@ -24,23 +24,17 @@ ONE_SIGNAL: Mapping[Split, Sequence[int]] = {"train": [0], "tuning": [], "held_o
 class Header:
     """Numbers known from headers of files alone, from which the rest of the configuration follows.
 
-    shape: samples along each axis of what is reconstructed and scored.
-    channels: numbers that the network gives at a point.
-    signals: that training shows; a codebook has a code for each.
-    axes: coordinates of a point of the field; None: as many as the shape has.
     training_shape: samples along each axis that training sees, which limits an encoding's octaves; None: the shape.
-    input_scale: stretch of [-1, 1] by which models reach the frequencies of this kind of signal.
-    result: the part of a batch that holds what is reconstructed; `data` unless the sensor sees something else.
     sensor: further entries of the configuration, read by the task's measurements: camera, scanner or cube.
     """
 
-    shape: Sequence[int]
-    channels: int
-    signals: int = 1
-    axes: int | None = None
+    shape: Sequence[int]  # samples along each axis of what is reconstructed and scored
+    channels: int  # numbers that the network gives at a point
+    signals: int = 1  # that training shows; a codebook has a code for each
+    axes: int | None = None  # coordinates of a point of the field; None: as many as the shape has
     training_shape: Sequence[int] | None = None
-    input_scale: float = 1.0
-    result: str = "data"
+    input_scale: float = 1.0  # stretch of [-1, 1] by which models reach the frequencies of this kind of signal
+    result: str = "data"  # the part of a batch that holds what is reconstructed; `data` unless the sensor sees something else
     sensor: Mapping[str, object] = field(default_factory=dict)
 
     def describe(self) -> dict[str, object]:
@@ -70,12 +64,9 @@ class Wanted:
 
 
 class Observed(ABC):
-    """Signals as their sensor saw them.
+    """Signals as their sensor saw them."""
 
-    names: of the signals.
-    """
-
-    names: Sequence[str]
+    names: Sequence[str]  # of the signals
 
     def __len__(self) -> int:
         """Count the signals."""
@@ -117,13 +108,10 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
     A kind of data defines the six methods below that are abstract, and `baselines`; data of a known kind usually two, their
     header and how they are read. Every other member is written once here, and is all that a task may use.
     Options are fields, one per line, so that subclasses are dataclasses, too: `@dataclass(kw_only=True, eq=False)`.
-
-    chunk: points of the field that are evaluated at a time.
-    seed: of every random choice.
     """
 
-    chunk: int = 65536
-    seed: int = 0
+    chunk: int = 65536  # points of the field that are evaluated at a time
+    seed: int = 0  # of every random choice
 
     collects: ClassVar[bool] = True  # whether signals may be many, for the regimes dictionary and fit
     encodable: ClassVar[str] = "grids"  # what an encoder gets to see of a signal: grids, points, nothing

@@ -44,18 +44,16 @@ def named(held_out: str, names: Sequence[str], root: Path) -> set[str]:
     listed = read_names(in_root if in_root.is_file() else existing_file("data.held_out", held_out))
     strangers = sorted(listed - set(names))
     if strangers:
-        raise InputError(
-            f"data.held_out must list names of the collection, such as {names[0]}; {held_out} has {strangers[0]}: correct it."
-        )
+        rule = f"data.held_out must list names of the collection, such as {names[0]}"
+        raise InputError(f"{rule}; {held_out} has {strangers[0]}: correct it.")
     return listed
 
 
 def last(option: str, share: float, count: int) -> int:
     """Return how many of `count` signals a fraction or a count takes."""
     if share < 0 or share > count or (share >= 1 and share != int(share)):
-        raise InputError(
-            f"{option} must be a fraction below 1, or a count of at most {count}, all signals there are, got {share}."
-        )
+        rule = f"{option} must be a fraction below 1, or a count of at most {count}"
+        raise InputError(f"{rule}, all signals there are, got {share}.")
     return round(share * count) if share < 1 else int(share)
 
 
@@ -67,36 +65,6 @@ def split_off(positions: Sequence[int], tuning: float) -> tuple[list[int], list[
     return list(positions[: len(positions) - count]), list(positions[len(positions) - count :])
 
 
-def split(
-    names: Sequence[str],
-    held_out: float | int | str | None,
-    listed: Set[str] | None,
-    root: Path,
-    limit: int | None = None,
-    shuffle: bool = False,
-    seed: int = 0,
-) -> tuple[list[int], list[int]]:
-    """Return positions of the training and of the held-out signals, each in the order of their names.
-
-    `held_out` is as `Collection` says; `listed` are the names that the layout of the files holds out.
-    Raises: InputError for a split that there is not.
-    """
-    count = min(limit or len(names), len(names))
-    positions = [place * len(names) // count for place in range(count)]
-    if held_out is None and listed is None:
-        raise InputError(
-            f"data.held_out=null takes the split that comes with the files, and those in {root} have none; give a fraction, a"
-            " count, or a file of names."
-        )
-    if held_out is None or isinstance(held_out, str):
-        outside = listed if held_out is None else named(held_out, names, root)
-        chosen = {position for position in positions if names[position] in (outside or ())}
-    else:
-        places = torch.arange(count - last("data.held_out", held_out, count), count)
-        chosen = {positions[place] for place in (permute(places, count, key(seed, "held_out")) if shuffle else places).tolist()}
-    return [position for position in positions if position not in chosen], sorted(chosen)
-
-
 def choose(shown: Sequence[int], places: Sequence[int] | None) -> list[int]:
     """Keep those of the shown positions that stand at these places; None: all.
 
@@ -106,9 +74,8 @@ def choose(shown: Sequence[int], places: Sequence[int] | None) -> list[int]:
         return list(shown)
     wrong = len(places) == 0 or len(set(places)) < len(places)
     if wrong or not all(isinstance(place, int) and 0 <= place < len(shown) for place in places):
-        raise InputError(
-            f"data.choose must be different positions in 0 .. {len(shown) - 1}, the signals shown, got {list(places)}."
-        )
+        rule = f"data.choose must be different positions in 0 .. {len(shown) - 1}, the signals shown"
+        raise InputError(f"{rule}, got {list(places)}.")
     return [shown[place] for place in places]
 
 
@@ -118,36 +85,29 @@ class Collection(SignalData[Kind]):
 
     Subclasses define `labels`, and `listed_held_out` where the layout of their files says which are held out.
 
-    shown: the signals that training sees: train, or held_out to encode those.
-    choose: positions of those that are kept of them; None: all.
     held_out: the last ones by name, a fraction below 1 or a count; or a text file of names, or a subfolder; None: the split
         that comes with the files.
     tuning: a fraction or a count, the last of the training signals: not shown in training, solvers choose their weights on
         them; none where nothing is held out.
-    shuffle: hold out random ones instead of the last.
-    limit: bound on the number of signals before they are split.
-    batch_signals: of a step; None: all.
     validation_signals, test_signals: bounds on what is evaluated; None: all.
-
-    Raises: InputError for options outside their range, and a split that there is not.
     """
 
-    shown: str = "train"
-    choose: Sequence[int] | None = None
+    shown: str = "train"  # the signals that training sees: train, or held_out to encode those
+    choose: Sequence[int] | None = None  # positions of those that are kept of them; None: all
     held_out: float | int | str | None = 0.1
     tuning: float | int = 0.1
-    shuffle: bool = False
-    limit: int | None = None
-    batch_signals: int | None = 64
+    shuffle: bool = False  # hold out random ones instead of the last
+    limit: int | None = None  # bound on the number of signals before they are split
+    batch_signals: int | None = 64  # of a step; None: all
     validation_signals: int | None = 32
     test_signals: int | None = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.folder = Path()  # that names in a list, or a subfolder, refer to
         require("data.shown", self.shown in SHOWN, f"must be one of {', '.join(SHOWN)}", self.shown)
         require("data.tuning", self.tuning >= 0, "must not be negative", self.tuning)
-        counts = ("limit", "batch_signals", "validation_signals", "test_signals")
-        require_counts("data", **{name: getattr(self, name) for name in counts})
+        require_counts(self, "limit", "batch_signals", "validation_signals", "test_signals")
 
     @property
     def shown_split(self) -> Split:
@@ -169,30 +129,42 @@ class Collection(SignalData[Kind]):
         """Names that the layout of the files holds out; None: it does not say."""
         return None
 
-    @property
-    def folder(self) -> Path:
-        """The folder that names in a list, or a subfolder, refer to."""
-        return Path()
-
     @cached_property
     def positions(self) -> Mapping[Split, Sequence[int]]:
         """Positions of the training, tuning and held-out signals; of the shown ones those that `choose` keeps.
 
         Raises: InputError if none is left to show.
         """
-        train, held_out = split(
-            self.labels, self.held_out, self.listed_held_out, self.folder, self.limit, self.shuffle, self.seed
-        )
+        train, held_out = self.split()
         if not (train if self.shown == "train" else held_out):
             given = "null" if self.held_out is None else self.held_out
-            raise InputError(
-                f"data.shown={self.shown} needs signals to show, but data.held_out={given} leaves it none of"
-                f" {len(self.labels)}; hold out {'fewer' if self.shown == 'train' else 'more'}."
-            )
+            rule = f"data.shown={self.shown} needs signals to show, but data.held_out={given} leaves it none of"
+            raise InputError(f"{rule} {len(self.labels)}; hold out {'fewer' if self.shown == 'train' else 'more'}.")
         train, tuning = split_off(train, self.tuning if held_out else 0)
         if self.shown == "train":
             return {"train": choose(train, self.choose), "tuning": tuning, "held_out": held_out}
         return {"train": train, "tuning": tuning, "held_out": choose(held_out, self.choose)}
+
+    def split(self) -> tuple[list[int], list[int]]:
+        """Return positions of the training and of the held-out signals, each in the order of their names.
+
+        Raises: InputError for a split that there is not.
+        """
+        names, held_out = self.labels, self.held_out
+        listed = self.listed_held_out
+        count = min(self.limit or len(names), len(names))
+        positions = [place * len(names) // count for place in range(count)]
+        if held_out is None and listed is None:
+            rule = "data.held_out=null takes the split that comes with the files"
+            raise InputError(f"{rule}, and those in {self.folder} have none; give a fraction, a count, or a file of names.")
+        if held_out is None or isinstance(held_out, str):
+            outside = listed if held_out is None else named(held_out, names, self.folder)
+            chosen = {position for position in positions if names[position] in (outside or ())}
+        else:
+            places = torch.arange(count - last("data.held_out", held_out, count), count)
+            places = permute(places, count, key(self.seed, "held_out")) if self.shuffle else places
+            chosen = {positions[place] for place in places.tolist()}
+        return [position for position in positions if position not in chosen], sorted(chosen)
 
     def of_split(self, split: Split) -> Sequence[int]:
         """Return the positions of a split that are read: few to tune on, of evaluated signals at most `test_signals`."""

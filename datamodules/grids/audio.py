@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from datamodules.common.batch import Units
 from datamodules.common.files import existing_file
-from datamodules.common.signal_data import Header
-from datamodules.grids.grid import GridData
+from datamodules.common.signal_data import Header, Kind
+from datamodules.grids.grid import GridData, GridSignal
 from datamodules.grids.grid_signals import GridSignals
 from inr.baselines.interpolation import Interpolation, linear, nearest, spline
 from inr.errors import InputError
@@ -38,17 +39,14 @@ def chord(rate: int = 8000, seconds: float = 2.0) -> np.ndarray:
 
 
 @dataclass(kw_only=True, eq=False)
-class Recordings(GridSignals):
+class Recordings(GridSignals[Kind]):
     """Options and numbers that one sound and a collection of sounds have in common.
-
-    start: where the excerpt begins [s].
-    duration: length of the excerpt [s]; None: to the end.
 
     Units:  coordinates in samples; values in full-scale amplitude (-1..1 as the file defines it).
     """
 
-    start: float = 0.0
-    duration: float | None = None
+    start: float = 0.0  # where the excerpt begins [s]
+    duration: float | None = None  # length of the excerpt [s]; None: to the end
 
     to_the_end: ClassVar[str] = "null for all"
     interpolations: ClassVar[Mapping[str, Interpolation]] = {"nearest": nearest, "linear": linear, "spline": spline}
@@ -57,12 +55,25 @@ class Recordings(GridSignals):
         super().__post_init__()
         if self.start < 0 or (self.duration is not None and self.duration <= 0):
             rule = f"data.start must not be negative, and data.duration positive, or {self.to_the_end}"
-            raise InputError(f"{rule}; got {self.start} and {'null' if self.duration is None else self.duration}.")
+            raise InputError(f"{rule}; got {self.start} and {self.length_asked}.")
+
+    @property
+    def length_asked(self) -> str:
+        """The duration, as messages name it."""
+        return "null" if self.duration is None else str(self.duration)
 
     @property
     @abstractmethod
     def rate(self) -> int:
         """Samples per second."""
+
+
+def read_samples(path: Path, start: int, stop: int) -> np.ndarray:
+    """Read (samples, channels) of a file, full scale -1..1, as far as they are there."""
+    try:
+        return soundfile.read(str(path), start=start, stop=stop, dtype="float32", always_2d=True)[0]
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise InputError(f"A sound must be readable to its end, {path} is not: {error}; copy it anew.") from error
 
 
 def stretch(samples: int, rate: int) -> float:
@@ -71,7 +82,7 @@ def stretch(samples: int, rate: int) -> float:
 
 
 @dataclass(kw_only=True, eq=False)
-class AudioData(Recordings, GridData):
+class AudioData(Recordings[GridSignal], GridData):
     """A sound to fit: wav, flac, ogg and what else libsndfile reads; stereo is two channels. Without a path, a chord.
 
     Samples are divided by the largest absolute value of all channels.
@@ -99,16 +110,12 @@ class AudioData(Recordings, GridData):
         except (soundfile.LibsndfileError, RuntimeError) as error:
             rule = "A sound must be a file of a known kind (wav, flac, ogg, ...)"
             raise InputError(f"{rule}, {self.file} is not: {error}; choose another.") from error
-        self.refuse_truncated(info.extra_info)
-        return info.samplerate, info.frames, info.channels
-
-    def refuse_truncated(self, log: str) -> None:
-        """Raise InputError if the header promises more bytes than are there; a stream's header promises the most it can."""
-        promise = re.search(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+        # The header may promise more bytes than are there; that of a stream promises the most it can.
+        promise = re.search(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", info.extra_info, re.MULTILINE)
         if promise and int(promise[2]) < int(promise[1]) < STREAMED:
-            raise InputError(
-                f"A sound must be whole, {self.file} is truncated: of {promise[1]} bytes {promise[2]} are there; copy it anew."
-            )
+            rule = "A sound must be whole"
+            raise InputError(f"{rule}, {self.file} is truncated: of {promise[1]} bytes {promise[2]} are there; copy it anew.")
+        return info.samplerate, info.frames, info.channels
 
     @property
     def rate(self) -> int:
@@ -123,14 +130,11 @@ class AudioData(Recordings, GridData):
         if samples == 0:
             raise InputError(f"A sound must have samples, {self.file} has none; choose another file.")
         if stop <= first:
-            raise InputError(
-                f"The excerpt must lie in the {samples / rate:.3f} s of the sound, got data.start={self.start} and"
-                f" data.duration={'null' if self.duration is None else self.duration}; start earlier, or take more."
-            )
+            rule = f"The excerpt must lie in the {samples / rate:.3f} s of the sound, got data.start={self.start}"
+            raise InputError(f"{rule} and data.duration={self.length_asked}; start earlier, or take more.")
         if stop - first >= LONGEST:
-            raise InputError(
-                f"One field takes fewer than {LONGEST} samples, got {stop - first}; cut with data.start and data.duration."
-            )
+            rule = f"One field takes fewer than {LONGEST} samples"
+            raise InputError(f"{rule}, got {stop - first}; cut with data.start and data.duration.")
         return slice(first, stop)
 
     def header(self) -> Header:
@@ -142,20 +146,10 @@ class AudioData(Recordings, GridData):
     def read(self) -> tuple[Tensor, Units]:
         """Read the samples and their largest amplitude."""
         excerpt = self.excerpt()
-        if self.file is None:
-            sound = chord()[excerpt]
-        else:
-            try:
-                sound, _ = soundfile.read(
-                    str(self.file), start=excerpt.start, stop=excerpt.stop, dtype="float32", always_2d=True
-                )
-            except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise InputError(f"A sound must be readable to its end, {self.file} is not: {error}; copy it anew.") from error
+        sound = chord()[excerpt] if self.file is None else read_samples(self.file, excerpt.start, excerpt.stop)
         if len(sound) < excerpt.stop - excerpt.start:
-            raise InputError(
-                f"A sound must be whole, {self.file} is truncated: of {excerpt.stop} samples {excerpt.start + len(sound)} are"
-                " there; copy it anew."
-            )
+            rule = f"A sound must be whole, {self.file} is truncated"
+            raise InputError(f"{rule}: of {excerpt.stop} samples {excerpt.start + len(sound)} are there; copy it anew.")
         loudest = float(np.abs(sound).max())
         if loudest == 0:
             raise InputError(f"A sound must not be silent, {self.file} is zero throughout; choose another excerpt or file.")

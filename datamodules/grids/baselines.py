@@ -7,17 +7,13 @@ from torch import Tensor
 from inr.baselines.inpainting import biharmonic
 from inr.baselines.principal_components import Components
 
+Merge = Callable[[Tensor], Tensor]
 LARGEST = 2**25  # numbers of training signals that principal components are taken of
 PIXELS = 2**16  # of an image that is inpainted, by a sparse system of as many unknowns as are missing
 
 
 def references(
-    training: Callable[[int], Tensor],
-    observed: Tensor,
-    missing: Tensor | None,
-    corrupted: bool,
-    counts: Sequence[int],
-    merge: Callable[[Tensor], Tensor],
+    training: Callable[[int], Tensor], observed: Tensor, missing: Tensor | None, counts: Sequence[int], merge: Merge
 ) -> dict[str, Callable[[], Tensor]]:
     """Return reconstructions (images, *whole, channels) of the observed signals by name, made when they are called.
 
@@ -35,8 +31,7 @@ def references(
         return lambda: merge(components.fit(flat, known, count).reshape(observed.shape))
 
     most = len(components.basis)
-    rows: dict[str, Callable[[], Tensor]] = {"input": lambda: merge(observed)} if corrupted else {}
-    rows["mean"] = lambda: merge(components.mean.expand_as(flat).reshape(observed.shape))
+    rows = {"mean": lambda: merge(components.mean.expand_as(flat).reshape(observed.shape))}
     rows |= {f"pca {count}": fitted(count) for count in sorted({min(count, most) for count in [*counts, most]}) if count}
     if missing is not None and observed.ndim == 4:
         images, holes = merge(observed), merge(missing[..., None])[..., 0]  # a patch may be missing altogether

@@ -28,31 +28,27 @@ VALUES = Wanted({"data": frozenset({"value"})})
 
 
 @dataclass(kw_only=True, eq=False)
-class CollectionData(GridSignals, Collection):
+class CollectionData(GridSignals[Stack], Collection[Stack]):
     """Signals of one shape and kind, of which some train and others are held out.
 
     Subclasses define `scan`: names, shape, and how one signal is read. Signals stay in the file's own number type; targets
     are computed for what is drawn.
 
     patch_size: cut every signal into blocks of so many samples a side, which are signals of their own.
-    corruption: names of some of `corruptions`, which held-out signals go through.
-    mask: whether the altered samples are known, and then weigh nothing: unknown, known.
-    points: samples of a step, over all processes; None: all.
     memory: MiB of the shown signals, and of the evaluated ones, that may stay decoded; larger ones are read for each step.
-    components: numbers of principal components in the rows beside the result.
     """
 
     patch_size: int | Sequence[int] | None = None
-    corruption: str | Sequence[str] | None = None
+    corruption: str | Sequence[str] | None = None  # names of some of `corruptions`, which held-out signals go through
     corruptions: Mapping[str, Corruption] = field(default_factory=dict)
-    mask: str = "unknown"
-    points: int | None = 1024
+    mask: str = "unknown"  # whether the altered samples are known, and then weigh nothing: unknown, known
+    points: int | None = 1024  # samples of a step, over all processes; None: all
     memory: int = 1024
-    components: Sequence[int] = ()
+    components: Sequence[int] = ()  # numbers of principal components in the rows beside the result
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_counts("data", points=self.points, chunk=self.chunk)
+        require_counts(self, "points", "chunk")
         require("data.mask", self.mask in MASKS, f"must be one of {', '.join(MASKS)}", self.mask)
         require("data.memory", self.memory >= 0, "must not be negative", self.memory)
         self.alterations = corruptions_of(self.corruption, dict(self.corruptions))
@@ -118,16 +114,10 @@ class CollectionData(GridSignals, Collection):
         return Stack(self.source, positions, self.patches, targets, damage, self.memory * MEBIBYTE)
 
     @cached_property
-    def trained(self) -> Stack:
-        """The signals that training shows."""
-        return self.observe(self.shown_split)
-
-    @cached_property
     def evaluated(self) -> Stack:
         """The signals that results are scored on; where none is held out, the first that train."""
-        if self.shown == "train" and not self.holds_out:
-            return self.stack(self.positions["train"][: self.test_signals])
-        return self.trained if self.shown == "held_out" else self.observe("held_out")
+        few = self.shown == "train" and not self.holds_out
+        return self.stack(self.positions["train"][: self.test_signals]) if few else super().evaluated
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -146,9 +136,8 @@ class CollectionData(GridSignals, Collection):
 
     def definitions(self) -> dict[str, str]:
         """Return in words the samples that each PSNR looks at."""
-        known = (
-            "the network knows which" if self.mask == "known" else "unless they are missing, the network does not know which"
-        )
+        unknown = "unless they are missing, the network does not know which"
+        known = "the network knows which" if self.mask == "known" else unknown
         altered = f"that {' and '.join(type(corruption).__name__ for corruption in self.alterations)} altered ({known})"
         return {"psnr": "of all samples", "psnr_altered": f"of the samples {altered}", "psnr_intact": "of the other samples"}
 
@@ -166,8 +155,8 @@ class CollectionData(GridSignals, Collection):
             return self.normalise(learned.sample(most).values)
 
         observed = self.normalise(seen.values)
-        corrupted = self.evaluated.damage is not None
-        return references(training, observed, seen.missing, corrupted, self.components, self.merge)
+        rows = {"input": lambda: self.merge(observed)} if self.evaluated.damage is not None else {}
+        return rows | references(training, observed, seen.missing, self.components, self.merge)
 
     def merge(self, values: Tensor) -> Tensor:
         """Put consecutive signals (signals, *shape, channels) together to images (images, *whole, channels)."""

@@ -184,9 +184,8 @@ class Damage:
             seen = Corrupted(after.values.clamp(0, 1), seen.region | after.region, seen.missing | after.missing)
         missing = seen.missing | seen.region if self.known else seen.missing
         if missing.all():
-            raise InputError(
-                f"Some samples of a signal must be known, of {name} none is left; use data.mask=unknown, or other corruptions."
-            )
+            rule = "Some samples of a signal must be known"
+            raise InputError(f"{rule}, of {name} none is left; use data.mask=unknown, or other corruptions.")
         altered = torch.where(seen.region[..., None], (2 * seen.values - 1) * scale + offset, original)
         return Corrupted(altered.masked_fill(missing[..., None], offset), seen.region, missing)
 

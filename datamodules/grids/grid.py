@@ -65,26 +65,20 @@ class GridSignal(Observed):
 
 
 @dataclass(kw_only=True, eq=False)
-class GridData(GridSignals):
+class GridData(GridSignals[GridSignal]):
     """One signal on a grid, of which some samples are shown to the network.
 
     Subclasses define `header` (shape and channels, without reading samples) and `read` (samples and units).
 
-    factor: train on every factor-th sample along each axis; None: what the kind of data suggests.
-    offset: the first of them [samples].
-    train_pixels: `grid` trains on these; `stencil` on all that their derivative filters read; `random` on as many, drawn
-        anywhere; `all` on every sample.
-    limit: keep at most so many of them, drawn at random.
-    points: size of a batch over all processes; None: all training samples at once.
-    validation_points: samples that a validation looks at; None: all. The final test always looks at all.
+    train_pixels: `grid` trains on every factor-th; `stencil` on all that their filters read; `random` on as many; `all`.
     """
 
-    factor: int | None = None
-    offset: int = 0
+    factor: int | None = None  # train on every factor-th sample along each axis; None: what the kind of data suggests
+    offset: int = 0  # the first of them [samples]
     train_pixels: str = "grid"
-    limit: int | None = None
-    points: int | None = None
-    validation_points: int | None = 65536
+    limit: int | None = None  # keep at most so many of them, drawn at random
+    points: int | None = None  # size of a batch over all processes; None: all training samples at once
+    validation_points: int | None = 65536  # samples that a validation looks at; None: all. The final test always looks at all
 
     collects: ClassVar[bool] = False
 
@@ -95,7 +89,7 @@ class GridData(GridSignals):
         require("data.offset", 0 <= self.offset <= highest, f"must be between 0 and factor - 1 = {highest}", self.offset)
         ends = {"limit": ", or null for no limit", "points": ", or null for all samples", "validation_points": "", "chunk": ""}
         for option, end in ends.items():
-            require_counts("data", end=end, **{option: getattr(self, option)})
+            require_counts(self, option, end=end)
         known = self.train_pixels in TRAIN_SAMPLES
         require("data.train_pixels", known, f"must be one of {', '.join(TRAIN_SAMPLES)}", self.train_pixels)
         self.all_at_once = DeviceCache[Batch]()
@@ -118,23 +112,16 @@ class GridData(GridSignals):
         header = self.header()
         coarse = [-(-(size - self.offset) // self.stride) for size in header.shape]
         if min(coarse) < 2:
-            raise InputError(
-                f"Every axis needs at least two training samples, but factor={self.stride} with offset={self.offset} leaves"
-                f" {coarse} of {list(header.shape)}; use a smaller data.factor, or larger data."
-            )
+            rule = f"Every axis needs at least two training samples, but factor={self.stride} with offset={self.offset} leaves"
+            raise InputError(f"{rule} {coarse} of {list(header.shape)}; use a smaller data.factor, or larger data.")
         sparse = self.train_pixels in ("grid", "random")
         return replace(header, training_shape=coarse if sparse else header.shape).describe()
 
-    @cached_property
-    def trained(self) -> GridSignal:
-        """The signal, read once."""
+    def observe(self, split: Split) -> GridSignal:
+        """Read the signal."""
         samples, units = self.read()
         refuse_infinite(samples.numpy())
         return GridSignal(samples, units, self.filter, self.border)
-
-    def observe(self, split: Split) -> GridSignal:
-        """Return the signal."""
-        return self.trained
 
     @property
     def units(self) -> Units:

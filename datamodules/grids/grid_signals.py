@@ -4,23 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from datamodules.common.signal_data import SignalData
+from datamodules.common.signal_data import Kind, SignalData
 from inr.baselines.interpolation import Interpolation, linear, nearest
 from inr.supervision.differences import check
 
 
 @dataclass(kw_only=True, eq=False)
-class GridSignals(SignalData):
-    """Samples on a regular grid, whose coordinates are sample indices.
+class GridSignals(SignalData[Kind]):
+    """Samples on a regular grid, whose coordinates are sample indices."""
 
-    filter: of the derivative targets: central, sobel (see `inr.supervision.differences`).
-    border: their rule at the border: one_sided, replicate, periodic.
-    aspect: read by the measurement: stretch maps every axis to [-1, 1], keep scales all axes alike.
-    """
-
-    filter: str = "central"
-    border: str = "one_sided"
-    aspect: str = "stretch"
+    filter: str = "central"  # of the derivative targets: central, sobel (see `inr.supervision.differences`)
+    border: str = "one_sided"  # their rule at the border: one_sided, replicate, periodic
+    aspect: str = "stretch"  # read by the measurement: stretch maps every axis to [-1, 1], keep scales all axes alike
 
     interpolations: ClassVar[Mapping[str, Interpolation]] = {"nearest": nearest, "linear": linear}  # rows beside a result
 

@@ -24,9 +24,6 @@ class ImageData(GridData):
     Unsigned integers of 8 and 16 bits are mapped to [-1, 1] by their type's range, other numbers by their own minimum and
     maximum.
 
-    frame: one of several in the file.
-    background: under transparency: white, black, grey or three numbers in 0..1.
-
     Units:  coordinates (row, column) in pixels; values in the file's numbers.
     Raises: InputError for a missing or unreadable file and for what `read_image` refuses.
     """
@@ -34,8 +31,8 @@ class ImageData(GridData):
     path: str | None = None
     root: str | None = None
     name: str | None = None
-    frame: int | None = None
-    background: str | Sequence[float] = "white"
+    frame: int | None = None  # one of several in the file
+    background: str | Sequence[float] = "white"  # under transparency: white, black, grey or three numbers in 0..1
 
     interpolations: ClassVar[Mapping[str, Interpolation]] = {"nearest": nearest, "bilinear": linear, "bicubic": cubic}
 
@@ -55,8 +52,7 @@ class ImageData(GridData):
 
     def header(self) -> Header:
         """Return rows and columns, and channels; orientation and transparency decide them, so the file is decoded once."""
-        rows, columns, channels = self.image.shape
-        return Header((rows, columns), channels)
+        return Header(self.image.shape[:2], self.image.shape[2])
 
     def read(self) -> tuple[Tensor, Units]:
         """Read the pixels, and the range of their number type."""

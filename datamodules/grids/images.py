@@ -10,20 +10,15 @@ import scipy.io
 from PIL import Image
 
 from datamodules.common.batch import Units
-from datamodules.common.files import existing_folder, files_below, listing
+from datamodules.common.files import existing_folder, files_below, listing, require
 from datamodules.common.pictures import colour_of, read_image
 from datamodules.common.splits import read_names
 from datamodules.grids.collection import CollectionData
 from datamodules.grids.store import Source
 from inr.errors import InputError
 
-UNREADABLE = (  # what scipy raises over files that are broken, of another kind, or of MATLAB's newer one (NotImplementedError)
-    OSError,
-    ValueError,
-    TypeError,
-    NotImplementedError,
-    scipy.io.matlab.MatReadError,
-)
+# what scipy raises over files that are broken, of another kind, or of MATLAB's newer one (NotImplementedError)
+UNREADABLE = (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError)
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm")
 COLOURS = {"rgb": "RGB", "grey": "L"}
 CROPS = ("centre", "none")
@@ -46,10 +41,8 @@ def bytes_of(array: np.ndarray, path: Path) -> np.ndarray:
     Raises: InputError for numbers of another type, or channels that are neither grey nor colour.
     """
     if array.dtype not in (np.uint8, np.uint16) or array.shape[-1] not in (1, 3):
-        raise InputError(
-            f"A picture of a collection must be grey or colour of 8 or 16 bits, {path} has {array.shape[-1]} channels of"
-            f" {array.dtype}; convert it."
-        )
+        rule = "A picture of a collection must be grey or colour of 8 or 16 bits"
+        raise InputError(f"{rule}, {path} has {array.shape[-1]} channels of {array.dtype}; convert it.")
     return array if array.dtype == np.uint8 else (array / DEEP_TO_BYTES).round().astype(np.uint8)
 
 
@@ -69,8 +62,6 @@ class ImageCollection(CollectionData):
 
     crop: comes first: centre (the largest block of the proportions of `size`), none, or [top, left, height, width].
     size: one number for a square or [rows, columns], reached by Lanczos resampling; None: the pictures have one size already.
-    colour: rgb, grey; None: as the first picture.
-    background: under transparency.
 
     Units:  coordinates (row, column) in pixels after resizing; values 0..255.
     Raises: InputError for a folder without pictures, an unreadable one, or, without `size`, one of another size.
@@ -79,12 +70,12 @@ class ImageCollection(CollectionData):
     root: str | None = None
     size: int | Sequence[int] | None = 64
     crop: str | Sequence[int] = "centre"
-    colour: str | None = None
-    background: str | Sequence[float] = "white"
+    colour: str | None = None  # rgb, grey; None: as the first picture
+    background: str | Sequence[float] = "white"  # under transparency
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.given_folder = existing_folder("data.root", self.root)
+        self.folder = existing_folder("data.root", self.root)
         size = self.size
         crop = self.crop
         sides = [size, size] if isinstance(size, int) else list(size or [])
@@ -93,15 +84,9 @@ class ImageCollection(CollectionData):
         self.sides = (sides[0], sides[1]) if sides else None
         if crop not in CROPS and (isinstance(crop, str) or len(crop) != 4 or min(crop) < 0 or min(crop[2:]) < 1):
             raise InputError(f"data.crop must be one of {', '.join(CROPS)}, or [top, left, height, width], got {crop}.")
-        if self.colour not in (None, *COLOURS):
-            choices = ", ".join(COLOURS)
-            raise InputError(f"data.colour must be one of {choices}, or null for that of the first, got {self.colour}.")
+        rule = f"must be one of {', '.join(COLOURS)}, or null for that of the first"
+        require("data.colour", self.colour in (None, *COLOURS), rule, self.colour)
         self.backdrop = colour_of(self.background)
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the pictures."""
-        return self.given_folder
 
     def scan(self) -> Source:
         """Return names of the pictures; the first decides what the options leave open."""
@@ -112,18 +97,11 @@ class ImageCollection(CollectionData):
         def read(position: int) -> np.ndarray:
             array = self.picture(paths[position], "RGB" if first.shape[-1] == 3 else "L")
             if array.shape != first.shape:
-                raise InputError(
-                    f"Pictures must have one size, {paths[0]} has {list(first.shape[:2])}, but {paths[position]} has"
-                    f" {list(array.shape[:2])}; give data.size."
-                )
+                rule = f"Pictures must have one size, {paths[0]} has {list(first.shape[:2])}"
+                raise InputError(f"{rule}, but {paths[position]} has {list(array.shape[:2])}; give data.size.")
             return array
 
-        rows, columns, channels = first.shape
-        return Source(list(files), (rows, columns), channels, read, bytes_units, self.held_out_by_layout())
-
-    def held_out_by_layout(self) -> set[str] | None:
-        """Return the names that the layout of the files holds out; a plain folder does not say."""
-        return None
+        return Source(list(files), first.shape[:2], first.shape[2], read, bytes_units)
 
     def picture(self, path: Path, mode: str | None) -> np.ndarray:
         """Read one picture (rows, columns, channels): cut, in colour or grey, resized."""
@@ -152,14 +130,15 @@ class CelebA(ImageCollection):
     size: int | Sequence[int] | None = 128
     held_out: float | int | str | None = None
 
-    @property
-    def folder(self) -> Path:
-        """The folder of the pictures."""
-        inside = self.given_folder / "img_align_celeba"
-        return inside if inside.is_dir() else self.given_folder
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.given_folder = self.folder
+        inside = self.folder / "img_align_celeba"
+        self.folder = inside if inside.is_dir() else self.folder
 
-    def held_out_by_layout(self) -> set[str] | None:
-        """Return the names in the partitions 1 and 2."""
+    @property
+    def listed_held_out(self) -> set[str] | None:
+        """Names in the partitions 1 and 2."""
         lists = [folder / "list_eval_partition.txt" for folder in (self.given_folder, self.given_folder.parent)]
         found = [path for path in lists if path.is_file()]
         if not found and self.held_out is None:
@@ -172,25 +151,19 @@ class Olivetti(CollectionData):
     """The Olivetti faces of AT&T, people x 10 grey pictures: `olivettifaces.mat`, or the folder of s1, s2, ... with *.pgm.
 
     Names are person/picture, such as s01/10, so that held_out=50 holds out the last five people.
-    path: the file or the folder.
 
     Raises: InputError for a file or folder of another layout.
     """
 
-    path: str | None = None
+    path: str | None = None  # the file or the folder
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.place = Path("" if self.path is None else self.path).expanduser()
-        if self.path is None or not self.place.exists():
-            raise InputError(
-                f"data.path must be olivettifaces.mat or the folder of s1, s2, ..., got {self.path or 'null'}; correct it."
-            )
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the faces, or of the matrix."""
-        return self.place if self.place.is_dir() else self.place.parent
+        given = self.path is not None and self.place.exists()
+        rule = "must be olivettifaces.mat or the folder of s1, s2, ..."
+        require("data.path", given, rule, self.path or None, "correct it")
+        self.folder = self.place if self.place.is_dir() else self.place.parent
 
     def scan(self) -> Source:
         """Return the columns of the matrix, or the names in the folder."""
@@ -201,19 +174,14 @@ class Olivetti(CollectionData):
         try:
             faces = scipy.io.loadmat(str(self.place), variable_names=["faces"]).get("faces", np.empty(0))
         except UNREADABLE as error:
-            raise InputError(
-                f"data.path must be a matrix file of MATLAB, {self.place} is not: {error}; copy it anew."
-            ) from error
+            rule = "data.path must be a matrix file of MATLAB"
+            raise InputError(f"{rule}, {self.place} is not: {error}; copy it anew.") from error
         if faces.shape[:1] != (OLIVETTI**2,) or faces.dtype != np.uint8:
-            raise InputError(
-                f"olivettifaces.mat has a variable faces of (4096, 400) bytes, in {self.place} it is {faces.shape} of"
-                f" {faces.dtype}; use the published file."
-            )
-        side = OLIVETTI
+            rule = "olivettifaces.mat has a variable faces of (4096, 400) bytes"
+            raise InputError(f"{rule}, in {self.place} it is {faces.shape} of {faces.dtype}; use the published file.")
+        shape = (OLIVETTI, OLIVETTI)
         names = [f"s{1 + place // PER_PERSON:02d}/{1 + place % PER_PERSON:02d}" for place in range(faces.shape[1])]
-        return Source(
-            names, (side, side), 1, lambda place: faces[:, place].reshape(side, side, 1, order="F").copy(), bytes_units
-        )
+        return Source(names, shape, 1, lambda place: faces[:, place].reshape(*shape, 1, order="F").copy(), bytes_units)
 
     def scan_folder(self) -> Source:
         """List the published folder: a subfolder per person."""
@@ -230,9 +198,8 @@ class Olivetti(CollectionData):
         def read(position: int) -> np.ndarray:
             face = read_image(files[names[position]])
             if face.shape != first.shape or face.dtype != np.uint8 or face.shape[-1] != 1:
-                raise InputError(
-                    f"Faces must be grey, of 8 bits and of one size, {files[names[position]]} differs; replace it."
-                )
+                rule = "Faces must be grey, of 8 bits and of one size"
+                raise InputError(f"{rule}, {files[names[position]]} differs; replace it.")
             return face.copy()  # what Pillow gives is read-only, which tensors are not
 
         return Source(names, (first.shape[0], first.shape[1]), 1, read, bytes_units)
@@ -252,13 +219,9 @@ class Cifar10(CollectionData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.given_folder = existing_folder("data.root", self.root)
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the batches."""
-        inside = self.given_folder / "cifar-10-batches-bin"
-        return inside if inside.is_dir() else self.given_folder
+        self.folder = existing_folder("data.root", self.root)
+        inside = self.folder / "cifar-10-batches-bin"
+        self.folder = inside if inside.is_dir() else self.folder
 
     @cached_property
     def records(self) -> dict[str, np.ndarray]:
@@ -266,9 +229,8 @@ class Cifar10(CollectionData):
         files = sorted(self.folder.glob("data_batch_*.bin")) + sorted(self.folder.glob("test_batch.bin"))
         if not files:
             found = f"the folder {self.folder} has {listing(self.folder)}"
-            raise InputError(
-                f"data.root must hold the binary version of CIFAR-10, data_batch_1.bin and so on, {found}; take that."
-            )
+            rule = "data.root must hold the binary version of CIFAR-10"
+            raise InputError(f"{rule}, data_batch_1.bin and so on, {found}; take that.")
         broken = [file for file in files if file.stat().st_size % RECORD or file.stat().st_size == 0]
         if broken:
             raise InputError(f"A CIFAR-10 file must be whole records of {RECORD} bytes, {broken[0]} is not; copy it anew.")

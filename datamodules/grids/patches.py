@@ -35,10 +35,8 @@ class Patches:
             raise InputError(f"data.patch_size must be one positive number per axis, {axes} in all, got {patch_size}.")
         for size, side in zip(whole, sides, strict=True):
             if size % side:  # samples left over would never be learned
-                raise InputError(
-                    f"Patches must fill the signal, data.patch_size={side} does not divide {size}; the nearest sizes that do"
-                    f" are {' and '.join(map(str, neighbours(size, side)))}."
-                )
+                rule = f"Patches must fill the signal, data.patch_size={side} does not divide {size}"
+                raise InputError(f"{rule}; the nearest sizes that do are {' and '.join(map(str, neighbours(size, side)))}.")
         self.whole = tuple(whole)
         self.shape = tuple(int(side) for side in sides)
         self.counts = [size // side for size, side in zip(whole, sides, strict=True)]

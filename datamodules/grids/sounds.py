@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-import soundfile
 
 from datamodules.common.batch import Units
 from datamodules.common.files import existing_file, files_below
-from datamodules.grids.audio import LONGEST, AudioData, Recordings, stretch
+from datamodules.grids.audio import LONGEST, AudioData, Recordings, read_samples, stretch
 from datamodules.grids.collection import CollectionData
-from datamodules.grids.store import Source
+from datamodules.grids.store import Source, Stack
 from inr.errors import InputError
 
 ENDINGS = tuple(f".{kind.lower()}" for kind in ("WAV", "FLAC", "OGG", "OPUS", "MP3", "AIFF", "AIF", "AU", "CAF", "W64"))
@@ -30,18 +29,14 @@ class Excerpt(NamedTuple):
 
         Raises: InputError if they are not all there, or not finite.
         """
-        try:
-            stop = self.first + self.samples
-            sound, _ = soundfile.read(str(self.path), start=self.first, stop=stop, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise InputError(f"A sound must be readable to its end, {self.path} is not: {error}; copy it anew.") from error
+        sound = read_samples(self.path, self.first, self.first + self.samples)
         if len(sound) < self.samples or not np.isfinite(sound).all():
             raise InputError(f"A sound must be whole and finite, {self.path} is not from sample {self.first} on; replace it.")
         return sound
 
 
 @dataclass(kw_only=True, eq=False)
-class SoundCollection(Recordings, CollectionData):
+class SoundCollection(Recordings[Stack], CollectionData):
     """The sounds in the folder `root` and its subfolders, or one file cut into excerpts of `patch_size` samples.
 
     The same excerpt is cut from each; without a `duration` as long as the shortest file allows. Excerpts of one file are
@@ -61,11 +56,7 @@ class SoundCollection(Recordings, CollectionData):
         path = Path("" if self.root is None else self.root).expanduser()
         is_folder = self.root is not None and path.is_dir()
         self.file = None if is_folder else existing_file("data.root", "null" if self.root is None else self.root)
-
-    @property
-    def folder(self) -> Path:
-        """The folder that the sounds lie in."""
-        return Path(str(self.root)).expanduser() if self.file is None else self.file.parent
+        self.folder = path if self.file is None else self.file.parent
 
     @cached_property
     def sounds(self) -> dict[str, AudioData]:
@@ -90,19 +81,16 @@ class SoundCollection(Recordings, CollectionData):
         first, *others = infos
         for name in others:
             if infos[name][::2] != infos[first][::2]:
-                raise InputError(
-                    f"Sounds must have one rate and number of channels, {first} has {infos[first][0]} Hz and {infos[first][2]},"
-                    f" but {name} has {infos[name][0]} Hz and {infos[name][2]}; convert it."
-                )
+                one, other = (f"{infos[sound][0]} Hz and {infos[sound][2]}" for sound in (first, name))
+                rule = f"Sounds must have one rate and number of channels, {first} has {one}"
+                raise InputError(f"{rule}, but {name} has {other}; convert it.")
         begin, shortest = round(self.start * self.rate), min(infos, key=lambda name: infos[name][1])
         left = infos[shortest][1] - begin
         length = left if self.duration is None else round(self.duration * self.rate)
         if not 0 < length <= left or (length >= LONGEST and self.patch_size is None):
-            raise InputError(
-                f"The excerpt must lie in every sound and have fewer than {LONGEST} samples, {shortest} has"
-                f" {infos[shortest][1] / self.rate:.3f} s, got data.start={self.start} and"
-                f" data.duration={'null' if self.duration is None else self.duration}; take less."
-            )
+            rule = f"The excerpt must lie in every sound and have fewer than {LONGEST} samples, {shortest} has"
+            given = f"data.start={self.start} and data.duration={self.length_asked}"
+            raise InputError(f"{rule} {infos[shortest][1] / self.rate:.3f} s, got {given}; take less.")
         if self.file is None or self.patch_size is None:
             return {name: Excerpt(Path(str(sound.file)), begin, length) for name, sound in self.sounds.items()}
         return self.series(self.file, begin, length)
@@ -127,6 +115,5 @@ class SoundCollection(Recordings, CollectionData):
                 raise InputError(f"Sounds must not all be silent, those in {self.folder} are; choose other excerpts or files.")
             return Units(loudest, 0.0, loudest, "amplitude (full scale -1..1)")
 
-        return Source(
-            list(found), (excerpts[0].samples,), channels, lambda place: excerpts[place].read(), units, number="float32"
-        )
+        shape = (excerpts[0].samples,)
+        return Source(list(found), shape, channels, lambda place: excerpts[place].read(), units, number="float32")

@@ -23,21 +23,19 @@ THREADS = 8  # that decode side by side: more wait for the disk
 class Source:
     """A collection's files as far as they are known before anything but the first is read.
 
-    names: sorted and unique.
     read: gives a signal (*shape, channels) by its position among them, in the `number` type; several threads call it.
-    units: may have to read all of them.
-    held_out: names that the layout of the files itself holds out; None: it does not say.
     """
 
-    names: Sequence[str]
+    names: Sequence[str]  # sorted and unique
     shape: tuple[int, ...]
     channels: int
     read: Callable[[int], np.ndarray]
-    units: Callable[[], Units]
-    held_out: Set[str] | None = None
+    units: Callable[[], Units]  # may have to read all of them
+    held_out: Set[str] | None = None  # names that the layout of the files itself holds out; None: it does not say
     number: str = "uint8"
 
 
+@dataclass(eq=False)
 class Stack(Observed):
     """Images of a collection as a list of signals: all patches of the first, then those of the second.
 
@@ -46,23 +44,17 @@ class Stack(Observed):
     says so.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        positions: Sequence[int],
-        patches: Patches,
-        targets: Targets,
-        damage: Damage | None = None,
-        limit: float = 0,
-    ) -> None:
-        self.source = source
-        self.positions = list(positions)
-        self.patches = patches
-        self.targets = targets
-        self.damage = damage
-        self.limit = limit
-        number = np.dtype("float32" if damage else source.number).itemsize * source.channels + bool(damage)
-        self.fits = len(self.positions) * math.prod(source.shape) * number <= limit
+    source: Source
+    positions: Sequence[int]
+    patches: Patches
+    targets: Targets
+    damage: Damage | None = None
+    limit: float = 0
+
+    def __post_init__(self) -> None:
+        kind = "float32" if self.damage else self.source.number
+        number = np.dtype(kind).itemsize * self.source.channels + bool(self.damage)
+        self.fits = len(self.positions) * math.prod(self.source.shape) * number <= self.limit
         self.pending: dict[int, Future[Observations]] = {}
         self.cache = DeviceCache[Observations]()
 

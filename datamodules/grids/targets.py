@@ -44,9 +44,7 @@ class Targets:
     filter: str
     border: str
 
-    def batch(
-        self, seen: Observations, signals: Tensor, samples: Tensor, quantities: Iterable[str], encodes: bool = False
-    ) -> Batch:
+    def batch(self, seen: Observations, signals: Tensor, samples: Tensor, quantities: Iterable[str], encodes: bool) -> Batch:
         """Make the batch of these signals (signals,) at flat samples (points,), on the device of the observations.
 
         With `encodes` it also holds the whole observations, for an encoder.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from datamodules.common.files import require
 from datamodules.grids.collection import CollectionData
 from datamodules.grids.images import COLOURS, bytes_units
 from datamodules.grids.moving_square import moving_square
@@ -36,10 +37,8 @@ class VideoCollection(CollectionData):
     Names are the numbers of the frames in the video.
 
     first, last: frames from 0, the last one included; None: the end.
-    step: take every so many-th frame between them.
     size: rows and columns, or the length of the shorter side, reached by Lanczos resampling; None: as the video is (the
         generated one is square, of 64).
-    colour: rgb, grey; None: grey where all frames are.
 
     Units:  coordinates (row, column) in pixels after resizing; values 0..255.
     Raises: InputError for a video that cannot be read, frames that it does not have, or a size that is no size.
@@ -48,9 +47,9 @@ class VideoCollection(CollectionData):
     path: str | None = None
     first: int = 0
     last: int | None = None
-    step: int = 1
+    step: int = 1  # take every so many-th frame between them
     size: int | Sequence[int] | None = None
-    colour: str | None = None
+    colour: str | None = None  # rgb, grey; None: grey where all frames are
     held_out: float | int | str | None = 0
     tuning: float | int = 0
 
@@ -60,9 +59,8 @@ class VideoCollection(CollectionData):
         self.sides = [size] if isinstance(size, int) else list(size or [])
         if size is not None and (not 1 <= len(self.sides) <= 2 or min(self.sides) < 2):
             raise InputError(f"data.size must be the shorter side or [rows, columns] in pixels, at least 2, got {size}.")
-        if self.colour not in (None, *COLOURS):
-            choices = ", ".join(COLOURS)
-            raise InputError(f"data.colour must be one of {choices}, or null for that of the film, got {self.colour}.")
+        rule = f"must be one of {', '.join(COLOURS)}, or null for that of the film"
+        require("data.colour", self.colour in (None, *COLOURS), rule, self.colour)
 
     @cached_property
     def video(self) -> Video:
@@ -116,9 +114,7 @@ class VideoCollection(CollectionData):
         numbers = range(self.first, self.first + len(frames) * self.step, self.step)
         digits = max(4, len(str(numbers[-1])))
         names = [f"frame {number:0{digits}d}" for number in numbers]
-        return Source(
-            names, (frames.shape[1], frames.shape[2]), frames.shape[3], lambda place: frames[place].copy(), bytes_units
-        )
+        return Source(names, frames.shape[1:3], frames.shape[3], lambda place: frames[place].copy(), bytes_units)
 
 
 def scaled(rows: int, columns: int, sides: Sequence[int]) -> tuple[int, int]:

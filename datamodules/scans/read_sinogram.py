@@ -83,9 +83,8 @@ def load_arrays(option: str, path: str, endings: Sequence[str]) -> dict[str, np.
         with warnings.catch_warnings(action="ignore"):  # of damage, which is raised or leaves nothing
             return load(file)
     except DAMAGE as error:
-        raise InputError(
-            f"{option} must be a whole file of plain numbers, {path} is not: {one_line(error)}; save it anew."
-        ) from error
+        rule = f"{option} must be a whole file of plain numbers"
+        raise InputError(f"{rule}, {path} is not: {one_line(error)}; save it anew.") from error
 
 
 def pick(arrays: Mapping[str, np.ndarray], names: Sequence[str], path: object) -> np.ndarray:
@@ -133,9 +132,8 @@ def known_angles(angles: str | Sequence[float] | None, arrays: Mapping[str, np.n
             raise InputError(f"data.angles must be a file or a list of numbers, got {angles}: {error}.") from error
     line = np.atleast_1d(found.squeeze())
     if line.ndim != 1 or line.dtype.kind not in "uif" or not np.isfinite(line).all():
-        raise InputError(
-            f"Angles must be finite numbers on one axis, got {line.dtype} of shape {line.shape}: {line.ravel()[:4].tolist()}."
-        )
+        rule = "Angles must be finite numbers on one axis"
+        raise InputError(f"{rule}, got {line.dtype} of shape {line.shape}: {line.ravel()[:4].tolist()}.")
     return line.astype(float)
 
 
@@ -148,15 +146,11 @@ def to_radians(angles: np.ndarray, unit: str | None) -> np.ndarray:
     views = len(angles)
     # A whole turn is 6.28 radians: many views within as many degrees, or views over more radians, are rarely meant.
     if unit is None and views > FEW and 0 < span <= TURN:
-        raise InputError(
-            f"Angles are in degrees unless data.angle_unit says more, got a span of {span:.3g} degrees in {views} views, which"
-            " look like radians; add data.angle_unit=radians, or =degrees if it is so."
-        )
+        rule = f"Angles are in degrees unless data.angle_unit says more, got a span of {span:.3g} degrees in {views} views"
+        raise InputError(f"{rule}, which look like radians; add data.angle_unit=radians, or =degrees if it is so.")
     if unit == "radians" and span > TURN:
-        raise InputError(
-            f"Views are within one turn, got a span of {span:.4g} radians in {views} views, which look like degrees;"
-            " add data.angle_unit=degrees."
-        )
+        rule = f"Views are within one turn, got a span of {span:.4g} radians in {views} views"
+        raise InputError(f"{rule}, which look like degrees; add data.angle_unit=degrees.")
     return angles if unit == "radians" else np.deg2rad(angles)
 
 
@@ -166,10 +160,9 @@ def check_sums(values: np.ndarray) -> None:
     with np.errstate(divide="ignore", invalid="ignore"):  # sums whose mean is zero differ infinitely
         columns, rows = (sums.std() / abs(sums.mean()) for sums in (values.sum(axis, dtype=float) for axis in (0, 1)))
     if columns > UNEVEN and rows < columns / TIMES:
-        raise InputError(
-            f"Projections by parallel beams have about equal sums, those of the columns differ by {columns:.0%}, of the rows by"
-            f" {rows:.0%}, so they look transposed; add data.order=views_bins, or =bins_views if it is so."
-        )
+        found = f"those of the columns differ by {columns:.0%}, of the rows by {rows:.0%}"
+        rule = f"Projections by parallel beams have about equal sums, {found}, so they look transposed"
+        raise InputError(f"{rule}; add data.order=views_bins, or =bins_views if it is so.")
 
 
 def choose_order(values: np.ndarray, views: int | None, order: str | None, fan: bool) -> str:
@@ -199,10 +192,8 @@ def sort_views(values: np.ndarray, angles: np.ndarray, geometry: Mapping[str, fl
     close = np.flatnonzero(np.diff(ascending) <= SAME)
     if len(close):
         one, other = order[close[0]], order[close[0] + 1]
-        raise InputError(
-            f"Views must differ in angle, two views have the angle {math.degrees(angles[one]):g} degrees, {one} and {other}"
-            " in the file; leave one out, or average them."
-        )
+        rule = f"Views must differ in angle, two views have the angle {math.degrees(angles[one]):g} degrees"
+        raise InputError(f"{rule}, {one} and {other} in the file; leave one out, or average them.")
     return Sinogram(np.ascontiguousarray(values[:, order]), tuple(ascending.tolist()), order, geometry)
 
 
@@ -239,9 +230,8 @@ def read_sinogram(
     known = known_angles(angles, arrays, path)
     count = None if known is None else len(known)
     if count is None and angle_unit is not None:
-        raise InputError(
-            f"data.angle_unit is of given angles, there are none, got {angle_unit}; add data.angles, or leave it out."
-        )
+        rule = "data.angle_unit is of given angles"
+        raise InputError(f"{rule}, there are none, got {angle_unit}; add data.angles, or leave it out.")
     if count is not None and arc is not None:
         raise InputError(f"data.arc spreads views without angles, {count} angles are given, got {arc}; leave it out.")
     if choose_order(values, count, order, fan) == "views_bins":

@@ -28,24 +28,17 @@ HOUNSFIELD = 1000  # Hounsfield units from air to water
 class Slice:
     """A slice to be scanned, and the relation of its values to the numbers of the file: number = scale * value + offset.
 
-    values: attenuation per length, zero where there is air, or black.
-    pixel: side of a pixel [length].
-    length: mm or pixel.
-    unit: of the file's numbers.
-    window: the two that a picture shows as black and as white.
-    peak: their range, the largest signal of a PSNR.
-
     Shapes: values (rows, columns), float32.
     """
 
-    values: np.ndarray
-    pixel: float
-    length: str
-    unit: str
+    values: np.ndarray  # attenuation per length, zero where there is air, or black
+    pixel: float  # side of a pixel [length]
+    length: str  # mm or pixel
+    unit: str  # of the file's numbers
     scale: float
     offset: float
-    window: tuple[float, float]
-    peak: float
+    window: tuple[float, float]  # the two that a picture shows as black and as white
+    peak: float  # their range, the largest signal of a PSNR
 
 
 def numbers(tags: "Dataset", name: str) -> list[float]:
@@ -79,10 +72,8 @@ def decode(tags: "Dataset", path: Path) -> np.ndarray:
     except RuntimeError as error:
         if not syntax.is_compressed:
             raise
-        raise InputError(
-            f"A compressed DICOM file must be whole and have a decoder, {path} of {syntax.name} fails: {one_line(error)};"
-            " pip install 'pylibjpeg[all]', or save it uncompressed."
-        ) from error
+        rule = f"A compressed DICOM file must be whole and have a decoder, {path} of {syntax.name} fails"
+        raise InputError(f"{rule}: {one_line(error)}; pip install 'pylibjpeg[all]', or save it uncompressed.") from error
 
 
 def is_hounsfield(tags: "Dataset") -> bool:

@@ -30,19 +30,15 @@ class ScanData(SignalData[Scans]):
     Subclasses define `slice_shape`, `scanner`, `units`, `unit_attenuation`, `display_window` and `observe`. A batch is a draw
     of rays, shared by its signals.
 
-    filter: of the derivative targets: central, sobel (see `inr.supervision.differences`).
-    points: rays of a step, over all processes; None: all.
-    batch_signals: signals of a step; None: all.
-    slice_points: pixels of the slice that come along where the supervision has terms on it.
     validation_signals, test_signals: bounds on what is evaluated; None: all.
 
     Units:  coordinates (bin, view), in the slice (row, column) in pixels.
     """
 
-    filter: str = "central"
-    points: int | None = 96
-    batch_signals: int | None = 64
-    slice_points: int = 4096
+    filter: str = "central"  # of the derivative targets: central, sobel (see `inr.supervision.differences`)
+    points: int | None = 96  # rays of a step, over all processes; None: all
+    batch_signals: int | None = 64  # signals of a step; None: all
+    slice_points: int = 4096  # pixels of the slice that come along where the supervision has terms on it
     validation_signals: int | None = 32
     test_signals: int | None = 64
 
@@ -51,8 +47,7 @@ class ScanData(SignalData[Scans]):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.filter, "one_sided")
-        counts = ("points", "batch_signals", "slice_points", "validation_signals", "test_signals", "chunk")
-        require_counts("data", **{name: getattr(self, name) for name in counts})
+        require_counts(self, "points", "batch_signals", "slice_points", "validation_signals", "test_signals", "chunk")
 
     @property
     @abstractmethod
@@ -80,10 +75,8 @@ class ScanData(SignalData[Scans]):
         Raises: InputError where slice or detector are too small for differences.
         """
         if min(self.slice_shape) < 2 or self.scanner.bins < 3:
-            raise InputError(
-                f"A scan needs three bins, and two pixels along each side of the slice, got {self.scanner.bins} and"
-                f" {list(self.slice_shape)}; use more data.bins, or a larger data.size."
-            )
+            rule = f"A scan needs three bins, and two pixels along each side of the slice, got {self.scanner.bins} and"
+            raise InputError(f"{rule} {list(self.slice_shape)}; use more data.bins, or a larger data.size.")
         signals = len(self.positions[self.shown_split])
         return Header(self.slice_shape, 1, signals, result="result", sensor={"scanner": self.scanner.describe()})
 
@@ -129,10 +122,8 @@ class ScanData(SignalData[Scans]):
         """Return what classical methods make of the same sinograms (signals, *shape, 1), in fitted numbers."""
         scans = self.evaluated
         scanner = self.scanner
-        rows: dict[str, Callable[[], Tensor]] = {
-            "fbp": lambda: scans.back_projected("ramp"),
-            "fbp hann": lambda: scans.back_projected("hann"),
-        }
+        rows: dict[str, Callable[[], Tensor]] = {"fbp": lambda: scans.back_projected("ramp")}
+        rows["fbp hann"] = lambda: scans.back_projected("hann")
         sortable = scanner.source is None or scanner.half_turns > 0  # into parallel beams, which SART needs
         if sortable and len(scans) * scanner.bins**2 * scanner.views <= LARGEST:
             rows["sart"] = lambda: scanner.iterate(scans.sinograms, self.slice_shape)[..., None]
@@ -155,13 +146,10 @@ class ScanData(SignalData[Scans]):
         if quantities := self.wanted.of("result"):
             # Where training sees the scans of what is evaluated, its slices are no targets: only penalties look at them.
             known = frozenset() if self.trains_on_evaluated else quantities
-            parts["result"] = scans.truth.part(draw.signals, self.slice_pixels(draw.step).to(device), known)
+            few = min(self.slice_points, self.lattice_size)
+            pixels = draw_indices(draw.step, few, self.lattice_size, key(self.seed, "slice"), rank(), ranks())
+            parts["result"] = scans.truth.part(draw.signals, pixels.to(device), known)
         return scans.batch(draw.signals, parts, self.wanted.observations)
-
-    def slice_pixels(self, step: int) -> Tensor:
-        """Return the pixels of the slices that a step looks at, this process's share of them."""
-        size = self.lattice_size
-        return draw_indices(step, min(self.slice_points, size), size, key(self.seed, "slice"), rank(), ranks())
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make a batch of pixels of evaluated slices."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from datamodules.common.files import require, require_counts
+from datamodules.common.files import require
 from inr.baselines.tomography import filtered_back_projection, sart, to_parallel
 from inr.measurements.radon import FanBeam, LineIntegrals, ParallelBeam
 
@@ -23,32 +23,19 @@ REACH = {"circle": 1.0, "strip": 1.0, "square": math.sqrt(2)}  # farthest line o
 
 @dataclass(frozen=True)
 class Scanner:
-    """The geometry of a scan, as of `inr.measurements.radon`, in half-widths of the slice.
+    """The geometry of a scan, as of `inr.measurements.radon`, in half-widths of the slice."""
 
-    angles: of the views [rad], ascending.
-    bins: of the detector.
-    bin_width: on the detector [half-widths].
-    centre: bin that sees the axis of rotation.
-    half_width: of the slice [length of its pixels].
-    samples: of the network on a line.
-    region: that lines are followed through.
-    pivot: (row, column) of the axis in the slice's [-1, 1].
-    source: distance of a fan's source from the axis [half-widths]; None: parallel beams.
-    detector: distance of a fan's detector from the axis, on the other side [half-widths].
-    jitter: whether the samples are drawn anew in every step.
-    """
-
-    angles: tuple[float, ...]
-    bins: int
-    bin_width: float
-    centre: float
-    half_width: float
-    samples: int
-    region: str = "circle"
-    pivot: tuple[float, float] = (0.0, 0.0)
-    source: float | None = None
-    detector: float = 0.0
-    jitter: bool = False
+    angles: tuple[float, ...]  # of the views [rad], ascending
+    bins: int  # of the detector
+    bin_width: float  # on the detector [half-widths]
+    centre: float  # bin that sees the axis of rotation
+    half_width: float  # of the slice [length of its pixels]
+    samples: int  # of the network on a line
+    region: str = "circle"  # that lines are followed through
+    pivot: tuple[float, float] = (0.0, 0.0)  # (row, column) of the axis in the slice's [-1, 1]
+    source: float | None = None  # distance of a fan's source from the axis [half-widths]; None: parallel beams
+    detector: float = 0.0  # distance of a fan's detector from the axis, on the other side [half-widths]
+    jitter: bool = False  # whether the samples are drawn anew in every step
 
     def describe(self) -> dict[str, Any]:
         """Return the measurement as plain options, as Hydra instantiates it."""
@@ -166,20 +153,9 @@ class Scanner:
 
     def back_project(self, sinograms: Float[Tensor, "signals bins views"], shape: Sequence[int], window: str) -> Tensor:
         """Reconstruct slices (signals, rows, columns) by filtered back-projection."""
-        pivot, pixel = self.pixel_grid(shape)
-        slices = filtered_back_projection(
-            sinograms,
-            torch.tensor(self.angles, dtype=torch.float64),
-            shape=tuple(shape),
-            pivot=pivot,
-            pixel=pixel,
-            bin_width=self.bin_width,
-            centre=self.centre,
-            window=window,
-            source=self.source,
-            detector=self.detector,
-        )
-        return self.zero_outside(slices)
+        angles = torch.tensor(self.angles, dtype=torch.float64)
+        place = tuple(shape), *self.pixel_grid(shape), self.bin_width, self.centre
+        return self.zero_outside(filtered_back_projection(sinograms, angles, *place, window, self.source, self.detector))
 
     def iterate(self, sinograms: Float[Tensor, "signals bins views"], shape: Sequence[int]) -> Tensor:
         """Reconstruct slices (signals, rows, columns) by SART; fans must close, and are sorted into parallel beams before."""
@@ -202,7 +178,7 @@ def even_angles(views: int, arc: float, first: float) -> tuple[float, ...]:
     Units:  arc and first in degrees.
     Raises: InputError for fewer than one view, or an arc outside (0, 360].
     """
-    require_counts("data", views=views)
+    require("data.views", views >= 1, "must be at least 1", views)
     require("data.arc", 0 < arc <= 360, "must be above 0 and at most 360 degrees", arc)
     # The end of the arc is left out: at half a turn it shows the first view again, flipped, and at a whole one the same.
     return tuple(math.radians(first + arc * view / views) for view in range(views))

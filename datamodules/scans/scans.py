@@ -20,16 +20,13 @@ from inr.supervision.differences import jacobian_at
 class RayGrid(NamedTuple):
     """Rays through every so many bins and views, along which projections are compared.
 
-    context: what binds their measurement: other angles than those of the scanner.
-    definition: these rays in words.
-
     Shapes: coordinates (1, bins x views, 2) = (bin, view); truth (signals, bins, views) in fitted numbers.
     """
 
     coordinates: Tensor
     truth: Tensor
-    context: Context
-    definition: str
+    context: Context  # what binds their measurement: other angles than those of the scanner
+    definition: str  # these rays in words
 
 
 def ray_grid(sinograms: Tensor, most: int, context: Context, definition: str) -> RayGrid:
@@ -54,13 +51,9 @@ def targets_at(
     return targets
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(eq=False)
 class Scans(Observed):
     """Some signals as they were scanned, in fitted numbers; samples are rays, view by view of the first bin, and so on.
-
-    shape: rows and columns of a slice.
-    between_angles: angles of views that were not measured [rad].
-    filter: of the derivative targets.
 
     Shapes: sinograms (signals, bins, views) as measured; slices (signals, rows, columns), None if nobody knows them; exact
             (signals, bins, views) the sinograms without noise, None if nobody knows them; between (signals, bins, views
@@ -69,14 +62,14 @@ class Scans(Observed):
     """
 
     scanner: Scanner
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # rows and columns of a slice
     names: Sequence[str]
     sinograms: Tensor
     slices: Tensor | None = None
     exact: Tensor | None = None
     between: Tensor | None = None
-    between_angles: tuple[float, ...] = ()
-    filter: str = "central"
+    between_angles: tuple[float, ...] = ()  # angles of views that were not measured [rad]
+    filter: str = "central"  # of the derivative targets
 
     def __post_init__(self) -> None:
         self.cache = DeviceCache[Tensor]()

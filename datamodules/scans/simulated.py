@@ -36,36 +36,26 @@ class SimulatedScan(ScanData):
 
     Subclasses define `template` (a slice, for size and units), `slices` (the values of some of them) and `labels`.
 
-    views: number of projections; None: as many as move the rim by a bin each.
-    arc: that they share evenly, its end excluded [degrees]; None: half a turn of parallel beams, a whole one of a fan.
-    first: angle of the first [degrees].
-    beam: parallel, or fan with a flat detector.
-    bins: of the detector, which reaches across the region; None: as many as the slice has pixels.
+    arc: that views share evenly, its end excluded [degrees]; None: half a turn of parallel beams, a whole one of a fan.
     region: that lines are followed through, as of `inr.measurements.radon`; None: the circle if slices are empty outside of
         it, else the square.
     source, detector: distances of a fan's source and detector from the axis [length of the pixels].
-    samples: of the network on a line; None: one per bin.
-    jitter: draw them anew in every step.
-    photons: per ray without slice, which make Poisson noise; None: no such noise.
     attenuation: of the densest line of a slice without physical units, which photons are weakened by exp(-attenuation) on.
-    noise: standard deviation of gaussian noise, as a share of the largest integral.
-
-    Raises: InputError for options outside their range.
     """
 
-    views: int | None = None
+    views: int | None = None  # number of projections; None: as many as move the rim by a bin each
     arc: float | None = None
-    first: float = 0.0
-    beam: str = "parallel"
-    bins: int | None = None
+    first: float = 0.0  # angle of the first [degrees]
+    beam: str = "parallel"  # parallel, or fan with a flat detector
+    bins: int | None = None  # of the detector, which reaches across the region; None: as many as the slice has pixels
     region: str | None = None
     source: float | None = None
     detector: float | None = None
-    samples: int | None = None
-    jitter: bool = False
-    photons: float | None = None
+    samples: int | None = None  # of the network on a line; None: one per bin
+    jitter: bool = False  # draw them anew in every step
+    photons: float | None = None  # per ray without slice, which make Poisson noise; None: no such noise
     attenuation: float = 4.0
-    noise: float = 0.0
+    noise: float = 0.0  # standard deviation of gaussian noise, as a share of the largest integral
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,18 +132,11 @@ class SimulatedScan(ScanData):
         at_axis = bin_width * (1.0 if source is None else source / (source + detector))
         # The Nyquist rule for views: the rim, at radius 1, moves by the angle between them, which must not exceed a bin.
         views = math.ceil(math.radians(self.degrees) / at_axis) if self.views is None else self.views
-        return Scanner(
-            angles=even_angles(views, self.degrees, self.first),
-            bins=bins,
-            bin_width=bin_width,
-            centre=(bins - 1) / 2,
-            half_width=half_width,
-            samples=self.samples or samples_per_line(at_axis, region),
-            region=region,
-            source=source,
-            detector=detector,
-            jitter=self.jitter,
-        )
+        angles = even_angles(views, self.degrees, self.first)
+        samples = self.samples or samples_per_line(at_axis, region)
+        middle = (bins - 1) / 2
+        place = bins, bin_width, middle, half_width
+        return Scanner(angles, *place, samples, region, source=source, detector=detector, jitter=self.jitter)
 
     def fan(self, half_width: float) -> tuple[float | None, float]:
         """Return the distances of source and detector from the axis [half-widths]; no source for parallel beams.
@@ -166,10 +149,8 @@ class SimulatedScan(ScanData):
         detector = DETECTOR if self.detector is None else self.detector / half_width
         corner = REACH["square"]
         if not (source > corner and detector >= 0):
-            raise InputError(
-                f"The source must be outside the slice, farther than {corner * half_width:g} from the axis, and"
-                f" data.detector not negative, got {source * half_width:g} and {detector * half_width:g}."
-            )
+            rule = f"The source must be outside the slice, farther than {corner * half_width:g} from the axis, and"
+            raise InputError(f"{rule} data.detector not negative, got {source * half_width:g} and {detector * half_width:g}.")
         return source, detector
 
     @property
@@ -190,17 +171,9 @@ class SimulatedScan(ScanData):
         slices = self.slices(positions) / self.unit_attenuation
         exact = project(slices, scanner)
         middles = tuple(angle + scanner.view_step / 2 for angle in scanner.angles[:-1]) if scanner.views > 1 else ()
-        return Scans(
-            scanner=scanner,
-            shape=self.slice_shape,
-            names=names,
-            sinograms=torch.stack([self.add_noise(one, name) for one, name in zip(exact, names, strict=True)]),
-            slices=slices,
-            exact=exact,
-            between=project(slices, replace(scanner, angles=middles)) if middles else None,
-            between_angles=middles,
-            filter=self.filter,
-        )
+        measured = torch.stack([self.add_noise(one, name) for one, name in zip(exact, names, strict=True)])
+        between = project(slices, replace(scanner, angles=middles)) if middles else None
+        return Scans(scanner, self.slice_shape, names, measured, slices, exact, between, middles, self.filter)
 
     def add_noise(self, sinogram: Tensor, name: str) -> Tensor:
         """Return a sinogram (bins, views) with noise that is drawn from the seed and the name of the slice alone."""

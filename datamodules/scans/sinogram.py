@@ -32,59 +32,47 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Geometry:
-    """The lengths of a scan as the user or the file gives them, in one unit.
-
-    centre: bin that sees the axis of rotation; None: to be found.
-    source: distance of a fan's source from the axis; None: parallel beams.
-    detector: distance of a fan's detector from the axis.
-    """
+    """The lengths of a scan as the user or the file gives them, in one unit."""
 
     bin_width: float
-    centre: float | None
-    source: float | None
-    detector: float
+    centre: float | None  # bin that sees the axis of rotation; None: to be found
+    source: float | None  # distance of a fan's source from the axis; None: parallel beams
+    detector: float  # distance of a fan's detector from the axis
 
 
 @dataclass(kw_only=True, eq=False)
 class SinogramData(ScanData):
     """A sinogram to reconstruct: npy, npz or tiff, line integrals (not counts of photons), and the angles of its views.
 
-    path: the file.
     angles, angle_unit, order, arc: as of `read_sinogram`.
     clockwise: angles grow the other way than scikit-image's, where at 90 degrees the first bin sees the lowest row.
-    flip: bins run the other way.
-    beam: parallel, or fan with a flat detector; None: as the file says, else parallel.
-    bin_width: distance of the bins on the detector [length]; None: as the file says, else 1.
     centre: bin that sees the axis of rotation; None: as the file says, else found from the centre of mass of the projections
         of parallel beams, else the middle.
     source, detector: distances of a fan's source and detector from the axis, on either side [length]; None: as the file says.
-    size: rows and columns of the slice; None: as many as bins, so that pixel k lies under bin k at angle 0.
-    every: train on every so many-th view, score those in between.
     largest: attenuation that the network fits as 1 [1 / length]; None: the largest integral over half the slice's width.
     water: attenuation of water [1 / length], which makes results Hounsfield units; None: they are attenuation.
-    window: numbers that a picture shows as black and as white; None: nearly all there is.
     region, samples, jitter: as of `SimulatedScan`.
 
     Raises: InputError for what `read_sinogram` refuses, and options outside their range.
     """
 
-    path: str | None = None
+    path: str | None = None  # the file
     angles: str | Sequence[float] | None = None
     angle_unit: str | None = None
     order: str | None = None
     arc: float | None = None
     clockwise: bool = False
-    flip: bool = False
-    beam: str | None = None
-    bin_width: float | None = None
+    flip: bool = False  # bins run the other way
+    beam: str | None = None  # parallel, or fan with a flat detector; None: as the file says, else parallel
+    bin_width: float | None = None  # distance of the bins on the detector [length]; None: as the file says, else 1
     centre: float | None = None
     source: float | None = None
     detector: float | None = None
-    size: int | None = None
-    every: int = 1
+    size: int | None = None  # rows and columns of the slice; None: as many as bins, so that pixel k lies under bin k at angle 0
+    every: int = 1  # train on every so many-th view, score those in between
     largest: float | None = None
     water: float | None = None
-    window: Sequence[float] | None = None
+    window: Sequence[float] | None = None  # numbers that a picture shows as black and as white; None: nearly all there is
     region: str = "circle"
     samples: int | None = None
     jitter: bool = False
@@ -171,19 +159,11 @@ class SinogramData(ScanData):
         # Bin j lies (j + 1/2) / bins along the detector, pixel p lies (p + 1/2) / side along the slice, and the middles of
         # pixels 0 and side - 1 are at -1 and 1.
         middle = 2 * ((self.axis_bin + 0.5) * side / bins - 0.5) / (side - 1) - 1
-        return Scanner(
-            angles=tuple(self.sinogram.angles[view] for view in self.measured),
-            bins=bins,
-            bin_width=bin_width,
-            centre=self.axis_bin,
-            half_width=half_width,
-            samples=self.samples or samples_per_line(bin_width * at_axis, self.region),
-            region=self.region,
-            pivot=(middle, middle),
-            source=None if source is None else source / half_width,
-            detector=self.geometry.detector / half_width,
-            jitter=self.jitter,
-        )
+        angles = tuple(self.sinogram.angles[view] for view in self.measured)
+        samples = self.samples or samples_per_line(bin_width * at_axis, self.region)
+        place = bins, bin_width, self.axis_bin, half_width
+        fan = None if source is None else source / half_width, self.geometry.detector / half_width
+        return Scanner(angles, *place, samples, self.region, (middle, middle), *fan, self.jitter)
 
     @cached_property
     def unit_attenuation(self) -> float:
@@ -211,15 +191,11 @@ class SinogramData(ScanData):
         """Return the views that are measured, and those in between."""
         fitted = torch.from_numpy(self.sinogram.values)[None] / (self.unit_attenuation * self.scanner.half_width)
         rest = np.setdiff1d(np.arange(len(self.sinogram.angles)), self.measured)
-        return Scans(
-            scanner=self.scanner,
-            shape=self.slice_shape,
-            names=[self.file.stem],
-            sinograms=fitted[..., self.measured],
-            between=fitted[..., rest] if len(rest) else None,
-            between_angles=tuple(self.sinogram.angles[view] for view in rest),
-            filter=self.filter,
-        )
+        angles = tuple(self.sinogram.angles[view] for view in rest)
+        between = fitted[..., rest] if len(rest) else None
+        measured = fitted[..., self.measured]
+        names = [self.file.stem]
+        return Scans(self.scanner, self.slice_shape, names, measured, None, None, between, angles, self.filter)
 
     @cached_property
     def validation(self) -> RayGrid:

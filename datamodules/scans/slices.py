@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,15 +38,13 @@ def ends(window: Sequence[float] | None) -> tuple[float, float] | None:
 class SliceScan(SimulatedScan):
     """One slice, to be scanned: DICOM, png, tiff (8 and 16 bits), npy; without a path, the Shepp-Logan phantom.
 
-    frame: one of several in the file.
-    size: resize the slice to as many rows and columns.
     window: numbers that a picture shows as black and as white [the file's; of DICOM Hounsfield units]; None: as the file says,
         or its range.
     """
 
     path: str | None = None
-    size: int | None = None
-    frame: int | None = None
+    size: int | None = None  # resize the slice to as many rows and columns
+    frame: int | None = None  # one of several in the file
     window: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
@@ -88,11 +85,9 @@ class ScanCollection(SimulatedScan, Collection[Scans]):
         learned = Components(slices.flatten(1))
         shape = (-1, *self.slice_shape, 1)
         mean = learned.mean.expand(len(self.evaluated), -1).reshape(shape)
-        rows: dict[str, Callable[[], Tensor]] = {
-            "mean": lambda: mean,
-            f"pca {len(learned.basis)}": lambda: self.infer(learned).reshape(shape),
-        }
-        return super().baselines() | rows
+        rows = super().baselines() | {"mean": lambda: mean}
+        rows[f"pca {len(learned.basis)}"] = lambda: self.infer(learned).reshape(shape)
+        return rows
 
     def infer(self, learned: Components) -> Tensor:
         """Return the likeliest evaluated slices (signals, pixels) of some principal components, given their sinograms."""
@@ -112,20 +107,15 @@ class ScanCollection(SimulatedScan, Collection[Scans]):
 
 @dataclass(kw_only=True, eq=False)
 class Phantoms(ScanCollection):
-    """Random heads around the Shepp-Logan phantom.
+    """Random heads around the Shepp-Logan phantom."""
 
-    count: of the heads.
-    size: rows and columns [pixels].
-    spread: scale of the differences between them, 0 to 1.
-    """
-
-    count: int = 160
-    size: int = 64
-    spread: float = 1.0
+    count: int = 160  # of the heads
+    size: int = 64  # rows and columns [pixels]
+    spread: float = 1.0  # scale of the differences between them, 0 to 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_counts("data", least=2, count=self.count)
+        require_counts(self, "count", least=2)
 
     @cached_property
     def labels(self) -> Sequence[str]:
@@ -145,25 +135,15 @@ class Phantoms(ScanCollection):
 
 @dataclass(kw_only=True, eq=False)
 class SliceFolder(ScanCollection):
-    """All slices in a folder and its subfolders; all must be of one kind.
+    """All slices in a folder and its subfolders; all must be of one kind."""
 
-    root: the folder.
-    size: rows and columns that they are resized to [pixels].
-    window: numbers that a picture shows as black and as white; None: those of the first slice.
-    """
-
-    root: str | None = None
-    size: int = 128
-    window: Sequence[float] | None = None
+    root: str | None = None  # the folder
+    size: int = 128  # rows and columns that they are resized to [pixels]
+    window: Sequence[float] | None = None  # numbers that a picture shows as black and as white; None: those of the first slice
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.given_folder = existing_folder("data.root", self.root)
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the slices."""
-        return self.given_folder
+        self.folder = existing_folder("data.root", self.root)
 
     @cached_property
     def labels(self) -> Sequence[str]:
@@ -188,8 +168,7 @@ class SliceFolder(ScanCollection):
         read = [self.read(place) for place in positions]
         for place, one in zip(positions, read, strict=True):
             if one.unit != first.unit or abs(one.pixel / first.pixel - 1) > ALIKE:
-                raise InputError(
-                    f"Slices of a folder must be of one kind; {self.labels[place]} has {one.unit} and pixels of {one.pixel:g}"
-                    f" {one.length}, the first that trains {first.unit} and {first.pixel:g} {first.length}: sort them."
-                )
+                found = f"{self.labels[place]} has {one.unit} and pixels of {one.pixel:g} {one.length}"
+                known = f"the first that trains {first.unit} and {first.pixel:g} {first.length}"
+                raise InputError(f"Slices of a folder must be of one kind; {found}, {known}: sort them.")
         return torch.from_numpy(np.stack([one.values for one in read]))

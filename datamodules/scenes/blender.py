@@ -9,16 +9,7 @@ import numpy as np
 
 from datamodules.common.files import existing_folder, require
 from datamodules.scenes.camera_paths import orbit
-from datamodules.scenes.capture import (
-    Capture,
-    PhotographFiles,
-    backdrop,
-    into_scene,
-    pinhole,
-    require_downscale,
-    require_positive,
-    similarity,
-)
+from datamodules.scenes.capture import Capture, PhotographFiles, backdrop, into_scene, pinhole, require_lengths, similarity
 from datamodules.scenes.scene_data import OneScene
 from datamodules.scenes.transforms import Frame, angle_of, focal_of, poses_of, read_transforms
 
@@ -28,9 +19,8 @@ ELEVATION = np.pi / 6  # of the camera path above the horizon [rad], as publishe
 def read_split(folder: Path, split: str, step: int = 1) -> tuple[Sequence[Frame], np.ndarray, float]:
     """Read every step-th frame of a split, their poses in the world, and the angle that its cameras see from left to right."""
     file = folder / f"transforms_{split}.json"
-    transforms = read_transforms(file)
-    frames = transforms.frames[::step]
-    return frames, poses_of(frames, file), angle_of(transforms.settings, "camera_angle_x", file)
+    settings, frames = read_transforms(file)
+    return frames[::step], poses_of(frames[::step], file), angle_of(settings, "camera_angle_x", file)
 
 
 def camera_path(distance: float, frames: int) -> np.ndarray:
@@ -42,35 +32,29 @@ def camera_path(distance: float, frames: int) -> np.ndarray:
 class Blender(OneScene):
     """A capture in the layout of the synthetic scenes of NeRF.
 
-    root: the folder.
-    downscale: photographs are reduced to means over squares of so many pixels.
     background: under transparency, and of rays that hit nothing: white, black, grey or three numbers in 0..1.
     near, far: depths between which rays are sampled [units of the file].
     bound: half side of the cube around the world's origin in which the scene lies [units of the file], which is scaled to
         [-1, 1]^3; None: the scene is left as it is, as published.
-    train_split: views that train.
-    test_split: views that test,
-    skip: every so many-th of them.
 
     Raises: InputError if a file is missing or cannot be read, lacks something or has singular poses, or if photographs have
             different sizes.
     Source: Mildenhall et al., NeRF (2020).
     """
 
-    root: str
-    downscale: int = 1
+    root: str  # the folder
+    downscale: int = 1  # photographs are reduced to means over squares of so many pixels
     background: str | Sequence[float] = "white"
     near: float = 2.0
     far: float = 6.0
     bound: float | None = 1.5
-    train_split: str = "train"
-    test_split: str = "test"
-    skip: int = 1
+    train_split: str = "train"  # views that train
+    test_split: str = "test"  # views that test
+    skip: int = 1  # every so many-th of them
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_downscale(self.downscale)
-        require_positive(near=self.near, far=self.far, bound=self.bound)
+        require_lengths(self.downscale, near=self.near, far=self.far, bound=self.bound)
         whole = isinstance(self.skip, int) and self.skip >= 1
         require("skip", whole, "must be a whole number of views, at least 1", self.skip, "1 tests all")
         self.folder = existing_folder("data.root", self.root)
@@ -101,7 +85,6 @@ class Blender(OneScene):
             test=tuple(range(len(train), len(frames))),
             near=self.near / unit,
             far=self.far / unit,
-            ndc=None,
             box=self.bound is not None,
             background=self.backdrop,
             path=partial(camera_path, distance),

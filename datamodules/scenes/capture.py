@@ -20,19 +20,12 @@ ORTHONORMAL = 1e-3  # largest entry of R^T R - 1 of a rotation, which files roun
 class Capture:
     """Photographs of a scene, and the cameras that took them.
 
-    names: of the views, unique, in the order of the format.
-    size: rows and columns of every photograph as `read` gives it.
-    read: gives the photograph of a view in bytes.
     poses: lead from cameras to the scene: right, up, backwards (a camera looks along minus its third axis), position.
     intrinsics: focal lengths and the point on the optical axis, where coordinate k is the centre of pixel k [pixels].
     train, test: views; some may be in neither.
     near, far: depths between which rays are sampled, along the optical axis [scene units; with ndc 0 and 1].
     ndc: 2 focal_row / rows and 2 focal_column / columns where rays are to go through normalised device coordinates, whose
         near plane is at depth 1; None: they are not.
-    box: the scene lies in the cube [-1, 1]^3, so that rays are sampled there only.
-    background: of a ray that hits nothing, 0..1.
-    path: gives the poses of a closed camera path of as many frames as wanted.
-    world: leads from the scene to the coordinates of the file.
 
     Shapes: read (rows, columns, 3); poses (views, 3, 4); intrinsics (views, 4) = (focal_row, focal_column, centre_row,
             centre_column); path (frames, 3, 4); world (4, 4), a similarity.
@@ -40,20 +33,20 @@ class Capture:
             before far.
     """
 
-    names: tuple[str, ...]
-    size: tuple[int, int]
-    read: Callable[[int], np.ndarray]
+    names: tuple[str, ...]  # of the views, unique, in the order of the format
+    size: tuple[int, int]  # rows and columns of every photograph as `read` gives it
+    read: Callable[[int], np.ndarray]  # gives the photograph of a view in bytes
     poses: np.ndarray
     intrinsics: np.ndarray
     train: tuple[int, ...]
     test: tuple[int, ...]
     near: float
     far: float
-    ndc: tuple[float, float] | None
-    box: bool
-    background: tuple[float, float, float]
-    path: Callable[[int], np.ndarray]
-    world: np.ndarray
+    path: Callable[[int], np.ndarray]  # gives the poses of a closed camera path of as many frames as wanted
+    world: np.ndarray  # leads from the scene to the coordinates of the file
+    ndc: tuple[float, float] | None = None
+    box: bool = False  # the scene lies in the cube [-1, 1]^3, so that rays are sampled there only
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of a ray that hits nothing, 0..1
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -87,7 +80,8 @@ class PhotographFiles:
         file = self.files[view]
         try:
             with Image.open(file) as image:
-                check_depth(image, file)
+                if image.mode[0] in "IF":  # numbers that are no bytes would be cut at 255
+                    raise InputError(f"A photograph must have 8 bits per channel, {file} is of mode {image.mode}; convert it.")
                 array = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
         except DAMAGE as error:
             raise unreadable(file, error) from error
@@ -123,12 +117,6 @@ def unreadable(file: Path, error: Exception) -> InputError:
         return InputError(f"Photographs must be there, {file} is missing; add it, or leave its view out.")
     reason = " ".join(str(error).split()).rstrip(".")
     return InputError(f"A photograph must be a whole picture (png, jpeg, ...), {file} is not: {reason}; copy it anew.")
-
-
-def check_depth(image: Image.Image, file: Path) -> None:
-    """Refuse pictures of numbers that are no bytes: modes I and F would be cut at 255."""
-    if image.mode[0] in "IF":
-        raise InputError(f"A photograph must have 8 bits per channel, {file} is of mode {image.mode}; convert it.")
 
 
 def stored_size(file: Path) -> tuple[int, int]:
@@ -206,16 +194,12 @@ def check_poses(names: Sequence[str], poses: np.ndarray) -> None:
         raise InputError(f"Cameras must stand apart, all {len(poses)} stand at one point; a scene has no depth from there.")
 
 
-def require_positive(**options: float | None) -> None:
-    """Raise InputError for the first of some options that is given and not positive."""
-    for name, value in options.items():
-        require(name, value is None or 0 < value < float("inf"), "must be a positive number", value, "correct it")
-
-
-def require_downscale(downscale: int | None) -> None:
-    """Raise InputError for a downscale that is no whole factor."""
+def require_lengths(downscale: int | None, **lengths: float | None) -> None:
+    """Raise InputError for a downscale that is no whole factor, and the first length that is given and not positive."""
     whole = downscale is None or (isinstance(downscale, int) and downscale >= 1)
     require("downscale", whole, "must be a whole factor, at least 1", downscale, "1 keeps photographs as they are")
+    for name, value in lengths.items():
+        require(name, value is None or 0 < value < float("inf"), "must be a positive number", value, "correct it")
 
 
 def pinhole(focal: np.ndarray, centre: np.ndarray, pixel_centre: float, factor: float = 1.0) -> np.ndarray:

@@ -25,18 +25,13 @@ class SceneCollection(SceneData, Collection[PhotographedScenes]):
 
     A step shows `points` rays of each of `batch_signals` scenes. Every shown scene is scored, in its own test views.
 
-    root: the folder of folders; None: generated scenes:
-    scenes: their number,
-    size: the side of their photographs [pixels],
-    views: photographs of each.
-
     Raises: InputError for scenes whose photographs differ in size, and for normalised device coordinates.
     """
 
-    root: str | None = None
-    scenes: int = 6
-    size: int = 100
-    views: int = 24
+    root: str | None = None  # the folder of folders; None: generated scenes
+    scenes: int = 6  # number of generated ones
+    size: int = 100  # side of their photographs [pixels]
+    views: int = 24  # photographs of each generated one
     held_out: float | int | str | None = 0.2
     batch_signals: int | None = 4
     # No solver chooses a weight on scenes, and `test_views` says which pictures are scored: these are no options here.
@@ -46,26 +41,21 @@ class SceneCollection(SceneData, Collection[PhotographedScenes]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_counts("data", scenes=self.scenes)
-        self.top = None if self.root is None else existing_folder("data.root", self.root)
-
-    @property
-    def folder(self) -> Path:
-        """The folder of scenes."""
-        return Path() if self.top is None else self.top
+        require_counts(self, "scenes")
+        self.folder = Path() if self.root is None else existing_folder("data.root", self.root)
 
     @cached_property
     def labels(self) -> Sequence[str]:
         """Names of all scenes, sorted."""
-        if self.top is None:
+        if self.root is None:
             return [f"spheres_{variant:02d}" for variant in range(self.scenes)]
-        return sorted(entry.name for entry in self.top.iterdir() if entry.is_dir())
+        return sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir())
 
     def read(self, position: int) -> Capture:
         """Read the capture of a scene by its position among all."""
-        if self.top is None:
+        if self.root is None:
             return GeneratedScene(size=self.size, views=self.views, variant=position).capture()
-        return read_scene(self.top / self.labels[position])
+        return read_scene(self.folder / self.labels[position])
 
     def captures(self, split: Split) -> Mapping[str, Capture]:
         """Return the scenes of a split by name.
@@ -77,10 +67,8 @@ class SceneCollection(SceneData, Collection[PhotographedScenes]):
         for name, capture in captures.items():
             first = next(iter(captures.values()))
             if capture.size != first.size or capture.ndc is not None or capture.box != first.box:
-                raise InputError(
-                    "Scenes of a collection must have photographs of one size and cameras of one kind, not in normalised device"
-                    f" coordinates; {name} differs, there are sizes {sizes}: leave it out."
-                )
+                rule = "Scenes of a collection must have photographs of one size and cameras of one kind, not in normalised"
+                raise InputError(f"{rule} device coordinates; {name} differs, there are sizes {sizes}: leave it out.")
         return captures
 
     @property

@@ -199,20 +199,14 @@ class GeneratedScene(OneScene):
 
     The light is one far lamp and some from all around; shadows are hard. Rays pass the middles of pixels.
 
-    size: side of the photographs [pixels].
-    views: number of photographs.
-    hold_every: every so many-th view tests.
-    background: of rays that hit nothing: white, black, grey or three numbers in 0..1.
-    variant: one of many such scenes.
-
     Raises: InputError for sizes or variants that are none, or too few views.
     """
 
-    size: int = 100
-    views: int = 24
-    hold_every: int = 6
-    background: str | Sequence[float] = "white"
-    variant: int = 0
+    size: int = 100  # side of the photographs [pixels]
+    views: int = 24  # number of photographs
+    hold_every: int = 6  # every so many-th view tests
+    background: str | Sequence[float] = "white"  # of rays that hit nothing: white, black, grey or three numbers in 0..1
+    variant: int = 0  # one of many such scenes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -236,7 +230,6 @@ class GeneratedScene(OneScene):
             test=test,
             near=AXIAL - CORNER,
             far=DISTANCE + CORNER,
-            ndc=None,
             box=True,
             background=self.backdrop,
             path=camera_path,

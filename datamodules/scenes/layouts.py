@@ -13,11 +13,8 @@ from datamodules.scenes.scene_data import RAYS, OneScene
 from inr.errors import InputError
 
 FEW_RAYS = 128  # of a step of the generated scene, which is simple
-LAYOUTS = {  # by the file that gives each away; of several in a folder, the first here
-    "poses_bounds.npy": LLFF,
-    "transforms_train.json": Blender,
-    "transforms.json": Nerfstudio,
-}
+# by the file that gives each away; of several in a folder, the first here
+LAYOUTS = {"poses_bounds.npy": LLFF, "transforms_train.json": Blender, "transforms.json": Nerfstudio}
 
 
 def read_scene(folder: Path) -> Capture:
@@ -35,11 +32,10 @@ def read_scene(folder: Path) -> Capture:
 class Scene(OneScene):
     """The scene in a folder, its layout found out and read with its defaults.
 
-    path: the folder; None: the generated scene.
     points: rays of a step, over all processes; None: 1024, of the generated scene 128.
     """
 
-    path: str | None = None
+    path: str | None = None  # the folder; None: the generated scene
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,8 +21,7 @@ from datamodules.scenes.capture import (
     into_scene,
     photographs_in,
     pinhole,
-    require_downscale,
-    require_positive,
+    require_lengths,
     scale_of,
     similarity,
 )
@@ -106,10 +105,8 @@ def make_reduced(whole: Path, target: Path, factor: int) -> Path:
             os.replace(draft, target)
     except OSError as error:
         if not target.is_dir():  # else another run was faster
-            rule = f"Reduced photographs are kept in {target}"
-            raise InputError(
-                f"{rule}, which cannot be written: {error.strerror}; copy the capture to a folder of yours."
-            ) from error
+            rule = f"Reduced photographs are kept in {target}, which cannot be written"
+            raise InputError(f"{rule}: {error.strerror}; copy the capture to a folder of yours.") from error
     return target
 
 
@@ -191,33 +188,27 @@ def camera_path(poses: np.ndarray, near: float, far: float, spherify: bool, fram
 class LLFF(OneScene):
     """A forward-facing or inward-facing capture in the layout of LLFF.
 
-    root: the folder.
     downscale: photographs are those of images_<downscale>, made once from images if they are not there; None: those of
         images, or the largest there are.
-    hold_every: every so many-th view tests.
-    ndc: rays go through normalised device coordinates, as is right for cameras that look the same way.
     spherify: for cameras around what they look at: the scene is put there, z up, the root mean square distance of cameras 1,
         without ndc.
-    recentre: put the scene around the average pose.
-    bound_factor: the nearest depth becomes 1 / this [scene units]; None: as in the file.
 
     Raises: InputError for a folder of another layout, an array of another shape or with singular poses, photographs that are
             unreadable, of different sizes, fewer than 3, or not one for each pose.
     Source: Mildenhall et al., Local Light Field Fusion (2019); NeRF (2020), appendix C and the published code.
     """
 
-    root: str
+    root: str  # the folder
     downscale: int | None = None
-    hold_every: int = 8
-    ndc: bool = True
+    hold_every: int = 8  # every so many-th view tests
+    ndc: bool = True  # rays go through normalised device coordinates, as is right for cameras that look the same way
     spherify: bool = False
-    recentre: bool = True
-    bound_factor: float | None = 0.75
+    recentre: bool = True  # put the scene around the average pose
+    bound_factor: float | None = 0.75  # the nearest depth becomes 1 / this [scene units]; None: as in the file
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_downscale(self.downscale)
-        require_positive(bound_factor=self.bound_factor)
+        require_lengths(self.downscale, bound_factor=self.bound_factor)
         self.folder = existing_folder("data.root", self.root)
 
     def capture(self) -> Capture:
@@ -254,8 +245,6 @@ class LLFF(OneScene):
             near=0.0 if through else BEFORE * near,
             far=1.0 if through else far,
             ndc=slopes if through else None,
-            box=False,
-            background=(0.0, 0.0, 0.0),
             path=partial(camera_path, poses, near, far, self.spherify),
             world=world,
         )

@@ -16,8 +16,7 @@ from datamodules.scenes.capture import (
     hold_out_every,
     into_scene,
     pinhole,
-    require_downscale,
-    require_positive,
+    require_lengths,
     scale_of,
     similarity,
 )
@@ -123,9 +122,6 @@ def around_middle(poses: np.ndarray) -> np.ndarray:
 class Nerfstudio(OneScene):
     """A capture in the layout of nerfstudio, of pinhole cameras whose world has z up.
 
-    root: the folder.
-    downscale: photographs are reduced to means over squares of so many pixels.
-    hold_every: every so many-th view by name tests, where the file lists none.
     bound: half side of the cube around the world's origin that holds the scene [units of the file], which is scaled to
         [-1, 1]^3, and rays are sampled there only; None: the scene's middle is where the cameras look, and the furthest
         camera is 1 from there.
@@ -137,9 +133,9 @@ class Nerfstudio(OneScene):
     Source: docs.nerf.studio, Data conventions.
     """
 
-    root: str
-    downscale: int = 1
-    hold_every: int = 8
+    root: str  # the folder
+    downscale: int = 1  # photographs are reduced to means over squares of so many pixels
+    hold_every: int = 8  # every so many-th view by name tests, where the file lists none
     bound: float | None = None
     near: float | None = None
     far: float | None = None
@@ -147,16 +143,15 @@ class Nerfstudio(OneScene):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_downscale(self.downscale)
-        require_positive(bound=self.bound, near=self.near, far=self.far)
+        require_lengths(self.downscale, bound=self.bound, near=self.near, far=self.far)
         self.folder = existing_folder("data.root", self.root)
         self.backdrop = backdrop(self.background)
 
     def capture(self) -> Capture:
         """Read cameras, and the headers of the photographs."""
         file = self.folder / "transforms.json"
-        transforms = read_transforms(file)
-        frames = sorted(transforms.frames, key=lambda frame: frame.path)
+        settings, frames = read_transforms(file)
+        frames = sorted(frames, key=lambda frame: frame.path)
         world_poses = poses_of(frames, file)
         files = tuple(frame.photograph(self.folder) for frame in frames)
         photographs = PhotographFiles(files, self.backdrop, self.downscale)
@@ -165,7 +160,7 @@ class Nerfstudio(OneScene):
             check_camera(frame, sides)
         world = similarity(self.bound) if self.bound else around_middle(world_poses)
         poses = into_scene(world_poses, world)
-        train, test = split_of(transforms.settings, [frame.path for frame in frames], self.hold_every, file)
+        train, test = split_of(settings, [frame.path for frame in frames], self.hold_every, file)
         focal = np.array([focal_lengths(frame.settings, sides, file) for frame in frames])
         centre = np.array([centre_of(frame.settings, sides, file) for frame in frames])
         near, far = self.depths(poses, world)
@@ -179,7 +174,6 @@ class Nerfstudio(OneScene):
             test=test,
             near=near,
             far=far,
-            ndc=None,
             box=self.bound is not None,
             background=self.backdrop,
             path=partial(camera_path, poses),

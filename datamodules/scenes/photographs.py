@@ -129,10 +129,8 @@ class PhotographedScenes(Observed):
         # Photographs stay bytes, a quarter of the memory of floats, and become fitted numbers for the drawn pixels alone.
         scenes = self.on(device)
         looks = [(scenes[scene], view, at) for scene, view, at in zip(signals.tolist(), views, pixels.long(), strict=True)]
-        context = {
-            "poses": torch.stack([scene.poses[view] for scene, view, _ in looks]),
-            "intrinsics": torch.stack([scene.intrinsics[view] for scene, view, _ in looks]),
-        }
+        names = ("poses", "intrinsics")
+        context = {name: torch.stack([getattr(scene, name)[view] for scene, view, _ in looks]) for name in names}
         targets = {}
         if quantities:
             targets["value"] = torch.stack([BYTES.normalise(scene.pixels[view, *at.T]) for scene, view, at in looks])

@@ -30,32 +30,24 @@ class SceneData(SignalData[PhotographedScenes]):
 
     Subclasses define `captures`. Photographs stay on the device in bytes; rays and targets are made for what is drawn.
 
-    factor: every factor-th row and column of the training views trains.
     filter, border: of the derivative targets (see `inr.supervision.differences`).
-    directions: read by measurement and network: they take the direction of view beside the position.
     parts: names under which a batch holds its rays: supervision and measurements may name more than `data`.
-    points: rays of a step, of each of its scenes, over all processes; None: 1024.
-    validation_points: pixels of the test views that a validation looks at; None: all.
-    test_views: the first views of a scene's test views that are scored; None: all.
-    test_factor: views are scored as means over squares of so many pixels.
-    pixel_centre: where in its pixel a ray passes: 0.5 in the middle, 0 in published NeRF code.
-    chunk: rays that are rendered at a time.
 
     Units:  coordinates (row, column) in pixels; values 0..255 in the files.
     Raises: InputError for options outside their range, and factors that leave too few pixels.
     """
 
-    factor: int = 1
+    factor: int = 1  # every factor-th row and column of the training views trains
     filter: str = "central"
     border: str = "one_sided"
-    directions: bool = False
+    directions: bool = False  # read by measurement and network: they take the direction of view beside the position
     parts: Sequence[str] = ("data",)
-    points: int | None = None
-    validation_points: int | None = 4096
-    test_views: int | None = None
-    test_factor: int = 1
-    pixel_centre: float = 0.5
-    chunk: int = 2048
+    points: int | None = None  # rays of a step, of each of its scenes, over all processes; None: 1024
+    validation_points: int | None = 4096  # pixels of the test views that a validation looks at; None: all
+    test_views: int | None = None  # the first views of a scene's test views that are scored; None: all
+    test_factor: int = 1  # views are scored as means over squares of so many pixels
+    pixel_centre: float = 0.5  # where in its pixel a ray passes: 0.5 in the middle, 0 in published NeRF code
+    chunk: int = 2048  # rays that are rendered at a time
 
     encodable: ClassVar[str] = "nothing"
     shared_points: ClassVar[bool] = False
@@ -63,8 +55,7 @@ class SceneData(SignalData[PhotographedScenes]):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.filter, self.border)
-        counts = ("factor", "points", "test_factor", "chunk", "validation_points", "test_views")
-        require_counts("data", **{name: getattr(self, name) for name in counts})
+        require_counts(self, "factor", "points", "test_factor", "chunk", "validation_points", "test_views")
         self.parts = list(self.parts)
         require("data.parts", "data" in self.parts, "must name the part data, which is evaluated", self.parts)
         rule = "must be where in its pixel a ray passes, in 0..1"
@@ -240,12 +231,8 @@ class OneScene(SceneData):
 def refuse_few(size: Sequence[int], coarse: Sequence[int], factor: int, test_factor: int) -> None:
     """Raise InputError if factors leave no pixel to score of photographs of a size, or too few to train on."""
     if min(size) < test_factor:
-        raise InputError(
-            f"A tested view needs a pixel or more, but test_factor={test_factor} leaves none of {list(size)}; use a smaller"
-            " data.test_factor."
-        )
+        rule = "A tested view needs a pixel or more"
+        raise InputError(f"{rule}, but test_factor={test_factor} leaves none of {list(size)}; use a smaller data.test_factor.")
     if min(coarse) < 2:
-        raise InputError(
-            f"Photographs need two training pixels or more along each side, but factor={factor} leaves {list(coarse)} of"
-            f" {list(size)}; use a smaller data.factor."
-        )
+        rule = "Photographs need two training pixels or more along each side"
+        raise InputError(f"{rule}, but factor={factor} leaves {list(coarse)} of {list(size)}; use a smaller data.factor.")

@@ -16,14 +16,10 @@ Settings = Mapping[str, object]  # an object of a json file, its values as yet u
 
 @dataclass(frozen=True)
 class Frame:
-    """A photograph and its camera.
+    """A photograph and its camera."""
 
-    path: of the photograph, whose ending may be left out.
-    settings: of the camera: what the file says of all frames, and of this one above that.
-    """
-
-    path: str
-    settings: Settings
+    path: str  # of the photograph, whose ending may be left out
+    settings: Settings  # of the camera: what the file says of all frames, and of this one above that
 
     @property
     def name(self) -> str:
@@ -43,16 +39,8 @@ class Frame:
         raise InputError(f"Photographs of all frames must be there, {path} is missing, nor is there a .png; add it.")
 
 
-@dataclass(frozen=True)
-class Transforms:
-    """The content of a file of transforms."""
-
-    settings: Settings
-    frames: Sequence[Frame]
-
-
-def read_transforms(file: Path) -> Transforms:
-    """Read a file of cameras, its frames being there and naming photographs and poses.
+def read_transforms(file: Path) -> tuple[Settings, Sequence[Frame]]:
+    """Read the settings and the frames of a file of cameras, the frames being there and naming photographs and poses.
 
     Raises: InputError if it is missing, cannot be read, or lacks something.
     """
@@ -66,7 +54,7 @@ def read_transforms(file: Path) -> Transforms:
     frames = settings.get("frames") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(frames, list) or not frames:
         raise InputError(f"A file of transforms must list its photographs as frames, {file} has none; write it anew.")
-    return Transforms(settings, [frame_of(frame, settings, place, file) for place, frame in enumerate(frames)])
+    return settings, [frame_of(frame, settings, place, file) for place, frame in enumerate(frames)]
 
 
 def frame_of(frame: object, shared: Settings, place: int, file: Path) -> Frame:

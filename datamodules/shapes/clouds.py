@@ -16,13 +16,11 @@ class CloudData(OneShape):
     At the points the distance is zero and its gradient their normal. Around them both are estimated from the points
     (`inr.shapes.oriented_points`); with `surface` 1 they are not, and terms on space have to say what lies there.
 
-    fill: part of the cube's side that the longest side of the points' box takes.
-
     Raises: InputError without a path.
     """
 
     path: str | None = None
-    fill: float = 0.9
+    fill: float = 0.9  # part of the cube's side that the longest side of the points' box takes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -33,5 +31,4 @@ class CloudData(OneShape):
     @cached_property
     def only(self) -> CloudShape:
         """The points."""
-        cloud = read_cloud(self.file, self.fill)
-        return CloudShape(self.file.stem, cloud.frame, cloud.points, cloud.normals)
+        return read_cloud(self.file, self.fill)

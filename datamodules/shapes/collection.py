@@ -22,12 +22,10 @@ class ShapeCollection(ShapeData, Collection[SampledShapes]):
     """Shapes of which some train and others are held out; each fills the cube by itself.
 
     Subclasses define `labels` and `shape_at`.
-
-    fill: part of the cube's side that the longest side of each shape takes.
     """
 
     held_out: float | int | str | None = 0.25
-    fill: float = 0.9
+    fill: float = 0.9  # part of the cube's side that the longest side of each shape takes
 
     @abstractmethod
     def shape_at(self, position: int) -> Shape:

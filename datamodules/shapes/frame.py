@@ -17,12 +17,11 @@ class Frame:
     """A similarity between the cube and a file: point of the file = centre + scale * rotation^T @ point of the cube.
 
     centre, scale: of the cube in the file, in the file's unit of length; the scale is half a side.
-    rotation: its rows are the axes of the cube, as seen in the file.
     """
 
     centre: tuple[float, ...]
     scale: float
-    rotation: tuple[tuple[float, ...], ...] = UPRIGHT
+    rotation: tuple[tuple[float, ...], ...] = UPRIGHT  # its rows are the axes of the cube, as seen in the file
 
     def describe(self) -> dict[str, object]:
         """Return the frame as options of `inr.measurements.pointwise.Points`."""

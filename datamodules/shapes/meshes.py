@@ -29,15 +29,11 @@ def read_shape(path: Path, name: str, fill: float, align: bool) -> MeshShape:
 
 @dataclass(kw_only=True, eq=False)
 class MeshData(OneShape):
-    """A surface to fit: obj, ply, stl, off, glb; without a path, a torus with a bump.
-
-    fill: part of the cube's side that the longest side of the shape takes.
-    align: turn it to its principal axes first.
-    """
+    """A surface to fit: obj, ply, stl, off, glb; without a path, a torus with a bump."""
 
     path: str | None = None
-    fill: float = 0.9
-    align: bool = False
+    fill: float = 0.9  # part of the cube's side that the longest side of the shape takes
+    align: bool = False  # turn it to its principal axes first
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,21 +52,14 @@ class ShapeFolder(ShapeCollection):
     """All meshes in the folder `root` and its subfolders; `held_out=null` holds out subfolders `test`, as of ModelNet.
 
     Shapes are named by their paths inside the folder without endings; a list of held-out ones names the files.
-
-    align: turn each to its principal axes first.
     """
 
     root: str | None = None
-    align: bool = False
+    align: bool = False  # turn each to its principal axes first
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.given_folder = existing_folder("data.root", self.root)
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the meshes."""
-        return self.given_folder
+        self.folder = existing_folder("data.root", self.root)
 
     @cached_property
     def labels(self) -> Sequence[str]:
@@ -91,16 +80,13 @@ class ShapeFolder(ShapeCollection):
 
 @dataclass(kw_only=True, eq=False)
 class Tori(ShapeCollection):
-    """Generated tori of different radii, each with a bump somewhere else.
+    """Generated tori of different radii, each with a bump somewhere else."""
 
-    count: of all tori.
-    """
-
-    count: int = 32
+    count: int = 32  # of all tori
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_counts("data", least=2, count=self.count)
+        require_counts(self, "count", least=2)
 
     @cached_property
     def labels(self) -> Sequence[str]:

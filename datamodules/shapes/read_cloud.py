@@ -2,14 +2,14 @@
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import trimesh
 
 from datamodules.common.pictures import read_array
-from datamodules.shapes.frame import Frame, frame_of
+from datamodules.shapes.frame import frame_of
 from datamodules.shapes.read_mesh import ENDINGS, load_geometries, read_surface
+from datamodules.shapes.shape import CloudShape
 from inr.errors import InputError
 from inr.shapes.meshes import Mesh
 
@@ -17,19 +17,6 @@ TEXTS = (".xyz", ".txt", ".pts")
 COLUMNS = "x y z nx ny nz"
 FEWEST = 10  # points: an estimate of spacing and areas takes eight neighbours of each
 REMEDY = "estimate them with Open3D or MeshLab and save them"
-
-
-class PointCloud(NamedTuple):
-    """Points of a surface in the cube, and its normals there, of length 1 and outward.
-
-    frame: the cube's place in the file.
-
-    Shapes: points (points, 3), normals (points, 3)
-    """
-
-    points: np.ndarray
-    normals: np.ndarray
-    frame: Frame
 
 
 def read_text(path: Path) -> np.ndarray:
@@ -126,7 +113,7 @@ def with_normals(points: np.ndarray, normals: np.ndarray, path: Path) -> tuple[n
     return points[known], normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
-def read_cloud(path: Path, fill: float = 0.9) -> PointCloud:
+def read_cloud(path: Path, fill: float = 0.9) -> CloudShape:
     """Read the points of a file with their normals, the longest side of their box 2 * fill.
 
     A table, as text or .npy, or a .ply file has normals of its own; of a mesh only the vertices are taken, with the normals
@@ -140,10 +127,10 @@ def read_cloud(path: Path, fill: float = 0.9) -> PointCloud:
     table = ply_table(path) if ending == ".ply" else None
     if table is None and ending in ENDINGS:
         mesh, frame, _, _ = read_surface(path, fill)
-        return PointCloud(*with_normals(mesh.vertices, vertex_normals(mesh), path), frame)
+        return CloudShape(path.stem, frame, *with_normals(mesh.vertices, vertex_normals(mesh), path))
     if table is None:
         table = read_text(path) if ending in TEXTS else read_array(path)
     table = check_table(table, path)
     points, normals = with_normals(table[:, :3], table[:, 3:], path)
     frame = frame_of(points, fill)
-    return PointCloud(frame.to_unit(points), frame.turn(normals), frame)
+    return CloudShape(path.stem, frame, frame.to_unit(points), frame.turn(normals))

@@ -21,33 +21,21 @@ SHEET = 1e-9  # volume over that of the box of what has no inside
 
 
 class Solid(NamedTuple):
-    """A shape with an inside.
+    """A shape with an inside."""
 
-    mesh: in the cube.
-    frame: the cube's place in the file.
-    closed: whether the surface has no hole.
-    bodies: number of its pieces, which are not connected by edges.
-    """
-
-    mesh: Mesh
-    frame: Frame
-    closed: bool
-    bodies: int
+    mesh: Mesh  # in the cube
+    frame: Frame  # the cube's place in the file
+    closed: bool  # whether the surface has no hole
+    bodies: int  # number of its pieces, which are not connected by edges
 
 
 class Surface(NamedTuple):
-    """A surface wound outward, perhaps without an inside.
+    """A surface wound outward, perhaps without an inside."""
 
-    mesh: in the cube.
-    frame: the cube's place in the file.
-    bodies: (faces,) number of the piece that each face belongs to.
-    gaps: number of open edges.
-    """
-
-    mesh: Mesh
-    frame: Frame
-    bodies: np.ndarray
-    gaps: int
+    mesh: Mesh  # in the cube
+    frame: Frame  # the cube's place in the file
+    bodies: np.ndarray  # (faces,) number of the piece that each face belongs to
+    gaps: int  # number of open edges
 
 
 class Edges(NamedTuple):
@@ -253,16 +241,11 @@ def read_mesh(path: Path, fill: float = 0.9, align: bool = False) -> Solid:
     mesh, frame, bodies, gaps = read_surface(path, fill, align)
     share = float(abs(volumes(mesh.vertices[mesh.faces], bodies)).sum()) / (2 * fill) ** 3
     if share < SHEET:
-        raise InputError(
-            f"A shape needs an inside, the surface of {path} encloses {share:.1g} of its box: it is flat or folded up;"
-            " give it a thickness, or fit its points with data=pointcloud."
-        )
+        rule = f"A shape needs an inside, the surface of {path} encloses {share:.1g} of its box"
+        raise InputError(f"{rule}: it is flat or folded up; give it a thickness, or fit its points with data=pointcloud.")
     if gaps:
         # The sign comes from the generalised winding number, the solid angle of the surface over 4 pi. It is harmonic away
         # from the surface, so over a hole it falls from 1 to 0 smoothly, and its level one half spans the hole.
-        warnings.warn(
-            f"{path} is not closed, {gaps} edges are open: the sign of the distance comes from winding numbers, which close"
-            " the holes smoothly.",
-            stacklevel=2,
-        )
+        found = f"{path} is not closed, {gaps} edges are open: the sign of the distance comes from winding numbers"
+        warnings.warn(f"{found}, which close the holes smoothly.", stacklevel=2)
     return Solid(mesh, frame, not gaps, len(np.unique(bodies)))

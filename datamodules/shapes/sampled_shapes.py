@@ -21,19 +21,14 @@ LATTICES = 64  # true lattices that stay in memory: of 64^3 samples 1 MiB each, 
 
 @dataclass(eq=False)
 class SampledShapes(Observed):
-    """Shapes and equally many samples of each, made once; batches of these have the part `data`.
-
-    count: samples of each, as far as they are available.
-    resolution: samples along each axis of the lattice that results are scored on.
-    validation_points: samples of `truth`, in space.
-    """
+    """Shapes and equally many samples of each, made once; batches of these have the part `data`."""
 
     shapes: Sequence[Shape]
-    count: int
+    count: int  # samples of each, as far as they are available
     sampling: Sampling
     seed: int
-    resolution: int
-    validation_points: int
+    resolution: int  # samples along each axis of the lattice that results are scored on
+    validation_points: int  # samples of `truth`, in space
 
     def __post_init__(self) -> None:
         self.names = [shape.name for shape in self.shapes]

@@ -31,13 +31,10 @@ class Sampling(NamedTuple):
 
     def check(self) -> None:
         """Raise InputError for shares that there are not, and for steps that are not positive."""
-        require(
-            "data.surface and data.near",
-            min(self.surface, self.near) >= 0 and self.surface + self.near <= 1,
-            "are shares of the samples, not negative and at most 1 together",
-            f"{self.surface:g} and {self.near:g}",
-            "the rest lies anywhere in the cube",
-        )
+        holds = min(self.surface, self.near) >= 0 and self.surface + self.near <= 1
+        rule = "are shares of the samples, not negative and at most 1 together"
+        given = f"{self.surface:g} and {self.near:g}"
+        require("data.surface and data.near", holds, rule, given, "the rest lies anywhere in the cube")
         positive = len(self.sigmas) > 0 and min(self.sigmas) > 0
         require("data.sigmas", positive, "must be positive lengths", list(self.sigmas))
 
@@ -138,19 +135,13 @@ class CloudShape(Shape):
 
 
 @dataclass(eq=False)
-class VolumeShape(Shape):
+class VolumeShape(MeshShape):
     """Distances on a regular grid, trilinear in between; `mesh` is their zero level.
 
     Shapes: values (columns, rows, layers), along x, y and z; voxel 0 and the last one of the longest axis lie at -1 and 1.
     """
 
     values: Tensor
-    mesh: Mesh
-
-    @property
-    def surface(self) -> Mesh:
-        """The zero level of the distances."""
-        return self.mesh
 
     @property
     def step(self) -> float:

@@ -19,8 +19,6 @@ from datamodules.shapes.shape import Sampling, Shape, lattice
 
 SHELL = 0.1  # half-widths of the cube from the surface, within which psnr_shell looks
 INTERPOLATED = 20000  # samples at most: their tetrahedra take five seconds, ten times as many over a minute
-COUNTS = ("pool", "observed", "points", "space_points", "batch_signals", "validation_points")
-BOUNDS = ("validation_signals", "test_signals", "chunk")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -30,31 +28,21 @@ class ShapeData(SignalData[SampledShapes]):
     Batches have the part `data`, samples of the shapes, and where the task asks for it `space`, random points of the cube
     without targets; results are observed as `space`, too. Subclasses define `units` and `shapes_of`.
 
-    pool: samples of each shape, made once.
-    observed: no more than so many of evaluated shapes are used; None: all.
-    surface: share of the samples that lies on the surface.
-    near: share that lies near it, by gaussian steps; the rest lies anywhere in the cube.
-    sigmas: of these steps, equally many of each [half-widths of the cube].
-    points: samples of each shape that a step shows, over all processes; None: all.
-    space_points: random points of the cube that a step shows beside them; None: as many as `points`.
-    batch_signals: shapes that a step shows; None: all.
-    resolution: samples along each side of the lattice that results are scored on.
-    validation_points: points of each shape that a validation looks at.
     validation_signals, test_signals: bounds on what is evaluated; None: all.
 
     Units:  coordinates and distances in normalised lengths, half-widths of the cube, positive outside.
     """
 
-    pool: int = 200000
-    observed: int | None = None
-    surface: float = 0.2
-    near: float = 0.6
-    sigmas: Sequence[float] = (0.005, 0.05)
-    points: int | None = 4096
-    space_points: int | None = None
-    batch_signals: int | None = 16
-    resolution: int = 64
-    validation_points: int = 16384
+    pool: int = 200000  # samples of each shape, made once
+    observed: int | None = None  # no more than so many of evaluated shapes are used; None: all
+    surface: float = 0.2  # share of the samples that lies on the surface
+    near: float = 0.6  # share that lies near it, by gaussian steps; the rest lies anywhere in the cube
+    sigmas: Sequence[float] = (0.005, 0.05)  # of these steps, equally many of each [half-widths of the cube]
+    points: int | None = 4096  # samples of each shape that a step shows, over all processes; None: all
+    space_points: int | None = None  # random points of the cube that a step shows beside them; None: as many as `points`
+    batch_signals: int | None = 16  # shapes that a step shows; None: all
+    resolution: int = 64  # samples along each side of the lattice that results are scored on
+    validation_points: int = 16384  # points of each shape that a validation looks at
     validation_signals: int | None = 8
     test_signals: int | None = 64
 
@@ -63,7 +51,8 @@ class ShapeData(SignalData[SampledShapes]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_counts("data", **{name: getattr(self, name) for name in (*COUNTS, *BOUNDS)})
+        require_counts(self, "pool", "observed", "points", "space_points", "batch_signals", "validation_points")
+        require_counts(self, "validation_signals", "test_signals", "chunk")
         rule = "counts points along each side of the lattice, at least 2"
         require("data.resolution", self.resolution >= 2, rule, self.resolution)
         self.sampling = Sampling(self.surface, self.near, tuple(self.sigmas))

@@ -21,15 +21,12 @@ class VolumeData(OneShape):
 
     Samples are voxels in random order, whatever the shares of the other options.
 
-    spacing: of neighbouring voxels, in the unit of the distances.
-    flip: turn a grid round that is positive inside.
-
     Raises: InputError for anything but three axes of numbers, and for a grid without a surface or the wrong way round.
     """
 
     path: str | None = None
-    spacing: float = 1.0
-    flip: bool = False
+    spacing: float = 1.0  # of neighbouring voxels, in the unit of the distances
+    flip: bool = False  # turn a grid round that is positive inside
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,21 +47,19 @@ class VolumeData(OneShape):
         distances = torch.from_numpy(self.sign * values / float(half_width))
         surface = march_volume(distances)  # which takes every axis to be as long as the cube
         mesh = Mesh(surface.vertices * (steps / steps.max()), surface.faces)
-        return VolumeShape(self.file.stem, frame, distances, mesh)
+        return VolumeShape(self.file.stem, frame, mesh, distances)
 
     def read(self) -> np.ndarray:
         """Read the numbers of the file, in float32."""
         try:
             values = np.load(self.file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(
-                f"A grid of distances is an .npy file, {self.file} is not readable: {error}; save it anew."
-            ) from error
+            rule = "A grid of distances is an .npy file"
+            raise InputError(f"{rule}, {self.file} is not readable: {error}; save it anew.") from error
         if not isinstance(values, np.ndarray) or values.ndim != 3 or min(values.shape) < 3 or values.dtype.kind not in "fiu":
             got = getattr(values, "shape", "several arrays")
-            raise InputError(
-                f"A grid of distances has three axes of three numbers or more, {self.file} has {got}; choose another."
-            )
+            rule = "A grid of distances has three axes of three numbers or more"
+            raise InputError(f"{rule}, {self.file} has {got}; choose another.")
         values = values.astype(np.float32)  # before they are checked: large numbers become infinite
         refuse_infinite(values)
         self.refuse_sign(values)
@@ -73,14 +68,10 @@ class VolumeData(OneShape):
     def refuse_sign(self, values: np.ndarray) -> None:
         """Raise InputError for distances of one sign, and for those that seem to be positive inside."""
         if values.min() >= 0 or values.max() <= 0:
-            raise InputError(
-                f"Distances must be positive outside and negative inside, {self.file} ranges from {values.min():g} to"
-                f" {values.max():g}: there is no surface in it; use signed distances."
-            )
+            rule = f"Distances must be positive outside and negative inside, {self.file} ranges from {values.min():g} to"
+            raise InputError(f"{rule} {values.max():g}: there is no surface in it; use signed distances.")
         # A shape may touch some sides of its grid; where it seems to fill all six, inside and outside are swapped.
         sides = [self.sign * np.take(values, end, axis).mean() for axis in range(3) for end in (0, -1)]
         if max(sides) < 0:
-            raise InputError(
-                f"Distances must be positive outside, those of {self.file} are negative on all its sides; use"
-                f" data.flip={'false' if self.sign < 0 else 'true'}."
-            )
+            rule = f"Distances must be positive outside, those of {self.file} are negative on all its sides"
+            raise InputError(f"{rule}; use data.flip={'false' if self.sign < 0 else 'true'}.")
