@@ -12,10 +12,7 @@ from inr.tangents import linearise
 
 
 def value_and_jacobian(
-    measurement: Measurement,
-    field: Field,
-    coordinates: Float[Tensor, "shared points axes"],
-    along: Sequence[int] | None = None,
+    measurement: Measurement, field: Field, coordinates: Float[Tensor, "shared points axes"], along: Sequence[int] | None = None
 ) -> tuple[Float[Tensor, "signals points channels"], Float[Tensor, "signals points channels axes"]]:
     """Return a sensor's observations and their derivative by its coordinates, exact and without a graph of autograd.
 

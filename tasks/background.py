@@ -72,10 +72,8 @@ class BackgroundTask(ImageTask):
     ) -> None:
         super().__init__(training, measurements, channels, signals, lpips)
         if not cutoff > 0 or (threshold is not None and not threshold > 0) or opening < 1:
-            raise InputError(
-                "task.cutoff and task.threshold must be positive and task.opening at least 1 pixel, got"
-                f" {cutoff}, {'null' if threshold is None else threshold} and {opening}."
-            )
+            rule = "task.cutoff and task.threshold must be positive and task.opening at least 1 pixel"
+            raise InputError(f"{rule}, got {cutoff}, {'null' if threshold is None else threshold} and {opening}.")
         self.cutoff, self.threshold = cutoff, threshold
         self.opening = opening
         self.result: Separation | None = None

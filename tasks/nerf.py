@@ -80,10 +80,8 @@ class NerfTask(EvaluatedTask[SceneData]):
         for name, size in {"frames": frames, "rate": rate, "film_scale": film_scale, "cloud": cloud}.items():
             require(f"task.{name}", size > 0, "must be positive", size)
         self.lpips = load_lpips(lpips)
-        self.frames = frames
-        self.rate = rate
-        self.film_scale = film_scale
-        self.cloud = cloud
+        self.frames, self.rate = frames, rate
+        self.film_scale, self.cloud = film_scale, cloud
 
     def brightness(self, values: Tensor) -> Tensor:
         """Return the colours, clipped to 0..1."""

@@ -64,8 +64,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
         rule = f"counts samples along a side of the mesh's lattice, at least {LEAST}"
         require("task.resolution", resolution >= LEAST, rule, resolution)
         require("task.up", up in ("y", "z"), "must be y or z", up)
-        self.resolution = resolution
-        self.up = up
+        self.resolution, self.up = resolution, up
 
     def setup(self, stage: str) -> None:
         """Refuse to leave the space around the samples open."""
@@ -156,9 +155,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
         shape = self.data.evaluated.shapes[place]
         seen = self.distance(place)
         row = [(f"reconstruction{side}", shaded(seen, azimuth=azimuth, up=self.up)) for side, azimuth in SIDES.items()]
-        if not self.data.solid:
-            return row
-        return [(shape.name, shaded(shape.distances, azimuth=SIDES[""], up=self.up)), *row]
+        return [(shape.name, shaded(shape.distances, azimuth=SIDES[""], up=self.up)), *row] if self.data.solid else row
 
     # Exports.
 

@@ -24,9 +24,8 @@ class Trainer(L.Trainer):
 
     def __init__(self, precision: str = "32-true", **options: Any) -> None:
         if precision not in PRECISIONS:
-            raise InputError(
-                f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision}: coordinates need all of float32."
-            )
+            rule = f"trainer.precision must be one of {', '.join(PRECISIONS)}"
+            raise InputError(f"{rule}, got {precision}: coordinates need all of float32.")
         for name in POSITIVE:
             value = options.get(name)
             positive = not isinstance(value, int | float) or value > 0

@@ -48,10 +48,8 @@ def instantiate_data(cfg: DictConfig) -> SignalData:
     description = data.describe()
     for name, value in description.items():
         if name in cfg.data and cfg.data[name] != value:
-            raise InputError(
-                f"The data of a resumed run must not change: data.{name} was {cfg.data[name]}, now it is {value}; bring back"
-                " the old file, or start a new run."
-            )
+            rule = f"The data of a resumed run must not change: data.{name} was {cfg.data[name]}, now it is {value}"
+            raise InputError(f"{rule}; bring back the old file, or start a new run.")
     with open_dict(cfg):
         cfg.data.update(description)
     if cfg.dictionary:
@@ -96,10 +94,8 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         OmegaConf.update(base, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
     steps = checkpoint["global_step"]
     if base.train and 0 <= base.trainer.max_steps <= steps:
-        raise InputError(
-            f"Training on needs trainer.max_steps beyond the {steps} steps that the run has, got {base.trainer.max_steps}; to"
-            " evaluate it instead, add train=false."
-        )
+        rule = f"Training on needs trainer.max_steps beyond the {steps} steps that the run has"
+        raise InputError(f"{rule}, got {base.trainer.max_steps}; to evaluate it instead, add train=false.")
     checkpoints = checkpoint_of(cfg.ckpt_path).absolute().parent
     has_curve = base.train and checkpoints.name == "checkpoints"  # a checkpoint elsewhere has left its run behind
     base.resumed = {"folder": str(checkpoints.parent) if has_curve else None, "steps": steps}
@@ -112,23 +108,20 @@ def adopt(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     Raises: InputError for a run without a dictionary, another regime than fit, and model options that are not that run's.
     """
     if not any("dictionary" in callback for callback in cfg.regime.callbacks.values()):
-        raise InputError(
-            f"dictionary=RUN is what regime=fit encodes signals in, got dictionary={cfg.dictionary}; add regime=fit."
-        )
+        rule = "dictionary=RUN is what regime=fit encodes signals in"
+        raise InputError(f"{rule}, got dictionary={cfg.dictionary}; add regime=fit.")
     checkpoint = read_checkpoint(cfg.dictionary)
     model = checkpoint["config"]["model"]
     if model["_target_"] != DICTIONARY:
-        raise InputError(
-            f"dictionary must be a run of regime=dictionary model=nid_moe, {cfg.dictionary} has model {model['_target_']}."
-        )
+        rule = "dictionary must be a run of regime=dictionary model=nid_moe"
+        raise InputError(f"{rule}, {cfg.dictionary} has model {model['_target_']}.")
     refuse_foreign_targets(model, set())
     base = OmegaConf.create({"model": checkpoint["options"]["model"]})  # as given, as the command's options are
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = path_of(override)
         if key == "model" and cfg.model._target_ != DICTIONARY:
-            raise InputError(
-                f"regime=fit needs a model with codes, got {cfg.model._target_}; choose model=nid_moe, or leave it out."
-            )
+            rule = "regime=fit needs a model with codes"
+            raise InputError(f"{rule}, got {cfg.model._target_}; choose model=nid_moe, or leave it out.")
         if key.startswith("model."):
             refuse_changes(cfg, base, [key], "dictionary takes over the model of its run")
     adopted = cfg.copy()
@@ -151,10 +144,8 @@ def refuse_misfit(cfg: DictConfig) -> None:
     for name, learned in sizes.items():
         if cfg.data[name] != learned:
             what = {"out_features": "channels", "in_features": "axes"}[name]
-            raise InputError(
-                f"Signals must have the {what} that the dictionary was learned from, {learned}, got {cfg.data[name]}; convert"
-                " them (data.colour), or learn a dictionary from such signals."
-            )
+            rule = f"Signals must have the {what} that the dictionary was learned from, {learned}, got {cfg.data[name]}"
+            raise InputError(f"{rule}; convert them (data.colour), or learn a dictionary from such signals.")
 
 
 def path_of(override: Override) -> str:

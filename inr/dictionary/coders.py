@@ -143,9 +143,8 @@ class ConvCoder(Coder):
         super().__init__()
         axes = len(shape)
         if axes not in CONVOLUTIONS or width < 1 or width % GROUPS:
-            raise InputError(
-                f"An encoder needs one to three axes and a width divisible by {GROUPS}, got {axes} axes and width={width}."
-            )
+            rule = f"An encoder needs one to three axes and a width divisible by {GROUPS}"
+            raise InputError(f"{rule}, got {axes} axes and width={width}.")
         depth = max(1, round(math.log2(max(min(shape) / CELLS, 2))))
         widths = [channels, *(width * 2 ** min(level, DOUBLINGS) for level in range(depth))]
         self.blocks = nn.Sequential(*(Block(axes, *pair, self.residual) for pair in pairwise(widths)))

@@ -53,10 +53,8 @@ class NeuralDictionary(Network):
             raise InputError(f"A dictionary needs experts >= 1 and noise >= 0, got {experts} and {noise}.")
         if top_k is not None and not 1 <= top_k <= experts:
             raise InputError(f"top_k must be in 1 .. experts = {experts}, or null for all, got top_k={top_k}.")
-        self.trunk = trunk
-        self.coder = coder
-        self.top_k = top_k
-        self.noise = noise
+        self.trunk, self.coder = trunk, coder
+        self.top_k, self.noise = top_k, noise
         self.penalties = dict(penalties or {})
         self.active_gates = experts if top_k is None else top_k
         self.seed = 0
@@ -89,8 +87,7 @@ class NeuralDictionary(Network):
 
     def at_step(self, step: int, seed: int, warmup: int) -> None:
         """Prepare a training step: all experts for `warmup` steps, then `top_k`, with noise that depends on seed and step."""
-        self.seed = seed
-        self.step = step
+        self.seed, self.step = seed, step
         self.active_gates = len(self.experts) if self.top_k is None or step < warmup else self.top_k
 
     def gate(self, gates: Float[Tensor, "signals experts"]) -> tuple[Float[Tensor, "signals experts"], Usage]:

@@ -105,9 +105,8 @@ class Problem:
                 if not terms:
                     continue
                 if len(part.coordinates) != 1:
-                    raise InputError(
-                        f"Closed-form solvers need coordinates that all signals share, got {len(part.coordinates)}."
-                    )
+                    rule = "Closed-form solvers need coordinates that all signals share"
+                    raise InputError(f"{rule}, got {len(part.coordinates)}.")
                 measurement = self.measurements[part_name].within(**part.context)
                 quantities = self.supervision.quantities(part_name)
                 with torch.autocast(part.coordinates.device.type, enabled=False):

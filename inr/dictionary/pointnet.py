@@ -44,8 +44,6 @@ class PointNetCoder(Coder):
         """Compute the codes of the signals."""
         seen = signals.observations
         if seen is None or seen.ndim != 3 or seen.shape[-1] != self.features:
-            raise InputError(
-                f"PointNet reads (signals, points, {self.features}), got {'none' if seen is None else tuple(seen.shape)};"
-                " choose data of shapes, or another model/coder."
-            )
+            rule = f"PointNet reads (signals, points, {self.features}), got {'none' if seen is None else tuple(seen.shape)}"
+            raise InputError(f"{rule}; choose data of shapes, or another model/coder.")
         return self.scale * self.last(self.all(self.pool(self.each(seen), None)))

@@ -120,8 +120,7 @@ class TopK(Solver):
         super().__init__(ridge)
         if k < 1 or stages < 1:
             raise InputError(f"solver.k and solver.stages must be at least 1, got k={k}, stages={stages}.")
-        self.k = k
-        self.stages = stages
+        self.k, self.stages = k, stages
 
     def active_gates(self, top_k: int | None) -> int | None:
         """Return as many gates as the codes have."""
@@ -192,8 +191,7 @@ class L1(Solver):
             raise InputError(f"solver.loss must be one of {', '.join(self.losses)}, got {loss}.")
         if iterations < 1 or not cutoff > 0:
             raise InputError(f"solver.iterations and solver.cutoff must be positive, got {iterations} and {cutoff}.")
-        self.loss = loss
-        self.cutoff = cutoff
+        self.loss, self.cutoff = loss, cutoff
         self.iterations = iterations
 
     def ladder(self, ridge: float) -> list[float]:

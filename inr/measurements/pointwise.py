@@ -81,10 +81,7 @@ class Points(Affine):
     turn: Tensor
 
     def __init__(
-        self,
-        centre: Sequence[float] = (0.0, 0.0, 0.0),
-        scale: float = 1.0,
-        rotation: Sequence[Sequence[float]] | None = None,
+        self, centre: Sequence[float] = (0.0, 0.0, 0.0), scale: float = 1.0, rotation: Sequence[Sequence[float]] | None = None
     ) -> None:
         super().__init__()
         if not 0 < scale < math.inf:

@@ -85,12 +85,9 @@ class LineIntegrals(Measurement):
             raise InputError(f"region must be one of {', '.join(REGIONS)}, got region={region}.")
         if angles is not None and not len(angles):
             raise InputError("A scan needs at least one view, got angles=[].")
-        self.bin_width = bin_width
-        self.view_step = view_step
-        self.samples = samples
-        self.centre = centre
-        self.region = region
-        self.jitter = jitter
+        self.bin_width, self.view_step = bin_width, view_step
+        self.samples, self.centre = samples, centre
+        self.region, self.jitter = region, jitter
         known = None if angles is None else torch.tensor(list(angles), dtype=torch.float64)
         self.register_buffer("angles", known, persistent=False)
         self.register_buffer("pivot", torch.tensor(list(pivot), dtype=torch.float64), persistent=False)
@@ -173,8 +170,7 @@ class FanBeam(LineIntegrals):
         super().__init__(**parallel)
         if not (source > 1 and detector >= 0):
             raise InputError(f"A fan beam needs its source outside the slice and detector >= 0, got {source} and {detector}.")
-        self.source = source
-        self.detector = detector
+        self.source, self.detector = source, detector
 
     def lines(self, coordinates: Float[Tensor, "shared points 2"]) -> tuple[Tensor, Tensor]:
         """Return offset and angle of the parallel line that each ray lies on."""

@@ -81,18 +81,13 @@ class VolumeRendering(Measurement):
         for option, (holds, rule, value) in rules.items():
             if not holds:
                 raise InputError(f"{option} {rule}, got {option}={value}.")
-        self.near = near
-        self.far = far
-        self.samples = samples
-        self.importance = importance
+        self.near, self.far = near, far
+        self.samples, self.importance = samples, importance
         self.spacing = spacing
         self.density = DENSITIES[density]
-        self.scale = scale
-        self.noise = noise
-        self.ndc = ndc
-        self.box = box
-        self.directions = directions
-        self.open_end = open_end
+        self.scale, self.noise = scale, noise
+        self.ndc, self.box = ndc, box
+        self.directions, self.open_end = directions, open_end
         self.proposal = proposal
         self.register_buffer("background", torch.tensor([float(channel) for channel in background]), persistent=False)
 

@@ -114,8 +114,7 @@ class Sine(Activation):
     def __init__(self, omega: float = 30.0, siren: bool = True) -> None:
         super().__init__()
         require_positive(omega=omega)
-        self.omega = omega
-        self.siren = siren
+        self.omega, self.siren = omega, siren
 
     def forward(self, z: Tensor) -> Tensor:
         """Return sin(omega z)."""

@@ -48,8 +48,7 @@ class MLP(Network):
             raise InputError(f"skip must be in 1 .. hidden_layers - 1 = {hidden_layers - 1}, or null, got skip={skip}.")
         if skip is not None and activation.complex_valued:
             raise InputError(f"The points cannot enter again among complex features, got skip={skip}; use skip=null.")
-        self.input_scale = input_scale
-        self.hidden_features = hidden_features
+        self.input_scale, self.hidden_features = input_scale, hidden_features
         self.out_features = out_features
         encoded = in_features if encoding is None else encoding.out_features
         features = encoded

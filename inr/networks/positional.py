@@ -35,11 +35,7 @@ class PositionalEncoding(Waves):
     frequencies: Tensor
 
     def __init__(
-        self,
-        in_features: int,
-        bands: int | None = None,
-        training_shape: Sequence[int] | None = None,
-        lowest: float = math.pi,
+        self, in_features: int, bands: int | None = None, training_shape: Sequence[int] | None = None, lowest: float = math.pi
     ) -> None:
         super().__init__()
         if bands is None:

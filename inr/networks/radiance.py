@@ -53,8 +53,7 @@ class RadianceField(Network):
                 f" real, got {type(last).__name__} and {type(activation).__name__}."
             )
         width = trunk.hidden_features * (2 if last.complex_valued else 1)
-        self.trunk = trunk
-        self.encoding = encoding
+        self.trunk, self.encoding = trunk, encoding
         self.density = Linear(width, 1, exact=True)  # its errors add up along a ray
         self.features = Linear(width, trunk.hidden_features)
         first = activation.layer(trunk.hidden_features + encoding.out_features, hidden_features, "hidden")
@@ -108,8 +107,7 @@ class Cascade(Network):
 
     def __init__(self, coarse: Network, fine: Network) -> None:
         super().__init__()
-        self.coarse = coarse
-        self.fine = fine
+        self.coarse, self.fine = coarse, fine
         self.directions = fine.directions
 
     def field(self, signals: Signals) -> Field:

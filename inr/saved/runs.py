@@ -109,9 +109,8 @@ def signal_of(network: nn.Module, signal: int | str | None, source: Path) -> int
     found = 0 if signal is None and len(names) == 1 else names.index(signal) if signal in names else signal
     if not isinstance(found, int) or not 0 <= found < len(names):
         listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-        raise InputError(
-            f"One of the {len(names)} signals in {source} must be chosen, got signal={signal}; there are {listed}."
-        )
+        rule = f"One of the {len(names)} signals in {source} must be chosen"
+        raise InputError(f"{rule}, got signal={signal}; there are {listed}.")
     return found
 
 

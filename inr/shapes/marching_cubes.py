@@ -132,8 +132,6 @@ def march(
     Raises: InputError if there is no block or no slope to march with, or a sample is not finite.
     """
     if resolution < 2 or chunk < 1 or block < 1 or not slope > 0:
-        raise InputError(
-            "Marching needs resolution >= 2, chunk >= 1, block >= 1 and slope > 0,"
-            f" got resolution={resolution}, chunk={chunk}, block={block}, slope={slope}."
-        )
+        rule = "Marching needs resolution >= 2, chunk >= 1, block >= 1 and slope > 0"
+        raise InputError(f"{rule}, got resolution={resolution}, chunk={chunk}, block={block}, slope={slope}.")
     return march_volume(near_surface(distance, resolution, chunk, block, slope))

@@ -65,10 +65,8 @@ class Term:
             raise InputError(f"The weight of a term must be finite and not negative, got weight={weight}.")
         if axes is not None and quantity != "jacobian":
             raise InputError(f"axes selects columns of the jacobian; a {quantity} has none, got axes={list(axes)}.")
-        self.part = part
-        self.quantity = quantity
-        self.weight = weight
-        self.reduction = reduction
+        self.part, self.quantity = part, quantity
+        self.weight, self.reduction = weight, reduction
         self.axes = None if axes is None else list(axes)
         self.target = target
 

@@ -118,9 +118,7 @@ class Encode(Callback):
     @torch.no_grad()
     def centre(self, task: Task, batches: Batches) -> Tensor:
         """Return what codes are pulled to: the mean of the dictionary's codes, or what its encoder makes of each signal."""
-        if self.encoder is None:
-            return self.codes(task).mean(0, keepdim=True)
-        return self.encoder(next(iter(batches())).signals)
+        return self.codes(task).mean(0, keepdim=True) if self.encoder is None else self.encoder(next(iter(batches())).signals)
 
     def codes(self, task: Task) -> Tensor:
         """Return the codes (signals, unknowns) that the dictionary was learned with."""

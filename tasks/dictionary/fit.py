@@ -30,15 +30,10 @@ class Fit(Encode):
     """
 
     def __init__(
-        self,
-        solver: Solver,
-        dictionary: str | None = None,
-        refine: str | None = None,
-        snapshots: Sequence[int] = (0, 1, 3, 10),
+        self, solver: Solver, dictionary: str | None = None, refine: str | None = None, snapshots: Sequence[int] = (0, 1, 3, 10)
     ) -> None:
         super().__init__(solver)
-        self.dictionary = dictionary
-        self.refine = refine
+        self.dictionary, self.refine = dictionary, refine
         self.snapshots = list(snapshots)
         self.learned: Tensor | None = None  # codes that the dictionary was learned with
 
