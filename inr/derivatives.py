@@ -18,7 +18,6 @@ def value_and_jacobian(
 
     Works under `no_grad`, and can be differentiated by the parameters once more. With `along` only these axes are followed,
     and the columns of the others are zero.
-
     Shapes: coordinates (1|signals, points, axes) -> value (signals, points, channels), jacobian (..., channels, axes).
     Units:  observation per step of the sensor index (pixel, sample, bin, view).
     """

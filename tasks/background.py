@@ -47,11 +47,9 @@ class BackgroundTask(ImageTask):
     The noise is measured on the differences themselves, of which most are of background: 1.4826 x the median |difference|
     of all frames, and no less than that of rounding.
 
-    Options:
-        cutoff: difference in standard deviations of the noise beyond which a pixel is foreground
-        threshold: the same in 8-bit values, in place of `cutoff`
-        opening: side of the square [pixels] that cleans the mask; 1: none
-
+    cutoff: difference in standard deviations of the noise beyond which a pixel is foreground
+    threshold: the same in 8-bit values, in place of `cutoff`
+    opening: side of the square [pixels] that cleans the mask; 1: none
     Raises: InputError for a cutoff or threshold that is not positive, and an opening below 1.
     Source: Neural Implicit Dictionary Learning via Mixture-of-Expert Training (ICML 2022), section 4.3.
     """

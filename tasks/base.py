@@ -62,7 +62,6 @@ class INRTask(L.LightningModule, Generic[Data]):
     """Fit a network to what sensors observed; `tasks.evaluation` scores the result.
 
     channels, signals: of the constants that derivatives alone leave open.
-
     Raises: InputError for a network and a measurement of which only one knows directions of view.
     """
 
@@ -96,10 +95,7 @@ class INRTask(L.LightningModule, Generic[Data]):
 
     @property
     def data(self) -> Data:
-        """The datamodule at work.
-
-        Raises: InputError for data of another kind than the task evaluates.
-        """
+        """The datamodule at work. Raises: InputError for data of another kind than the task evaluates."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, self.reads):
             wanted = f"{type(self).__name__} evaluates data of the kind {self.reads.__name__}"

@@ -45,11 +45,10 @@ class Checkpoints(Checkpoint):
 
     Lightning's ModelCheckpoint saves before a validation that falls on the same step, whose figures a resumed run would miss.
 
-    Options:
-        folder: folder of both files
-        every: steps between two saves of the last state
-        monitor: logged figure that says which state is best
-        mode: max or min, the better end of that figure
+    folder: folder of both files
+    every: steps between two saves of the last state
+    monitor: logged figure that says which state is best
+    mode: max or min, the better end of that figure
     """
 
     def __init__(self, folder: str, every: int = 100, monitor: str = "val/psnr", mode: str = "max") -> None:

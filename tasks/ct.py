@@ -31,7 +31,6 @@ class CTTask(EvaluatedTask[ScanData]):
     """Fit a field to a sinogram; figures compare slices, the range of whose numbers is the peak, and projections.
 
     Terms on the jacobian that do not name their axes leave out the derivative by the view where views are too far apart.
-
     Source: Neural Implicit Dictionary Learning (ICML 2022), section 5.4.
     """
 

@@ -30,7 +30,6 @@ class ImageTask(EvaluatedTask[GridSignals]):
 
     lpips: adds the perceptual distance of colour images: a file of AlexNet's weights, `download`, or None for the file in
         torch's cache if it is there.
-
     Source: the test protocol of Sobolev Training for Implicit Neural Representations (ECCV 2022), section 4.1.
     """
 

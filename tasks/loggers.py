@@ -15,10 +15,9 @@ class Curve(Logger):
 
     Lightning's CSVLogger makes a folder of its own for each start and cannot go on with earlier rows.
 
-    Options:
-        folder: run folder
-        earlier: folder of the run that is resumed
-        steps: steps of that run that count, as its checkpoint may be older than its last row
+    folder: run folder
+    earlier: folder of the run that is resumed
+    steps: steps of that run that count, as its checkpoint may be older than its last row
     """
 
     def __init__(self, folder: str, earlier: str | None = None, steps: int = 0) -> None:

@@ -57,7 +57,6 @@ class NerfTask(EvaluatedTask[SceneData]):
     rate: of the videos [frames per second].
     film_scale: size of the videos, relative to a tested view.
     cloud: rays that are cast for the point cloud.
-
     Raises: InputError for sizes that are not positive.
     Source: Mildenhall et al., NeRF (ECCV 2020), section 6; Sobolev Training for INRs (ECCV 2022), section 4.3.
     """

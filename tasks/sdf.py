@@ -42,9 +42,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
 
     resolution: samples of the exported mesh's lattice along each side.
     up: axis that pictures show upward: y, z.
-
     Raises: InputError for a resolution below 8, and for samples of the surface alone without terms on the space around.
-
     Source: Park et al., DeepSDF (CVPR 2019); Sitzmann et al., SIREN (2020), section 4.2; Neural Implicit Dictionary Learning
             (ICML 2022), section 5.5.
     """

@@ -102,10 +102,7 @@ def parameters(target: Target) -> dict[str, object]:
 
 
 def find_target(name: str, target: str) -> Target:
-    """Return the class or function that a `_target_` names.
-
-    Raises: InputError if there is none.
-    """
+    """Return the class or function that a `_target_` names. Raises: InputError if there is none."""
     try:
         return pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:

@@ -96,7 +96,6 @@ def filtered_back_projection(
 
     A view weighs as much as the angle it stands for, so angles may be uneven, repeat each other or leave a hole. A fan is
     exact over a full turn; over less, lines seen once weigh no more than lines seen twice.
-
     Units:  angles [rad]; pixel, bin_width, source and detector in one length; pivot [pixels], centre [bins].
     Raises: InputError for an unknown window or a source among the pixels.
     Source: Kak & Slaney, Principles of Computerized Tomographic Imaging (1988), sections 3.3.3 and 3.4.2.
@@ -139,7 +138,6 @@ def sart(
 
     It is found, with no value below `floor`, on a grid as fine as the bins in the disc around the axis that is as wide as the
     detector, and read from there between its pixels; outside is nothing.
-
     Units:  angles [rad]; pixel and bin_width in one length; pivot [pixels], centre [bins].
     Source: Andersen & Kak, Simultaneous Algebraic Reconstruction Technique (Ultrasonic Imaging 6, 1984).
     """
@@ -169,7 +167,6 @@ def to_parallel(
 
     Each line is read between bins and views both ways along it; where neither hits the detector there is zero. Bins are as
     wide as the fan's at the axis, and views as many as it has in half a turn.
-
     Units:  angles [rad]; bin_width, source and detector in one length; centre [bins].
     Raises: InputError for less than a full turn.
     Source: Kak & Slaney, Principles of Computerized Tomographic Imaging (1988), section 3.4.3.

@@ -37,7 +37,6 @@ class Coder(nn.Module):
     reads: kind of observations that it computes them from: grids, points, or nothing.
     sees: the same in words, for tables.
     codes, names: of a codebook alone.
-
     Shapes: signals -> codes (signals, experts + channels), a gate per expert and a bias per channel.
     """
 
@@ -56,7 +55,6 @@ class Codebook(Coder):
     """One free code per signal, stored under the signal's name.
 
     A checkpoint with other names loads as far as the names agree; without names the rows must be as many.
-
     Shapes: signals.index (signals,) -> codes (signals, experts + channels).
     Raises: InputError unless there is at least one signal.
     """
@@ -129,7 +127,6 @@ class ConvCoder(Coder):
     """A convolutional encoder: code = encoder(observation). It sees the samples that it is asked to reproduce.
 
     Blocks that halve the grid and double the channels, down to a grid of about 4 cells per axis, then one linear layer.
-
     Shapes: signals.observations (signals, *shape, channels) -> codes (signals, experts + channels).
     Raises: InputError for more than three axes or a width that 8 does not divide.
     Source: the image encoders of Neural Implicit Dictionary Learning (ICML 2022), section 3.3; normalised by group.
@@ -161,10 +158,7 @@ class ConvCoder(Coder):
 
 
 class ResNetCoder(ConvCoder):
-    """`ConvCoder` with residual blocks.
-
-    Source: He et al., Deep Residual Learning for Image Recognition (2016), section 3.
-    """
+    """`ConvCoder` with residual blocks. Source: He et al., Deep Residual Learning for Image Recognition (2016), section 3."""
 
     sees = "the observed (corrupted) signal, through a residual encoder"
     residual = True

@@ -31,7 +31,6 @@ class NeuralDictionary(Network):
     noise: standard deviation of gaussian noise on the gates when they are chosen in training.
     penalties: on the gates, by name.
     residuals: None, or what every signal adds to: its head, or all weights (`inr.dictionary.residuals`).
-
     Shapes: points (1|signals, ..., in_features) in [-1, 1] -> values (signals, ..., out_features).
     Raises: InputError for a trunk that has a head, experts below 1, a top_k outside 1 .. experts, or negative noise.
     Source: Neural Implicit Dictionary Learning via Mixture-of-Expert Training (ICML 2022), section 3.

@@ -51,7 +51,6 @@ class Equations(NamedTuple):
     """A block of equations of one term of the supervision: targets = design @ code, each of the given weight.
 
     `importance` is the weight of the term's mean square over all its equations.
-
     Shapes: design (equations, unknowns), the same for all signals; targets (signals, equations); weights alike or None.
     """
 
@@ -70,7 +69,6 @@ class Problem:
 
     batches: starts a pass over what was observed.
     cached: the equations, once a pass has found them to be few.
-
     Raises: InputError for signals that do not share their coordinates, and without a term that compares with data.
     """
 
@@ -135,7 +133,6 @@ class NormalEquations:
 
     Every term counts as importance x weighted mean over its own equations. Signals share one gram, and so one
     factorisation, unless their weights differ.
-
     Shapes: gram (1|signals, unknowns, unknowns), moment (signals, unknowns).
     """
 

@@ -33,7 +33,6 @@ class Balance:
     """importance CV^2(sum of |gates|) + load CV^2(load), over the signals of a step.
 
     published: take the signed sum of the gates for the importance, and a count without gradient for the load.
-
     Raises: InputError for negative weights.
     Source: Neural Implicit Dictionary Learning (ICML 2022), equation 7; Shazeer et al. (2017), section 4.
     """

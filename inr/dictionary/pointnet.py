@@ -16,7 +16,6 @@ class PointNetCoder(Coder):
 
     width: features of the first layer; the later ones are multiples.
     features: numbers of each point: its place and its normal.
-
     Shapes: signals.observations (signals, points, features) -> codes (signals, experts + channels).
     Raises: InputError for a width below 1, and for observations that are not points.
     Source: Qi et al., PointNet (CVPR 2017), section 4.2, without its transformers; normalised by layer instead of by batch.

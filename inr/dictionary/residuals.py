@@ -31,7 +31,6 @@ class ResidualWeights(nn.Module):
     kind: head or all.
     head: shape of a head (channels, features).
     signals: number of signals, as many as codes.
-
     Raises: InputError for an unknown kind, or without a codebook that says how many signals there are.
     """
 

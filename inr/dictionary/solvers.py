@@ -25,7 +25,6 @@ class Solver:
 
     `ridge=None` is chosen on tuning signals, which the dictionary has not seen, under the same corruption: the weight whose
     reconstructions have the highest mean PSNR.
-
     Units:  ridge in mean-square error (of fitted numbers) per squared code.
     Raises: InputError for a negative ridge.
     """
@@ -175,7 +174,6 @@ class L1(Solver):
     Residuals r of a signal have the scale s = `cutoff` x 1.4826 x their median magnitude. `loss` gives their weights:
     `l1` min(1, s / |r|), least absolute deviations beyond s; `geman_mcclure` 1 / (1 + (r / s)^2)^2, which forgets outliers
     altogether, but of few equations it may also forget what fits.
-
     Raises: InputError for an unknown loss, and for iterations or a cutoff that are not positive.
     Source: Geman and Yang, Nonlinear Image Recovery with Half-Quadratic Regularization (1995), the additive form; graduated
             from smooth to detailed as in Blake and Zisserman, Visual Reconstruction (1987).

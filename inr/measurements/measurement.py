@@ -29,7 +29,6 @@ class Measurement(nn.Module):
 
     Both halves are plain, deterministic functions of tensors, so tangents pass through them by `torch.func.jvp`; what is
     random is drawn before, when the measurement is bound to a batch.
-
     Shapes: coordinates (1|signals, points, axes) -> observations (signals, points, channels).
     Units:  coordinates in steps of the sensor's index; `locate` alone converts to the field's [-1, 1].
     """

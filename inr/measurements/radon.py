@@ -55,7 +55,6 @@ class LineIntegrals(Measurement):
     region:    stretch of the line that counts; elsewhere is nothing. The `circle` of radius 1 around the axis, the `square`
                [-1, 1]^2, or a `strip` of length 2 with its middle next to the axis (the published protocol).
     jitter:    while training, each sample lies anywhere in its stretch of the line.
-
     Context: `angles` (views,) in place of those given.
     Shapes: coordinates (1|signals, points, 2) = (bin, view) -> observations (signals, points, channels).
     Units:  coordinates in detector bins and views; observations [field value x half-width].
@@ -144,7 +143,6 @@ class ParallelBeam(LineIntegrals):
     """Integrate a field along parallel lines: the two-dimensional Radon transform.
 
     Bin j lies `bin_width` x (j - `centre`) from the axis.
-
     Source: Kak & Slaney, Principles of Computerized Tomographic Imaging (1988), section 3.1.
     """
 
@@ -160,7 +158,6 @@ class FanBeam(LineIntegrals):
     source:   its distance before the axis.
     detector: its distance behind the axis, 0 for a detector through the axis itself; bins are `bin_width` apart on it.
     parallel: options of `LineIntegrals`.
-
     Units:  source and detector in half-widths of the slice.
     Raises: InputError also for a source inside the slice's circle or a negative distance of the detector.
     Source: Kak & Slaney, Principles of Computerized Tomographic Imaging (1988), section 3.4.2.

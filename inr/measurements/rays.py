@@ -71,7 +71,6 @@ def to_ndc(rays: Rays, slopes: Sequence[float]) -> Rays:
     """Return the same lines in normalised device coordinates, where distances 0 .. 1 reach from depth 1 to infinity.
 
     A point (x, y, z) in front of a camera that looks along -z goes to (-s_x x / z, -s_y y / z, 1 + 2 / z).
-
     Shapes: slopes = (s_y, s_x), twice the focal length over the picture's height and width.
     Source: Mildenhall et al., NeRF (ECCV 2020), appendix C, near plane at depth 1.
     """
@@ -99,7 +98,6 @@ def strata(samples: int, jitter: Tensor | None, like: Tensor, open_end: bool = F
 
     With `open_end` the strata surround points that are evenly spaced from 0 to 1, so the first and the last are half as
     wide, and without jitter the points themselves are meant.
-
     Shapes: jitter (..., samples) -> (..., samples), else (samples,), in the type and on the device of `like`.
     """
     if not open_end:

@@ -37,7 +37,6 @@ class VolumeRendering(Measurement):
     directions: append the unit direction of view to each point.
     open_end:   the published quadrature: a sample stands for the interval to the next one, the last has no end.
     proposal:   observe the field's `coarse` one.
-
     Context: poses (1|signals, points|1, 3, 4), intrinsics (1|signals, points|1, 4) as `camera_rays` takes them; `distances`
              fixes the samples; jitter, fine jitter and noise are drawn while training.
     Shapes: coordinates (1|signals, points, 2) = (row, column) -> observations (signals, points, 3) in 0..1.

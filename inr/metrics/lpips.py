@@ -71,7 +71,6 @@ def load_lpips(weights: str | None) -> LPIPS | None:
     """Load LPIPS with AlexNet's weights: a file, `download` (once, into torch's cache), or None for those in the cache.
 
     Without weights the result is None, and `MISSING` says what to do.
-
     Raises: InputError for a file that is not there or holds something else. A download that fails gives one warning.
     """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE.rpartition("/")[-1]

@@ -52,7 +52,6 @@ class ComplexLinear(nn.Module):
 
     The first layer takes real features, with real weights, and appends a zero imaginary part; the last returns the real
     part only. So bf16, `torch.compile` and the pushforward see nothing but real matrices.
-
     Shapes: (..., in) -> (..., 2 out) for position "first", (..., 2 in) -> (..., 2 out) for "hidden",
             (..., 2 in) -> (..., out) for "last"; in and out count complex features.
     Source: Saragadam et al., WIRE: Wavelet Implicit Neural Representations (CVPR 2023), section 3; initialised as there,

@@ -25,7 +25,6 @@ class MLP(Network):
     hidden_layers:   their number.
     input_scale:     stretches the points before anything else sees them.
     skip:            number of hidden layers after which the encoded points enter once more; None: never.
-
     Shapes: points (..., in_features) in [-1, 1] -> values (..., out_features).
     Raises: InputError for a width or depth below 1, a skip that is not between two hidden layers, and more than one signal.
     """

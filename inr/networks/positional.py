@@ -24,7 +24,6 @@ class PositionalEncoding(Waves):
     """The coordinates, followed by sin(2^i lowest x) and cos(2^i lowest x) for i = 0 .. bands - 1.
 
     `bands=None` follows from the training grid by `nyquist_bands`.
-
     Shapes: (..., in_features) -> (..., in_features (1 + 2 bands)).
     Units:  lowest, the frequency of the first octave, in radians per unit of [-1, 1].
     Raises: InputError if neither bands nor the training grid's shape is given, bands < 1, or lowest is not positive.

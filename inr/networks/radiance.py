@@ -26,7 +26,6 @@ class RadianceField(Network):
     activation:      nonlinearity between the two layers of colours.
     encoding:        features of directions.
     hidden_features: width of the layer of colours.
-
     Shapes: points (..., 6) = position in [-1, 1]^3 and unit direction -> values (..., 4) = raw colour and density.
     Raises: InputError for a trunk with a head, other than three axes, and more than one signal.
     Source: Mildenhall et al., NeRF (ECCV 2020), appendix A: a trunk of 8 x 256 with a skip after 5, `hidden_features` 128.

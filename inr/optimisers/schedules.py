@@ -36,10 +36,7 @@ class Cosine:
 
 
 class Exponential:
-    """decay^(step / decay_steps).
-
-    Raises: InputError for a decay outside 0..1, or over less than a step.
-    """
+    """decay^(step / decay_steps). Raises: InputError for a decay outside 0..1, or over less than a step."""
 
     def __init__(self, decay: float = 0.1, decay_steps: int = 250000) -> None:
         if not 0 < decay <= 1 or decay_steps < 1:

@@ -25,7 +25,6 @@ class FittedField:
     unit: of the file values.
     constant: added to the fitted values (channels,); None: nothing.
     signal: row of the signal among those of the network.
-
     Shapes: coordinates (..., axes) -> value (..., channels), jacobian (..., channels, axes), on the CPU.
     Units:  coordinates in steps of the sensor's index (pixel, sample), fractions welcome; values in `unit`.
     Raises: InputError if the last axis of the coordinates is not `axes` long.

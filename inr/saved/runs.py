@@ -86,10 +86,7 @@ def read_checkpoint(run: str | Path) -> Plain:
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
-    """Copy saved tensors into a module.
-
-    Raises: InputError if their names or shapes are not the module's.
-    """
+    """Copy saved tensors into a module. Raises: InputError if their names or shapes are not the module's."""
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
@@ -142,7 +139,6 @@ def load(run: str | Path, signal: int | str | None = None) -> FittedField:
     """Load the field of a run folder, a checkpoint file, or an exported `field.safetensors`, callable at coordinates.
 
     `signal` chooses one of several by its position or its name.
-
     Units:  coordinates in steps of the sensor's index, values as in the file that was fitted (see `unit` of the result).
     Raises: InputError if the path holds no such thing, or no such signal.
     """

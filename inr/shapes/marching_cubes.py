@@ -128,7 +128,6 @@ def march(
     It is the surface of all samples, vertex for vertex, of every field whose values differ by at most `slope` times the
     distance of the points. A distance has slope 1; 2 leaves room for a network that only approaches one. A steeper field
     may lose details thinner than a block: raise `slope`, or take block=1, which evaluates every sample.
-
     Raises: InputError if there is no block or no slope to march with, or a sample is not finite.
     """
     if resolution < 2 or chunk < 1 or block < 1 or not slope > 0:

@@ -106,7 +106,6 @@ def sample_distances(
     Of points on the surface the first, as many as there are normals, are samples of distance 0 with the normals as
     gradients. The others are left by gaussian steps, equally many of each sigma; steps out of the cube end at its side, so
     that none is lost where a shape touches it.
-
     Shapes: points (points, 3), normals (on, 3), certain (on,).
     """
     touching, close = len(normals), len(points) - len(normals)

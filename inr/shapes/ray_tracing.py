@@ -41,7 +41,6 @@ def trace(
     A ray steps by the distance over `slope`, the most that the field changes over a unit of length, so no step can jump
     over the surface. If the field is steeper than that and a step does, the crossing is found by false position. A ray that
     starts inside ends where it leaves the body. What is not reached ends where the ray leaves the cube, or gave up.
-
     Raises: InputError if the slope or the tolerance is not positive.
     Source: Hart, Sphere Tracing (The Visual Computer 12, 1996); Dowell & Jarratt, A Modified Regula Falsi Method (1971).
     """
@@ -110,7 +109,6 @@ def orthographic(
 
     Without azimuth the eye is on the z axis with x to its right; with up="z", on the x axis with y to its right. It goes to
     its right with the azimuth, and up with the elevation. The picture is `width` wide, and its plane 2 from the origin.
-
     Units:  azimuth and elevation [degrees].
     Raises: InputError if `up` is neither y nor z.
     """

@@ -29,7 +29,6 @@ class UnknownConstant(nn.Module):
     A field and the field plus c have one jacobian, and a sensor that is linear in the field observes response x c more
     of the second. Equal weighted sums of targets and observations, sum(w t) = sum(w (v + response c)), give
     c = sum(w (t - v)) / sum(w response).
-
     Shapes: value (signals, channels), zero until estimated.
     """
 

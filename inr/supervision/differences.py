@@ -94,7 +94,6 @@ def jacobian_at(
 
     `central` is (-1, 0, 1)/2 along each axis; `sobel` also smooths by (1, 2, 1)/4 across it. With border=replicate they
     equal kornia's normalised `diff` and `sobel`.
-
     Shapes: grid ([grids,] *shape, channels) of any number type, indices (points, axes) -> (points, channels, axes).
     Units:  grid value per grid step.
     Source: Yuan et al., Sobolev Training for Implicit Neural Representations with Approximated Image Derivatives

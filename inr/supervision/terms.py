@@ -41,7 +41,6 @@ class Term:
     reduction: mean over channels (and axes), or sum_axes; both average over points.
     axes: columns of the jacobian; None: all.
     target: None for a term that needs no data.
-
     Shapes: prediction and target (signals, points, channels[, axes]).
     Raises: InputError for an unknown quantity or reduction, a negative weight, or shapes that differ.
     """

@@ -13,10 +13,7 @@ from tasks.base import INRTask
 
 
 def dictionary_of(task: INRTask[Any]) -> NeuralDictionary:
-    """Return the task's network, which must be a dictionary.
-
-    Raises: InputError for a network without codes.
-    """
+    """Return the task's network, which must be a dictionary. Raises: InputError for a network without codes."""
     network = task.network
     if not isinstance(network, NeuralDictionary):
         rule = "The regimes dictionary and fit need a model with codes"

@@ -25,7 +25,6 @@ class Fit(Encode):
     dictionary: the run whose dictionary is used.
     refine: what the steps change: None: codes; head: what signals add to their heads; all: to every weight.
     snapshots: steps after which reconstructions are remembered for table and pictures.
-
     Raises: InputError without a dictionary.
     """
 

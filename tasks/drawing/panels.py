@@ -47,7 +47,6 @@ def direction_map(gradient: np.ndarray, full_scale: float) -> np.ndarray:
     """Colour a gradient field: hue is the direction, brightness the magnitude, full at `full_scale`.
 
     Red points to the right, and the hues go round clockwise, as rows count downward.
-
     Shapes: gradient (rows, columns, 2) along rows and columns -> (rows, columns, 3) in 0..1.
     """
     down, right = gradient[..., 0], gradient[..., 1]
@@ -84,7 +83,6 @@ def power(signal: np.ndarray, window: int) -> np.ndarray:
 
     Windows overlap by half, as each fades out at its ends; of a long signal, samples between them are left out. This is why
     scipy's, whose windows follow one another, is not used: minutes of sound would give more columns than can be drawn.
-
     Shapes: (frequencies, windows), frequencies from 0 to half the sampling rate.
     """
     count = min(max(2 * len(signal) // window, 1), WINDOWS)

@@ -79,7 +79,6 @@ def shaded(
     Where its normal points away from the viewer, which the inside of a surface does, it is red. The camera is that of
     `orthographic`: without azimuth x is to the right, with up="z" y. `normal` gives unit normals at points, by default
     differences of the distance.
-
     Shapes: distance (points, 3) -> (points,), normal (points, 3) -> (points, 3); the picture (size, size, 3) in 0..1.
     Units:  azimuth and elevation [degrees].
     """
@@ -115,7 +114,6 @@ def sections(volume: np.ndarray, truth: np.ndarray | None = None, title: str = "
     """Draw the planes x = 0, y = 0 and z = 0 of a field of distances: colours, thin lines every 0.1, a bold line where it is 0.
 
     The zero line of the true distances, if given, is dashed over it.
-
     Shapes: volume and truth (n, n, n), each with its n, over x, y, z sampled at linspace(-1, 1, n) -> (rows, columns, 3).
     """
     fields = {"reconstruction": volume} | ({} if truth is None else {"truth": truth})
