@@ -87,10 +87,10 @@ class StepRandomness(NamedTuple):
 
     def uniform(self, stream: str, columns: int, device: torch.device) -> Float[Tensor, "rows columns"]:
         """Draw numbers in [0, 1)."""
-        numbers = torch.rand(self.points, columns, generator=generator(self.seed, self.step, stream, device), device=device)
-        return numbers[self.first : self.last]
+        random = generator(self.seed, self.step, stream, device)
+        return torch.rand(self.points, columns, generator=random, device=device)[self.first : self.last]
 
     def normal(self, stream: str, columns: int, device: torch.device) -> Float[Tensor, "rows columns"]:
         """Draw numbers of the standard normal distribution."""
-        numbers = torch.randn(self.points, columns, generator=generator(self.seed, self.step, stream, device), device=device)
-        return numbers[self.first : self.last]
+        random = generator(self.seed, self.step, stream, device)
+        return torch.randn(self.points, columns, generator=random, device=device)[self.first : self.last]

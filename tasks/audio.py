@@ -49,9 +49,7 @@ class AudioTask(EvaluatedTask[Recordings]):
         reach = max(round(ZOOM * rate), FEWEST)
         near = torch.arange(max(centre - reach, 0), min(centre + reach, samples))
         zoom = slice(int(near[0]) // stride, -(-int(near[-1]) // stride) + 1)
-        pairs = [
-            (f"{name}, channel 0", signal[:, 0].numpy()) for name, signal in (("target", target), ("reconstruction", result))
-        ]
+        pairs = [(f"{name}, channel 0", one[:, 0].numpy()) for name, one in (("target", target), ("reconstruction", result))]
         pictures = {
             "waveform": waveforms(time, target[::stride].numpy(), result[::stride].numpy(), zoom, "amplitude"),
             "spectrogram": spectrograms(pairs, rate),

@@ -1,7 +1,7 @@
 """Robust principal components of a video: its still background, and the foreground that moves."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from datamodules.grids.video import VideoCollection
 from inr.dictionary.coders import Codebook
 from inr.errors import InputError
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Sensors
 from inr.metrics.figures import Metric, psnr
 from tasks.base import Training
 from tasks.drawing.panels import panels
@@ -60,7 +60,7 @@ class BackgroundTask(ImageTask):
     def __init__(
         self,
         training: Training,
-        measurements: Mapping[str, Measurement],
+        measurements: Sensors,
         channels: int = 1,
         signals: int = 1,
         lpips: str | None = None,
@@ -150,20 +150,16 @@ class BackgroundTask(ImageTask):
             value = mean_psnr(result.background, self.truth[0])
             return {"psnr_background": Metric(value, "dB", background)} | overlap(result.mask, self.truth[1], rule)
         still = f"mean over {len(result.mask)} frames of the PSNR of the background against the median of the frames over time"
-        share, rest = self.describe(result)
+        total, count = 0.0, 0  # frame by frame: the differences of a long video would fill the memory
+        for frame, behind, mask in zip(self.frames, result.background, result.mask, strict=True):
+            total += float((frame - behind).abs()[~mask].sum())
+            count += int((~mask).sum()) * frame.shape[-1]
+        share, rest = float(result.mask.float().mean()), total / count if count else math.nan
         return {
             "psnr_median": Metric(mean_psnr(result.background, self.median), "dB", f"{still}: no truth is known; peak 255"),
             "foreground": Metric(share, "1", f"share of pixels in the mask: {rule}"),
             "residual": Metric(rest, "8-bit value (0..255)", "mean |frame - background| outside the mask"),
         }
-
-    def describe(self, result: Separation) -> tuple[float, float]:
-        """Return the share of pixels in the mask, and the mean absolute difference in the others."""
-        total, count = 0.0, 0  # frame by frame: the differences of a long video would fill the memory
-        for frame, still, mask in zip(self.frames, result.background, result.mask, strict=True):
-            total += float((frame - still).abs()[~mask].sum())
-            count += int((~mask).sum()) * frame.shape[-1]
-        return float(result.mask.float().mean()), total / count if count else math.nan
 
     def draw(self) -> dict[str, np.ndarray]:
         """Draw some frames: as they are, background, foreground (grey where there is none), mask, true mask."""
@@ -243,8 +239,7 @@ def mean_psnr(background: Tensor, truth: Tensor) -> float:
 def overlap(mask: Bool[Tensor, "*shape"], truth: Bool[Tensor, "*shape"], rule: str) -> dict[str, Metric]:
     """Compare a mask with the true one, over all frames together."""
     both = float((mask & truth).sum())
-    found = float(mask.sum())
-    true = float(truth.sum())
+    found, true = float(mask.sum()), float(truth.sum())
     either = found + true - both
     return {
         "iou": Metric(both / either if either else 1.0, "1", f"pixels in both masks / in either, all frames; {rule}"),

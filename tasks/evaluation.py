@@ -1,7 +1,7 @@
 """The evaluation of every task: one loop that observes the fitted field, figures beside those of classical methods, exports."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,7 +13,7 @@ from datamodules.common.batch import Batch, Scored
 from inr.derivatives import observe_at
 from inr.errors import InputError
 from inr.field import Field, Network
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Sensors
 from inr.metrics.figures import MeanOverImages, Metric, psnr, slabs
 from inr.saved.fitted_field import FittedField
 from inr.supervision.constant import Residuals
@@ -44,9 +44,7 @@ class EvaluatedTask(INRTask[Data]):
 
     peak: ClassVar[float] = 1.0  # of what `validated` yields
 
-    def __init__(
-        self, training: Training, measurements: Mapping[str, Measurement], channels: int = 1, signals: int = 1
-    ) -> None:
+    def __init__(self, training: Training, measurements: Sensors, channels: int = 1, signals: int = 1) -> None:
         super().__init__(training, measurements, channels, signals)
         self.chunks: list[tuple[Tensor, dict[str, Tensor]]] = []
         self.metrics: dict[str, Metric] = {}
@@ -81,7 +79,7 @@ class EvaluatedTask(INRTask[Data]):
         for batch in batches:
             with self.trainer.precision_plugin.forward_context():
                 seen = self.observe(batch, quantity, along)
-            yield seen
+            yield seen  # outside, so that the caller goes on in its own precision
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Observe a chunk of what is to be reconstructed; the end of the epoch scores all of them together."""
@@ -90,10 +88,11 @@ class EvaluatedTask(INRTask[Data]):
     test_step = validation_step
 
     def collect(self) -> Seen:
-        """Put together all chunks that were observed since the last call."""
-        chunks = self.chunks
-        self.chunks = []
-        return put_together(chunks)
+        """Put together all chunks that were observed since the last call, in their order."""
+        chunks, self.chunks = self.chunks, []
+        owners = [index[:, None].expand(seen["value"].shape[:2]).flatten() for index, seen in chunks]
+        whole = {name: torch.cat([seen[name].flatten(0, 1) for _, seen in chunks]) for name in chunks[0][1]}
+        return Seen(whole.pop("value"), torch.cat(owners), whole)
 
     def reconstruct(self) -> Tensor:
         """Observe what the test would see now: all samples of all signals, put together to items (items, *shape, channels)."""
@@ -172,11 +171,8 @@ class EvaluatedTask(INRTask[Data]):
             raw = values if self.regime.network is not None else values - self.constant.value.cpu()[self.seen.signal]
             definition = "psnr without the constant per channel that is estimated from training values"
             metrics["psnr_uncorrected"] = mean_of(self.figure_table(self.items(raw)))["psnr"]._replace(definition=definition)
-        rows: dict[str, Callable[[], Tensor]] = {}
-        for name, snapshot in self.regime.snapshots.items():
-            rows[name] = lambda snapshot=snapshot: snapshot  # type: ignore[misc]
-        for row, reconstruct in (rows | self.data.baselines()).items():
-            figures = mean_of(self.figure_table(reconstruct()))
+        for row, items in (self.regime.snapshots | self.data.baselines()).items():
+            figures = mean_of(self.figure_table(items() if callable(items) else items))
             metrics |= {f"{row}/{name}": figure for name, figure in figures.items() if name != "psnr_train"}
         return metrics
 
@@ -233,13 +229,6 @@ class EvaluatedTask(INRTask[Data]):
         constant = None if self.regime.network is not None else self.constant.value[signal]
         scale, offset, axes, chunk = units.scale, units.offset, len(self.data.shape), self.data.chunk
         return FittedField(self.scored_network, measurement, axes, scale, offset, units.unit, constant, signal, chunk)
-
-
-def put_together(chunks: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Seen:
-    """Put together the signals (signals,) and observations of chunks, in their order."""
-    owners = [index[:, None].expand(seen["value"].shape[:2]).flatten() for index, seen in chunks]
-    whole = {name: torch.cat([seen[name].flatten(0, 1) for _, seen in chunks]) for name in chunks[0][1]}
-    return Seen(whole.pop("value"), torch.cat(owners), whole)
 
 
 def item_path(folder: Path, stem: str, names: Sequence[str], place: int) -> Path:

@@ -1,7 +1,7 @@
 """Image regression: fit some pixels, score the others."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.common.batch import Scored
 from datamodules.grids.grid_signals import GridSignals
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Sensors
 from inr.metrics.figures import Metric, decibels, luma, mean_square, ssim
 from inr.metrics.lpips import load_lpips
 from inr.supervision.differences import jacobian_at
@@ -36,12 +36,7 @@ class ImageTask(EvaluatedTask[GridSignals]):
     reads = GridSignals
 
     def __init__(
-        self,
-        training: Training,
-        measurements: Mapping[str, Measurement],
-        channels: int = 1,
-        signals: int = 1,
-        lpips: str | None = None,
+        self, training: Training, measurements: Sensors, channels: int = 1, signals: int = 1, lpips: str | None = None
     ) -> None:
         super().__init__(training, measurements, channels, signals)
         self.lpips = load_lpips(lpips)
@@ -101,7 +96,7 @@ class ImageTask(EvaluatedTask[GridSignals]):
         rows, columns = (torch.arange(0, size, stride) for size in self.data.shape)
         indices = torch.cartesian_prod(rows, columns)
         size = (len(rows), len(columns))
-        true, fitted = (self.luma_gradient(jacobian).reshape(*size, 2).numpy() for jacobian in self.jacobians(indices))
+        true, fitted = (luma(jacobian.mT).reshape(*size, 2).numpy() for jacobian in self.jacobians(indices))
         full_scale = float(np.quantile(np.hypot(*np.moveaxis(true, -1, 0)), 0.99))
         difference = np.hypot(*np.moveaxis(fitted - true, -1, 0))
         return [
@@ -117,11 +112,6 @@ class ImageTask(EvaluatedTask[GridSignals]):
         scale = 2 * data.units.scale  # of the file's numbers, whose range is twice the scale, to 0..1
         true = [jacobian_at(truth, part, data.filter, data.border) for part in indices.split(data.chunk)]
         return torch.cat(true) / scale, self.fitted().jacobian(indices.float()) / scale
-
-    @staticmethod
-    def luma_gradient(jacobian: Tensor) -> Tensor:
-        """Return the gradient (points, 2) of the luma from the jacobian (points, channels, 2)."""
-        return luma(jacobian.transpose(1, 2))
 
     def export(self, folder: Path, scale: float) -> None:
         """Write `reconstruction.png`, 8 or 16 bits as the file had; arrays of other kinds as `.npy`; of several a folder.

@@ -1,6 +1,6 @@
 """Radiance fields: fit photographs of a scene, score views from where no camera stood."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -19,7 +19,7 @@ from datamodules.common.files import require
 from datamodules.scenes.capture import scale_of
 from datamodules.scenes.scene_data import SceneData
 from inr.field import Signals
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Sensors
 from inr.measurements.rays import camera_rays
 from inr.metrics.figures import Metric, ssim
 from inr.metrics.lpips import load_lpips
@@ -66,7 +66,7 @@ class NerfTask(EvaluatedTask[SceneData]):
     def __init__(
         self,
         training: Training,
-        measurements: Mapping[str, Measurement],
+        measurements: Sensors,
         channels: int = 1,
         signals: int = 1,
         lpips: str | None = None,
@@ -152,10 +152,8 @@ class NerfTask(EvaluatedTask[SceneData]):
         Shapes: pose (3, 4) in scene units; intrinsics (4,); rows (rows,), columns (columns,) in pixels of the photographs.
         """
         signals = Signals(torch.tensor([scene], device=self.device))
-        camera = {
-            "poses": torch.from_numpy(pose)[None, None].to(self.device, torch.float32),
-            "intrinsics": torch.from_numpy(intrinsics)[None, None].to(self.device, torch.float32),
-        }
+        arrays = {"poses": pose, "intrinsics": intrinsics}
+        camera = {name: torch.from_numpy(one)[None, None].to(self.device, torch.float32) for name, one in arrays.items()}
         pixels = torch.cartesian_prod(rows.float(), columns.float()).to(self.device)
         # As many rays at a time as in the test: a chunk's size bounds memory, and figures depend on it by rounding alone.
         chunks = pixels.split(self.data.chunk)
@@ -163,6 +161,11 @@ class NerfTask(EvaluatedTask[SceneData]):
         maps = (torch.cat([chunk[name][0] for chunk in seen]) for name in ("value", "depth", "opacity"))
         colour, depth, opacity = (values.unflatten(0, (len(rows), len(columns))) for values in maps)
         return View(self.brightness(colour), depth[..., 0], opacity[..., 0])
+
+    def look_at_view(self, scene: int, view: int, grid: tuple[Tensor, Tensor]) -> View:
+        """Render a photograph anew at the rows and columns of a grid."""
+        capture = self.data.trained.captures[scene]
+        return self.look(scene, capture.poses[view], capture.intrinsics[view], *grid)
 
     def grid(self, scale: float) -> tuple[Tensor, Tensor]:
         """Return rows and columns of the photographs: the pixel centres of a picture `scale` times the size of a test view."""
@@ -186,11 +189,7 @@ class NerfTask(EvaluatedTask[SceneData]):
         scenes = self.data.trained
         for place, (scene, view) in enumerate(with_bar(self.trainer, "views", self.data.tested)):
             name = self.data.names[place]
-            if scale == 1:
-                seen = self.test_view(place)
-            else:
-                capture = scenes.captures[scene]
-                seen = self.look(scene, capture.poses[view], capture.intrinsics[view], *self.grid(scale))
+            seen = self.test_view(place) if scale == 1 else self.look_at_view(scene, view, self.grid(scale))
             yield name.replace("/", "_") if len(scenes) == 1 else name, scene, seen
 
     def write_views(self, folder: Path, scale: float) -> None:
@@ -238,7 +237,7 @@ class NerfTask(EvaluatedTask[SceneData]):
     def surface(self, scene: int, view: int, grid: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
         """Return points (points, 3) in world coordinates that a view sees, and their colours in bytes."""
         capture = self.data.trained.captures[scene]
-        seen = self.look(scene, capture.poses[view], capture.intrinsics[view], *grid)
+        seen = self.look_at_view(scene, view, grid)
         pose, intrinsics = (torch.from_numpy(array[view])[None, None] for array in (capture.poses, capture.intrinsics))
         rays = camera_rays(torch.cartesian_prod(*grid)[None], pose, intrinsics)
         points = rays.at(seen.depth.double().reshape(1, -1, 1))[0, :, 0].numpy()  # a unit of distance is a unit of depth

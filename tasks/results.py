@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 from imageio.v3 import imwrite
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
@@ -78,7 +77,11 @@ class Results(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in (task.draw() | {name: draw() for name, draw in task.regime.drawings.items()}).items():
             imwrite(folder / f"{name}.png", picture, plugin="pillow")
-            log_picture(trainer, f"pictures/{name}", picture)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image(f"pictures/{name}", [picture])
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_image(f"pictures/{name}", picture, trainer.global_step, dataformats="HWC")
 
     def write_exports(self, task: EvaluatedTask) -> None:
         """Write `export/`: what the task offers, and the network with all that a call of it needs."""
@@ -101,15 +104,6 @@ def costs(trainer: Trainer, task: EvaluatedTask) -> dict[str, Metric]:
         "seconds": Metric(round(seconds, 3), "s", "wall-clock time of training, validations included"),
         "parameters": Metric(parameters, "1", "numbers in the network that were fitted"),
     }
-
-
-def log_picture(trainer: L.Trainer, name: str, picture: np.ndarray) -> None:
-    """Send a picture to the loggers that take images."""
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(name, [picture])
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")
 
 
 def print_table(metrics: dict[str, Metric], folder: Path) -> None:

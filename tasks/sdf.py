@@ -1,7 +1,7 @@
 """Shapes: fit a signed distance, score it on a lattice and by the surface where it is zero, write that as a mesh."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from datamodules.common.batch import Part, Scored
 from datamodules.common.files import require
 from datamodules.shapes.shape_data import ShapeData
 from inr.errors import InputError
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Sensors
 from inr.metrics.figures import Metric
 from inr.randomness import generator
 from inr.shapes.marching_cubes import march, march_volume
@@ -52,7 +52,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
     def __init__(
         self,
         training: Training,
-        measurements: Mapping[str, Measurement],
+        measurements: Sensors,
         channels: int = 1,
         signals: int = 1,
         resolution: int = 128,
@@ -68,10 +68,8 @@ class SDFTask(EvaluatedTask[ShapeData]):
         """Refuse to leave the space around the samples open."""
         super().setup(stage)
         if stage == "fit" and self.data.surface == 1 and not self.supervision.quantities("space"):
-            raise InputError(
-                "Samples on the surface alone say nothing of the space around it, got data.surface=1; take fewer, or add"
-                " penalty=[eikonal,off_surface], as experiment=siren/pointcloud does."
-            )
+            rule = "Samples on the surface alone say nothing of the space around it, got data.surface=1"
+            raise InputError(f"{rule}; take fewer, or add penalty=[eikonal,off_surface], as experiment=siren/pointcloud does.")
 
     # Figures.
 
@@ -81,8 +79,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
 
     def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
         """Return the overlap of the insides, and the error of the distance."""
-        inside = shown < 0
-        solid = truth < 0
+        inside, solid = shown < 0, truth < 0
         on = f"points of the lattice of {self.data.resolution}^3"
         shell = f"the same, {on} nearer than {NEAR} half-widths to the true surface"
         error = (shown - truth).abs().double().mean().item() * self.data.units.scale

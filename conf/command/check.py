@@ -80,10 +80,8 @@ def arguments_of(maker: Target) -> dict[str, object]:
     except NameError:  # a name that is imported for type checkers alone
         hints = {}
     arguments = inspect.signature(maker).parameters.values()
-    return {
-        REST if argument.kind == argument.VAR_KEYWORD else argument.name: hints.get(argument.name, inspect.Parameter.empty)
-        for argument in arguments
-    }
+    names = {one.name: REST if one.kind == one.VAR_KEYWORD else one.name for one in arguments}
+    return {shown: hints.get(name, inspect.Parameter.empty) for name, shown in names.items()}
 
 
 def parameters(target: Target) -> dict[str, object]:

@@ -127,23 +127,17 @@ def adopt(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     adopted = cfg.copy()
     with open_dict(adopted):
         adopted.dictionary = str(checkpoint_of(cfg.dictionary).absolute())
-        coder = {
-            "_target_": CODEBOOK,
-            "signals": "${data.signals}",
-            "experts": "${model.experts}",
-            "channels": "${model.out_features}",
-        }
+        sizes = {"signals": "${data.signals}", "experts": "${model.experts}", "channels": "${model.out_features}"}
         # resolved, since its sizes follow from the data that it was learned from, not from the signals to encode
-        adopted.model = model | {"coder": coder, "residuals": "${fit.refine}"}
+        adopted.model = model | {"coder": {"_target_": CODEBOOK, **sizes}, "residuals": "${fit.refine}"}
     return adopted
 
 
 def refuse_misfit(cfg: DictConfig) -> None:
     """Raise InputError if signals have other axes or channels than those that the dictionary was learned from."""
-    sizes = {"out_features": cfg.model.out_features, "in_features": cfg.model.trunk.in_features}
-    for name, learned in sizes.items():
+    channels, axes = cfg.model.out_features, cfg.model.trunk.in_features
+    for name, what, learned in (("out_features", "channels", channels), ("in_features", "axes", axes)):
         if cfg.data[name] != learned:
-            what = {"out_features": "channels", "in_features": "axes"}[name]
             rule = f"Signals must have the {what} that the dictionary was learned from, {learned}, got {cfg.data[name]}"
             raise InputError(f"{rule}; convert them (data.colour), or learn a dictionary from such signals.")
 
@@ -189,8 +183,7 @@ def refuse_changes(cfg: DictConfig, base: DictConfig, keys: Sequence[str], rule:
         had = leaves(OmegaConf.select(base, key), key)
         changed = [name for name in sorted(wanted) if differs(name, wanted[name], had.get(name))]
         if changed:
-            was = written(had.get(changed[0]))
-            got = written(wanted[changed[0]])
+            was, got = written(had.get(changed[0])), written(wanted[changed[0]])
             raise InputError(f"{rule}; {changed[0]} was {was}, got {got}. Leave it out, or start a new run.")
 
 

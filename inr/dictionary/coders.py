@@ -15,11 +15,7 @@ from inr.field import Signals
 from inr.networks.linear import at_least_float32
 
 CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-POOLS: dict[int, Callable[[Tensor, int], Tensor]] = {
-    1: F.adaptive_avg_pool1d,
-    2: F.adaptive_avg_pool2d,
-    3: F.adaptive_avg_pool3d,
-}
+POOLS: list[Callable[[Tensor, int], Tensor]] = [F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d]
 CELLS = 4  # along each axis of the last grid, which the linear layer reads
 GROUPS = 8  # of channels that are normalised together
 DOUBLINGS = 3  # of the width, after which it stays
@@ -145,7 +141,7 @@ class ConvCoder(Coder):
         depth = max(1, round(math.log2(max(min(shape) / CELLS, 2))))
         widths = [channels, *(width * 2 ** min(level, DOUBLINGS) for level in range(depth))]
         self.blocks = nn.Sequential(*(Block(axes, *pair, self.residual) for pair in pairwise(widths)))
-        self.pool = POOLS[axes]
+        self.pool = POOLS[axes - 1]
         self.last = nn.Linear(widths[-1] * CELLS**axes, experts + channels)
         self.scale = 1 / math.sqrt(experts)  # codes as large as those of a codebook
 

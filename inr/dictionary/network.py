@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -56,8 +57,7 @@ class NeuralDictionary(Network):
         self.top_k, self.noise = top_k, noise
         self.penalties = dict(penalties or {})
         self.active_gates = experts if top_k is None else top_k
-        self.seed = 0
-        self.step = 0
+        self.seed, self.step = 0, 0
         # Each expert is initialised as a head of its own: one layer with all their outputs has the same fan-in.
         head = last_layer(trunk, experts * out_features)
         self.experts = nn.Parameter(head.reshape(experts, out_features, -1).clone())
@@ -93,8 +93,7 @@ class NeuralDictionary(Network):
         """Return the active gates, the others zero, and their usage for the penalties."""
         experts = gates.shape[-1]
         if self.active_gates >= experts:
-            load = gates.new_full((experts,), len(gates))
-            return gates, Usage(gates, load, dense=True, warm=self.top_k is not None)
+            return gates, Usage(gates, gates.new_full((experts,), len(gates)), dense=True, warm=self.top_k is not None)
         noise = self.noise if self.training else 0.0
         noisy = gates
         if noise:
@@ -173,11 +172,11 @@ class NeuralDictionary(Network):
         return mix(features[None], heads, bias)[0], mix(slopes, heads)
 
 
+@dataclass
 class Features:
     """The function of `NeuralDictionary.features`."""
 
-    def __init__(self, trunk: MLP) -> None:
-        self.trunk = trunk
+    trunk: MLP
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return features of the points, and 1."""
@@ -191,20 +190,22 @@ class Features:
         return torch.cat([features, ones], -1), torch.cat([slopes, torch.zeros_like(slopes[..., :1])], -1)
 
 
+@dataclass
 class Mixture:
     """The function of some heads, and of the weights of the trunk of each signal where these differ."""
 
-    def __init__(self, network: NeuralDictionary, heads: Tensor, bias: Tensor, weights: tuple[Tensor, ...] = ()) -> None:
-        self.network = network
-        self.arguments = heads, bias, weights
+    network: NeuralDictionary
+    heads: Tensor
+    bias: Tensor
+    weights: tuple[Tensor, ...] = ()
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return values at the points."""
-        return self.network(points, *self.arguments)
+        return self.network(points, self.heads, self.bias, self.weights)
 
     def pushforward(self, points: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         """Return values, and their derivatives along the tangents."""
-        return self.network.pushforward(points, tangents, *self.arguments)
+        return self.network.pushforward(points, tangents, self.heads, self.bias, self.weights)
 
 
 def mix(features: Tensor, heads: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -94,7 +94,6 @@ class Problem:
     @torch.no_grad()
     def observe(self) -> Iterator[Equations]:
         """Yield the equations of one pass over the observations."""
-        network = self.network
         if not any(term.weight > 0 and term.target for term in self.supervision.terms.values()):
             raise InputError("A code is solved for from terms that compare with data, got none of positive weight.")
         for batch in self.batches():
@@ -108,10 +107,10 @@ class Problem:
                 measurement = self.measurements[part_name].within(**part.context)
                 quantities = self.supervision.quantities(part_name)
                 with torch.autocast(part.coordinates.device.type, enabled=False):
-                    seen = observe_at(measurement, network.features(), part.coordinates, quantities)
+                    seen = observe_at(measurement, self.network.features(), part.coordinates, quantities)
                 for name, term in terms.items():
-                    observed = seen[term.quantity]
-                    atoms = network.atoms(observed) if term.quantity == "value" else network.atoms(observed.mT).mT
+                    observed, atoms_of = seen[term.quantity], self.network.atoms
+                    atoms = atoms_of(observed) if term.quantity == "value" else atoms_of(observed.mT).mT
                     yield equations_of(name, term, atoms, part)
 
 

@@ -58,8 +58,7 @@ class Solver:
 
         `problems` are groups of signals: as they are observed, as they are, and the centre of their codes.
         """
-        errors = torch.stack([self.errors(*problem) for problem in problems]).sum(0)
-        return RIDGES[int(errors.argmin())]
+        return RIDGES[int(torch.stack([self.errors(*problem) for problem in problems]).sum(0).argmin())]
 
     def errors(self, tuning: Problem, truth: Problem, centre: Tensor) -> Float[Tensor, " ridges"]:
         """Return the log of the mean squared error, summed over some signals, for each of `RIDGES`.
@@ -88,8 +87,7 @@ def compared(observed: Iterable[Equations]) -> list[Tensor]:
     if not masks:
         return []
     missing = [(mask == 0).to(mask.dtype) for mask in masks]
-    counts = torch.stack([gaps.sum(-1, keepdim=True) for gaps in missing]).sum(0)
-    lacking = global_sum(counts) > 0
+    lacking = global_sum(torch.stack([gaps.sum(-1, keepdim=True) for gaps in missing]).sum(0)) > 0
     return [torch.where(lacking, gaps, 1.0) for gaps in missing]
 
 
@@ -181,9 +179,7 @@ class L1(Solver):
 
     losses = ("geman_mcclure", "l1")
 
-    def __init__(
-        self, loss: str = "geman_mcclure", cutoff: float = 1.5, iterations: int = 10, ridge: float | None = None
-    ) -> None:
+    def __init__(self, loss: str = losses[0], cutoff: float = 1.5, iterations: int = 10, ridge: float | None = None) -> None:
         super().__init__(ridge)
         if loss not in self.losses:
             raise InputError(f"solver.loss must be one of {', '.join(self.losses)}, got {loss}.")

@@ -1,6 +1,7 @@
 """The base of all sensor models."""
 
 import copy
+from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -87,3 +88,6 @@ class Measurement(nn.Module):
     def of_constant(self, coordinates: Float[Tensor, "shared points axes"]) -> Tensor:
         """Return the observations (1|signals, points, 1) of a field that is 1 everywhere: 1, unless the sensor sums up."""
         return torch.ones_like(coordinates[..., :1])
+
+
+Sensors = Mapping[str, Measurement]  # by part of a batch

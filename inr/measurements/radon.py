@@ -1,6 +1,6 @@
 """Line integrals of a slice: what a detector behind it sees of an X-ray, in parallel or fan beam geometry."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,17 +27,16 @@ def circle_interval(lines: Rays, pivot: Tensor) -> tuple[Tensor, Tensor]:
     return -half, half
 
 
-def square_interval(lines: Rays, pivot: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distances at which lines enter and leave [-1, 1]^2; twice the same if they miss it, or run along a side."""
-    return box_interval(lines.origins, lines.directions, -LONGEST, LONGEST)
-
-
 def strip_interval(lines: Rays, pivot: Tensor) -> tuple[Tensor, Tensor]:
     """Return -1 and 1: of every line a side of the square's length, with its foot in the middle."""
     return -torch.ones_like(lines.origins[..., :1]), torch.ones_like(lines.origins[..., :1])
 
 
-REGIONS = {"circle": circle_interval, "square": square_interval, "strip": strip_interval}
+REGIONS: dict[str, Callable[[Rays, Tensor], tuple[Tensor, Tensor]]] = {
+    "circle": circle_interval,
+    "square": lambda lines, pivot: box_interval(*lines, -LONGEST, LONGEST),
+    "strip": strip_interval,
+}
 
 
 class LineIntegrals(Measurement):

@@ -47,10 +47,8 @@ class RadianceField(Network):
             raise InputError(f"model=radiance is for scenes (task=nerf), with {SPACE} axes, got {in_features}; choose another.")
         last = trunk.layers[-1]
         if not isinstance(last, Activation) or activation.complex_valued:
-            raise InputError(
-                "The trunk of a radiance field must end in its activation (out_features: null), and the colours' activation be"
-                f" real, got {type(last).__name__} and {type(activation).__name__}."
-            )
+            rule = "The trunk of a radiance field must end in its activation (out_features: null), and the colours' activation"
+            raise InputError(f"{rule} be real, got {type(last).__name__} and {type(activation).__name__}.")
         width = trunk.hidden_features * (2 if last.complex_valued else 1)
         self.trunk, self.encoding = trunk, encoding
         self.density = Linear(width, 1, exact=True)  # its errors add up along a ray

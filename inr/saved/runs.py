@@ -22,17 +22,8 @@ Plain = dict[str, Any]  # containers of containers, numbers and words (and tenso
 TENSORS = "field.safetensors"
 DESCRIPTION = "field.json"
 LISTED = 8  # names in a message
-UNREADABLE = (  # errors of torch.load over files that are broken or of another kind
-    OSError,
-    EOFError,
-    RuntimeError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    struct.error,
-    pickle.UnpicklingError,
-)
+# Errors of torch.load over files that are broken or of another kind.
+BROKEN = (EOFError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, struct.error, pickle.UnpicklingError)
 CARRIED = ("config", "options", "units", "signals", "state_dict", "global_step")
 
 
@@ -75,7 +66,7 @@ def read_checkpoint(run: str | Path) -> Plain:
     file = checkpoint_of(run)
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)  # no code of a pickle is run
-    except UNREADABLE as error:
+    except (OSError, *BROKEN) as error:
         rule = "A checkpoint must be whole and hold tensors and plain options"
         raise InputError(f"{rule}, {file} does not; use another one.") from error
     missing = [name for name in CARRIED if not isinstance(checkpoint, dict) or name not in checkpoint]
@@ -83,6 +74,11 @@ def read_checkpoint(run: str | Path) -> Plain:
         rule = f"A checkpoint of this project carries {', '.join(CARRIED)}"
         raise InputError(f"{rule}; {file} has no {missing[0]}: use one that a run wrote.")
     return checkpoint
+
+
+def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names have a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
@@ -131,8 +127,7 @@ def describe(checkpoint: Plain) -> tuple[Plain, dict[str, Tensor]]:
         "shape": config["data"]["shape"],
     }
     state = checkpoint["state_dict"]
-    tensors = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-    return description, tensors | {"constant": state["constant.value"]}
+    return description, below("network.", state) | {"constant": state["constant.value"]}
 
 
 def load(run: str | Path, signal: int | str | None = None) -> FittedField:

@@ -47,8 +47,8 @@ def march_volume(
         raise InputError(f"A surface needs finite distances, got samples from {low} to {high}; the fit may have diverged.")
     if not low <= 0 < high:
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
-    inside = None if mask is None else np.asarray(mask)
     try:
+        inside = None if mask is None else np.asarray(mask)
         vertices, faces, _, _ = marching_cubes(samples, 0.0, mask=inside, gradient_direction="descent")
     except RuntimeError:  # nothing crosses within the mask
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
@@ -61,11 +61,6 @@ def over_corners(choose: Callable[[Tensor, Tensor], Tensor], samples: Tensor) ->
         cells = samples.shape[axis] - 1
         samples = choose(samples.narrow(axis, 0, cells), samples.narrow(axis, 1, cells))
     return samples
-
-
-def corners_of(cells: Bool[Tensor, "a b c"]) -> Bool[Tensor, "a+1 b+1 c+1"]:
-    """Mark the samples that are corners of the marked cells."""
-    return over_corners(torch.logical_or, F.pad(cells, [1] * 6))
 
 
 def repeated(lattice: Tensor, size: int, factor: int) -> Tensor:
@@ -116,7 +111,9 @@ def near_surface(
         stride //= factor
         places = axis_places(stride, resolution)
         values = repeated(values, len(places), factor)  # of the right sign where the surface is not
-        evaluate_lattice(values, corners_of(repeated(cells, len(places) - 1, factor)), places, distance, chunk)
+        crossed = repeated(cells, len(places) - 1, factor)
+        corners = over_corners(torch.logical_or, F.pad(crossed, [1] * 6))  # the samples at the corners of these cells
+        evaluate_lattice(values, corners, places, distance, chunk)
     return values
 
 

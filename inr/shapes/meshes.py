@@ -114,12 +114,8 @@ def sample_distances(
     anywhere = random.uniform(-1, 1, (count - len(points), 3))
     apart = distances(np.concatenate([around, anywhere]))
     order = random.permutation(count)  # so that any first part of the samples is the same mix
-    columns = (
-        [points[:touching], around, anywhere],
-        [np.zeros(touching), apart.value],
-        [normals, apart.gradient],
-        [certain, apart.certain],
-    )
+    on = (np.zeros(touching), normals, certain)
+    columns = [[points[:touching], around, anywhere], *zip(on, apart, strict=True)]
     places, distance, gradient, known = (torch.from_numpy(np.concatenate(column)[order]) for column in columns)
     return DistanceSamples(places.float(), distance.float(), gradient.float(), known)
 

@@ -80,17 +80,13 @@ class Term:
     def __call__(self, prediction: Tensor, target: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """Return the weighted term, a scalar."""
         if target is not None and prediction.shape != target.shape:
-            raise InputError(
-                f"{self.quantity}: prediction {tuple(prediction.shape)} and target {tuple(target.shape)} must have equal"
-                " shapes; no broadcasting."
-            )
+            rule = f"{self.quantity}: prediction {tuple(prediction.shape)} and target {tuple(target.shape)}"
+            raise InputError(f"{rule} must have equal shapes; no broadcasting.")
         if self.axes is not None:
             prediction = prediction[..., self.axes]
             target = None if target is None else target[..., self.axes]
-        over = tuple(range(-CHANNEL_AXES[self.quantity], 0))
-        error = self.compare(prediction, target)
-        error = error.mean(over) if self.reduction == "mean" else error.sum(over)
-        return self.weight * weighted_mean(error, weights)
+        error, over = self.compare(prediction, target), tuple(range(-CHANNEL_AXES[self.quantity], 0))
+        return self.weight * weighted_mean(error.mean(over) if self.reduction == "mean" else error.sum(over), weights)
 
 
 class Supervision:

@@ -88,10 +88,8 @@ class Encode(Callback):
         coder = self.encoder or dictionary_of(task).coder
         how = f"{type(self.solver).__name__} ({chosen})" if self.solver.closed_form else "nothing but the coder"
         seen = f"{coder.sees}, {task.data.encoded_as}" if self.encoder else coder.sees
-        text = (
-            f"wall-clock time to find the codes of {signals} signals together by {how}; the {type(coder).__name__} saw {seen}"
-        )
-        self.result.figures["encode_seconds"] = Metric(seconds, "s", text)
+        text = f"wall-clock time to find the codes of {signals} signals together by {how}"
+        self.result.figures["encode_seconds"] = Metric(seconds, "s", f"{text}; the {type(coder).__name__} saw {seen}")
         return codes
 
     @staticmethod

@@ -6,13 +6,12 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from datamodules.common.batch import Batch
 from inr.dictionary.coders import Coder
 from inr.dictionary.network import NeuralDictionary
 from inr.dictionary.solvers import Solver
 from inr.errors import InputError
 from inr.metrics.figures import Metric
-from inr.saved.runs import build, load_weights, read_checkpoint
+from inr.saved.runs import below, build, load_weights, read_checkpoint
 from tasks.dictionary.checks import dictionary_of
 from tasks.dictionary.encode import Encode, Task, task_of
 
@@ -46,7 +45,7 @@ class Fit(Encode):
         if self.dictionary is None:
             raise InputError("regime=fit encodes signals in a dictionary, got dictionary=null; add dictionary=RUN.")
         checkpoint = read_checkpoint(self.dictionary)
-        state = {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
+        state = below("network.", checkpoint["state_dict"])
         self.adopt(network, state, self.dictionary)
         self.result.figures["seen"] = seen_before(checkpoint["signals"], network.coder)
         if "coder.codes" in state:
@@ -66,8 +65,7 @@ class Fit(Encode):
     def load_encoder(config: dict[str, Any], state: Mapping[str, Tensor], source: str) -> Coder:
         """Rebuild the encoder that the dictionary was learned with."""
         encoder = build(config)
-        weights = {name.removeprefix("coder."): value for name, value in state.items() if name.startswith("coder.")}
-        load_weights(encoder, weights, source)
+        load_weights(encoder, below("coder.", state), source)
         assert isinstance(encoder, Coder)
         return encoder
 
@@ -89,9 +87,7 @@ class Fit(Encode):
         elif 0 in self.snapshots:
             self.snapshot(task, 0)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object, **kwargs: object) -> None:
         """Remember what some of the steps made of the signals."""
         if trainer.global_step in self.snapshots:
             self.snapshot(task_of(pl_module), trainer.global_step)

@@ -41,8 +41,7 @@ class Learn(Encode):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Encode the signals that a validation looks at."""
-        task = task_of(pl_module)
-        self.encode_first(task, "validate")
+        self.encode_first(task_of(pl_module), "validate")
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Encode the signals that the test looks at."""
