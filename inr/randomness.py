@@ -66,10 +66,8 @@ def draw_indices(step: int, points: int, size: int, seed: int, rank: int = 0, ra
     start, stop = points * rank // ranks, points * (rank + 1) // ranks
     positions = step * points + torch.arange(start, stop)
     epochs = positions // size
-    pieces = [
-        permute(positions[epochs == epoch] % size, size, key(seed, epoch, "epoch"))
-        for epoch in epochs.unique_consecutive().tolist()
-    ]
+    visited = epochs.unique_consecutive().tolist()
+    pieces = [permute(positions[epochs == epoch] % size, size, key(seed, epoch, "epoch")) for epoch in visited]
     return torch.cat([positions[:0], *pieces])  # of no points, an empty tensor of integers
 
 

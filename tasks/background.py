@@ -46,7 +46,6 @@ class BackgroundTask(ImageTask):
 
     The noise is measured on the differences themselves, of which most are of background: 1.4826 x the median |difference|
     of all frames, and no less than that of rounding.
-
     cutoff: difference in standard deviations of the noise beyond which a pixel is foreground
     threshold: the same in 8-bit values, in place of `cutoff`
     opening: side of the square [pixels] that cleans the mask; 1: none
@@ -171,12 +170,11 @@ class BackgroundTask(ImageTask):
         """Return the panels of one frame with their titles."""
         assert self.result is not None
         frame, still = self.frames[place], self.result.background[place]
-        mask = self.result.mask[place]
         row = [
             (self.data.names[place], colours(frame / PEAK)),
             ("background", colours(still / PEAK)),
             ("foreground", colours(difference(frame, still) / PEAK)),
-            ("mask", colours(mask[..., None].float())),
+            ("mask", colours(self.result.mask[place][..., None].float())),
         ]
         return row if self.truth is None else [*row, ("true mask", colours(self.truth[1][place][..., None].float()))]
 

@@ -46,7 +46,6 @@ class RegimeResult:
 
     network: the one whose fields are scored, with codes of other signals than those trained on; None: the trained one.
     encodes: an encoder reads whole observations, which batches then carry.
-    figures: of the regime, beside those of the task.
     drawings: pictures of the regime by name, made when they are called.
     snapshots: earlier reconstructions (items, *shape, channels) by name.
     """

@@ -44,8 +44,6 @@ class Checkpoints(Checkpoint):
     """Save `last.ckpt` regularly and at the end, `best.ckpt` whenever a validation improves.
 
     Lightning's ModelCheckpoint saves before a validation that falls on the same step, whose figures a resumed run would miss.
-
-    folder: folder of both files
     every: steps between two saves of the last state
     monitor: logged figure that says which state is best
     mode: max or min, the better end of that figure

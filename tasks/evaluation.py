@@ -185,10 +185,8 @@ class EvaluatedTask(INRTask[Data]):
         truth = torch.cat([self.brightness(target) for _, target in self.pairs(values, scored)])
         shown, units, meaning = self.bright(values), self.data.units, self.data.definitions()
         peak = f"peak 1 = {units.peak:g} [{units.unit}]"
-        metrics = {
-            name: Metric(psnr(shown, truth, 1.0, mask), "dB", f"PSNR {meaning[name]}; {peak}")
-            for name, mask in scored.masks.items()
-        }
+        scores = {name: psnr(shown, truth, 1.0, mask) for name, mask in scored.masks.items()}
+        metrics = {name: Metric(score, "dB", f"PSNR {meaning[name]}; {peak}") for name, score in scores.items()}
         return metrics | self.figures(values, shown, truth, scored)
 
     @abstractmethod
@@ -224,11 +222,10 @@ class EvaluatedTask(INRTask[Data]):
 
     def fitted(self, signal: int = 0) -> FittedField:
         """Return the result for a signal as a function of sensor coordinates, in file units."""
-        units = self.data.units
-        measurement = self.sensors[self.result_part]
+        data, units = self.data, self.data.units
         constant = None if self.regime.network is not None else self.constant.value[signal]
-        scale, offset, axes, chunk = units.scale, units.offset, len(self.data.shape), self.data.chunk
-        return FittedField(self.scored_network, measurement, axes, scale, offset, units.unit, constant, signal, chunk)
+        numbers = len(data.shape), units.scale, units.offset, units.unit
+        return FittedField(self.scored_network, self.sensors[self.result_part], *numbers, constant, signal, data.chunk)
 
 
 def item_path(folder: Path, stem: str, names: Sequence[str], place: int) -> Path:

@@ -94,8 +94,7 @@ class ImageTask(EvaluatedTask[GridSignals]):
         """Make the panels of the derivatives of the luma by (row, column): target, field, difference."""
         stride = math.ceil(max(self.data.shape) / LARGEST_PICTURE)
         rows, columns = (torch.arange(0, size, stride) for size in self.data.shape)
-        indices = torch.cartesian_prod(rows, columns)
-        size = (len(rows), len(columns))
+        indices, size = torch.cartesian_prod(rows, columns), (len(rows), len(columns))
         true, fitted = (luma(jacobian.mT).reshape(*size, 2).numpy() for jacobian in self.jacobians(indices))
         full_scale = float(np.quantile(np.hypot(*np.moveaxis(true, -1, 0)), 0.99))
         difference = np.hypot(*np.moveaxis(fitted - true, -1, 0))

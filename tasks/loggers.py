@@ -14,8 +14,6 @@ class Curve(Logger):
     """`metrics.csv`: a row per logged step, a column per figure; a resumed run begins with the earlier rows.
 
     Lightning's CSVLogger makes a folder of its own for each start and cannot go on with earlier rows.
-
-    folder: run folder
     earlier: folder of the run that is resumed
     steps: steps of that run that count, as its checkpoint may be older than its last row
     """
@@ -56,8 +54,7 @@ class Curve(Logger):
         """Add figures to the row of a step; those of the final test belong into `metrics.json`."""
         figures = {name: value for name, value in metrics.items() if not name.startswith(("test/", "epoch"))}
         if figures:
-            row = self.rows.setdefault(step or 0, {"step": step or 0})
-            row.update(figures)
+            self.rows.setdefault(step or 0, {"step": step or 0}).update(figures)
             self.unsaved.add(step or 0)
 
     @rank_zero_only

@@ -53,9 +53,7 @@ class NerfTask(EvaluatedTask[SceneData]):
 
     lpips: adds the perceptual distance: a file of AlexNet's weights, `download`, or None for the file in torch's cache if it
         is there.
-    frames: of the exported videos.
-    rate: of the videos [frames per second].
-    film_scale: size of the videos, relative to a tested view.
+    frames, rate, film_scale: of the exported videos: number, frames per second, size relative to a tested view.
     cloud: rays that are cast for the point cloud.
     Raises: InputError for sizes that are not positive.
     Source: Mildenhall et al., NeRF (ECCV 2020), section 6; Sobolev Training for INRs (ECCV 2022), section 4.3.
@@ -92,8 +90,7 @@ class NerfTask(EvaluatedTask[SceneData]):
         text = "structural similarity, gaussian window 11, sigma 1.5, mean over red, green and blue"
         metrics = {"ssim": Metric(similarity, "1", text)}
         if self.lpips is not None:
-            text = "LPIPS 0.1 on AlexNet, the whole view; lower is better"
-            metrics["lpips"] = Metric(self.lpips(shown, truth), "1", text)
+            metrics["lpips"] = Metric(self.lpips(shown, truth), "1", "LPIPS 0.1 on AlexNet, the whole view; lower is better")
         return metrics
 
     # Test views.
@@ -103,8 +100,8 @@ class NerfTask(EvaluatedTask[SceneData]):
         super().on_test_epoch_end()
         # One range for all depth maps and videos, so that they compare. Rays that end on nothing have the depth `far`, which
         # would stretch it; a few depths beside surfaces would, too.
-        depth, opacity = (self.seen.further[name] for name in ("depth", "opacity"))
-        solid = depth[opacity > OPAQUE]
+        depth = self.seen.further["depth"]
+        solid = depth[self.seen.further["opacity"] > OPAQUE]
         solid = solid if len(solid) else depth.flatten()
         few = solid[:: max(len(solid) // SAMPLED, 1)]
         ends = few.quantile(OUTLYING), few.quantile(1 - OUTLYING)

@@ -27,10 +27,7 @@ NARROWEST = 100  # columns of the table where no terminal says its width
 class Results(Callback):
     """Write the table, `metrics.json`, `pictures/` and `export/` after the test, and send the pictures to the loggers.
 
-    folder: run folder
     scale: samples of an export per sample of the data, along each axis
-    pictures: write `pictures/`
-    export: write `export/`
     only: the one thing to export; None: all that the task has to offer
     """
 

@@ -140,10 +140,8 @@ class SDFTask(EvaluatedTask[ShapeData]):
         data = self.data
         volume = self.items(self.reconstruction)[0, ..., 0].numpy()
         truth = data.evaluated.lattice_distances(0).numpy() if data.solid else None
-        return {
-            "shape": panels([self.row(place) for place in range(min(ROWS, len(data.evaluated)))]),
-            "sections": sections(volume, truth, data.names[0]),
-        }
+        rows = [self.row(place) for place in range(min(ROWS, len(data.evaluated)))]
+        return {"shape": panels(rows), "sections": sections(volume, truth, data.names[0])}
 
     def row(self, place: int) -> Row:
         """Make the panels of one shape: the true one where it is known, and what became of it, from two sides."""
@@ -176,9 +174,8 @@ class SDFTask(EvaluatedTask[ShapeData]):
         frame = self.data.evaluated.shapes[place].frame
         gradient = self.observe_points(place, torch.from_numpy(found.vertices), "jacobian")[:, 0].double()
         normals = torch.nn.functional.normalize(gradient, dim=-1).numpy()
-        return trimesh.Trimesh(
-            frame.to_file(found.vertices), found.faces, vertex_normals=frame.turn_back(normals), process=False
-        )
+        turned = frame.turn_back(normals)
+        return trimesh.Trimesh(frame.to_file(found.vertices), found.faces, vertex_normals=turned, process=False)
 
     def write_volumes(self, folder: Path, scale: float) -> None:
         """Write `volume.npy`: distances on the lattice along x, y, z, in the file's unit, as `data=volume` reads them."""

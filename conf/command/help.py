@@ -59,9 +59,8 @@ def show() -> None:
         names = [file.relative_to(HERE / group).with_suffix("").as_posix() for file in files]
         parent, _, folder = group.rpartition("/")
         shared = folder == BASE
-        console.print(
-            f"\n{parent}: options that several choices have" if shared else f"\n{group}= {', '.join(names)}", style="bold"
-        )
+        heading = f"{parent}: options that several choices have" if shared else f"{group}= {', '.join(names)}"
+        console.print(f"\n{heading}", style="bold")
         for name, file in zip(names, files, strict=True):
             console.print(f"  {group}{'/' if shared else '='}{name}{inherited(file)}", style="underline")
             for line in body(file):

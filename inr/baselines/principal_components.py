@@ -76,8 +76,7 @@ def conjugate_gradients(
     """
     # scipy.sparse.linalg.cg solves one system at a time; here all signals share every product with the basis.
     solution = torch.zeros_like(right)
-    residual = right
-    direction = right
+    residual, direction = right, right
     energy = right.square().sum(-1, keepdim=True)
     least = tolerance**2 * energy
     for _ in range(steps):

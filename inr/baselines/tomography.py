@@ -156,12 +156,7 @@ def sart(
 
 
 def to_parallel(
-    sinogram: Float[Tensor, "bins views"],
-    angles: Float[Tensor, " views"],
-    bin_width: float,
-    centre: float,
-    source: float,
-    detector: float,
+    sinogram: Float[Tensor, "bins views"], angles: Tensor, bin_width: float, centre: float, source: float, detector: float
 ) -> tuple[Float[Tensor, "bins parallel"], Float[Tensor, " parallel"], float, float]:
     """Rebin a full turn of a fan: sinogram, angles, bin width and centre of parallel beams over half a turn.
 
@@ -185,8 +180,8 @@ def to_parallel(
     # view + t, and meets the detector at (source + detector) tan(t); read backward, it comes from view - t + half a turn.
     tilt = np.arcsin(((bins[:, None] - centre) * width / source).clip(-1, 1))
     place = (source + detector) * np.tan(tilt) / bin_width
-    forth = fan((centre + place, (parallel - tilt) % TURN))
-    back = fan((centre - place, (parallel + tilt + math.pi) % TURN))
-    both = np.stack([forth, back])
+    both = np.stack(
+        [fan((centre + place, (parallel - tilt) % TURN)), fan((centre - place, (parallel + tilt + math.pi) % TURN))]
+    )
     mean = np.nan_to_num(both).sum(0) / np.isfinite(both).sum(0).clip(1)
     return torch.from_numpy(mean).to(sinogram), torch.from_numpy(parallel).to(angles), width, centre

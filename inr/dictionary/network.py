@@ -26,7 +26,6 @@ class NeuralDictionary(Network):
 
     The experts W_k are mixed into one head per signal before anything is evaluated, so a point costs the same whatever
     their number.
-
     coder: gives each signal its code: a gate for every expert, then a bias per channel.
     top_k: number of gates, the largest in magnitude, that a signal uses; None: all.
     noise: standard deviation of gaussian noise on the gates when they are chosen in training.

@@ -66,7 +66,6 @@ class Problem:
     """All equations of some signals, read as often as a solver wants.
 
     Observations of a term enter with its weight and reduction, and with the weights of the points, as in training.
-
     batches: starts a pass over what was observed.
     cached: the equations, once a pass has found them to be few.
     Raises: InputError for signals that do not share their coordinates, and without a term that compares with data.

@@ -43,7 +43,6 @@ class LineIntegrals(Measurement):
     """Integrate a field along straight lines in a plane, by the midpoint rule. Subclasses define `lines`.
 
     A line of (offset s, angle a) is column = s cos a + t sin a, row = -s sin a + t cos a about the axis of rotation.
-
     bin_width: from bin to bin of the detector [half-widths of the slice].
     view_step: angle from view to view [rad], if there are no `angles`: that of view k is k x view_step.
     samples:   points of the field on every line.
@@ -115,8 +114,7 @@ class LineIntegrals(Measurement):
         offset, angle = self.lines(coordinates)
         sine, cosine = angle.sin(), angle.cos()
         pivot = self.pivot.to(coordinates)
-        foot = pivot + torch.cat([-offset * sine, offset * cosine], -1)
-        lines = Rays(foot, torch.cat([cosine, sine], -1))
+        lines = Rays(pivot + torch.cat([-offset * sine, offset * cosine], -1), torch.cat([cosine, sine], -1))
         return lines, *REGIONS[self.region](lines, pivot)
 
     def locate(self, coordinates: Float[Tensor, "shared points 2"]) -> SamplePoints:
@@ -129,8 +127,7 @@ class LineIntegrals(Measurement):
         """Sum the values (signals, points, samples, channels) along each line, weighted by the stretch each stands for."""
         # Midpoint rule: every sample has the weight length / samples; the error falls with 1 / samples^2. Jittered, one
         # sample per stretch, it is an unbiased estimate instead.
-        (length,) = quadrature
-        return values.mean(-2) * length
+        return values.mean(-2) * quadrature[0]
 
     def of_constant(self, coordinates: Float[Tensor, "shared points 2"]) -> Tensor:
         """Return the lengths of the lines."""
@@ -206,5 +203,4 @@ class Pixels(Pointwise):
 
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
         """Return the values inside."""
-        (inside,) = quadrature
-        return values * inside
+        return values * quadrature[0]

@@ -15,8 +15,6 @@ from inr.randomness import StepRandomness
 
 THINNER = 2.0  # taken off a raw density before softplus: a fresh field, about 0, is thin whatever the scale
 ENDLESS = 1e10  # length of an open interval, as published
-
-
 DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {"softplus": lambda raw: F.softplus(raw - THINNER), "relu": F.relu}
 
 
@@ -119,8 +117,7 @@ class VolumeRendering(Measurement):
         distances = self.context.get("distances")  # of `prepare`, which do not move with the pixel
         if distances is None:
             fractions = strata(self.samples, self.context.get("jitter"), coordinates, self.open_end)
-            distances = spaced(fractions, near, far, self.spacing)
-            distances = distances.expand(*coordinates.shape[:-1], self.samples)
+            distances = spaced(fractions, near, far, self.spacing).expand(*coordinates.shape[:-1], self.samples)
         points = rays.at(distances)
         length = rays.directions.norm(dim=-1, keepdim=True)  # of a unit of distance: directions are a depth of 1 long
         if self.directions:
@@ -139,8 +136,7 @@ class VolumeRendering(Measurement):
 
         Shapes: values (..., samples, 4), lengths (..., samples).
         """
-        noise = self.context.get("noise")
-        raw = values[..., 3]
+        noise, raw = self.context.get("noise"), values[..., 3]
         raw = raw if noise is None else raw + noise[..., : raw.shape[-1]]
         # With a constant density s in every cell of length l the transmittance falls by exp(-s l), so the weight is
         # exp(-sum of s l before) (1 - exp(-s l)); expm1 keeps the digits of thin cells.
@@ -150,8 +146,7 @@ class VolumeRendering(Measurement):
 
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
         """Return the colours of the pixels."""
-        _, lengths = quadrature
-        return self.colour(values, self.composite(values, lengths))
+        return self.colour(values, self.composite(values, quadrature[1]))
 
     def colour(self, values: Tensor, weights: Tensor) -> Float[Tensor, "*batch 3"]:
         """Blend the colours of samples by their weights, over the background."""

@@ -88,8 +88,7 @@ class ComplexLinear(nn.Module):
         """Map the features, and their tangents by M."""
         matrix = self.matrix()  # put together once for both
         z = self.apply_weight(x, matrix, self.bias.flatten())
-        dz = self.apply_weight(dx, matrix)
-        return self.complete(z), self.complete(dz)
+        return self.complete(z), self.complete(self.apply_weight(dx, matrix))
 
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Map the features, and cotangents by the transpose of M."""

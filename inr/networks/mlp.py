@@ -21,8 +21,6 @@ class MLP(Network):
     out_features:    channels; None leaves the last layer out, for a trunk whose features others combine.
     activation:      nonlinearity; it also makes and initialises the layers that feed it.
     encoding:        features of the points that the first layer sees; None: the points themselves.
-    hidden_features: width of every hidden layer.
-    hidden_layers:   their number.
     input_scale:     stretches the points before anything else sees them.
     skip:            number of hidden layers after which the encoded points enter once more; None: never.
     Shapes: points (..., in_features) in [-1, 1] -> values (..., out_features).

@@ -19,12 +19,9 @@ class RadianceField(Network):
     """Density from the position, colour from the position's features and the encoded direction of view.
 
     position -> trunk -> density; (linear(trunk), encoding(direction)) -> linear -> activation -> linear -> colour.
-
-    in_features:     axes of the scene, 3.
     out_features:    channels of colour, and one of density.
     trunk:           perceptron of positions without a head (`out_features` None).
     activation:      nonlinearity between the two layers of colours.
-    encoding:        features of directions.
     hidden_features: width of the layer of colours.
     Shapes: points (..., 6) = position in [-1, 1]^3 and unit direction -> values (..., 4) = raw colour and density.
     Raises: InputError for a trunk with a head, other than three axes, and more than one signal.

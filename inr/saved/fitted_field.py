@@ -19,10 +19,7 @@ class FittedField:
     """A fitted field, callable at sensor coordinates: `field(c)`, `field.value(c)`, `field.jacobian(c)`.
 
     Evaluates `chunk` coordinates at a time, so memory does not grow with their number.
-
-    axes: number of sensor coordinates.
     scale, offset: file value = scale * fitted value + offset.
-    unit: of the file values.
     constant: added to the fitted values (channels,); None: nothing.
     signal: row of the signal among those of the network.
     Shapes: coordinates (..., axes) -> value (..., channels), jacobian (..., channels, axes), on the CPU.
@@ -62,8 +59,7 @@ class FittedField:
     def value(self, coordinates: Tensor | ArrayLike) -> Tensor:
         """Return values (..., channels) in file units."""
         value = self.observe(coordinates, "value")
-        if self.constant is not None:
-            value = value + self.constant.to(value)
+        value = value if self.constant is None else value + self.constant.to(value)
         return (value * self.scale + self.offset).float()
 
     def jacobian(self, coordinates: Tensor | ArrayLike) -> Tensor:

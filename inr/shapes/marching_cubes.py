@@ -15,14 +15,13 @@ from torch import Tensor
 from inr.errors import InputError
 from inr.shapes.meshes import Mesh
 
+Distance = Callable[[Tensor], Tensor]  # points (points, 3) -> (points,)
 CHUNK = 65536  # points a field is asked for at a time
 STRETCH = 16  # chunks of a lattice that are searched at once for the samples to evaluate
 
 
 @torch.no_grad()
-def evaluate(
-    distance: Callable[[Tensor], Tensor], points: Float[Tensor, "points 3"], chunk: int = CHUNK
-) -> Float[Tensor, " points"]:
+def evaluate(distance: Distance, points: Float[Tensor, "points 3"], chunk: int = CHUNK) -> Float[Tensor, " points"]:
     """Evaluate distances at any number of points, of which the field sees at most `chunk` at a time."""
     values = points.new_empty(len(points))
     for start in range(0, len(points), chunk):
@@ -76,11 +75,7 @@ def axis_places(stride: int, resolution: int) -> Float[Tensor, " places"]:
 
 
 def evaluate_lattice(
-    values: Float[Tensor, "a a a"],
-    wanted: Bool[Tensor, "a a a"],
-    places: Float[Tensor, " a"],
-    distance: Callable[[Tensor], Tensor],
-    chunk: int,
+    values: Float[Tensor, "a a a"], wanted: Bool[Tensor, "a a a"], places: Tensor, distance: Distance, chunk: int
 ) -> None:
     """Evaluate the field at the wanted samples of a lattice, in place, in stretches of bounded memory."""
     size = len(places)
@@ -91,7 +86,7 @@ def evaluate_lattice(
 
 
 def near_surface(
-    distance: Callable[[Tensor], Tensor], resolution: int, chunk: int = CHUNK, block: int = 8, slope: float = 2.0
+    distance: Distance, resolution: int, chunk: int = CHUNK, block: int = 8, slope: float = 2.0
 ) -> Float[Tensor, "resolution resolution resolution"]:
     """Return samples of a field in [-1, 1]^3: exact around its surface, and elsewhere of the right sign.
 
@@ -117,9 +112,7 @@ def near_surface(
     return values
 
 
-def march(
-    distance: Callable[[Tensor], Tensor], resolution: int, chunk: int = CHUNK, block: int = 8, slope: float = 2.0
-) -> Mesh:
+def march(distance: Distance, resolution: int, chunk: int = CHUNK, block: int = 8, slope: float = 2.0) -> Mesh:
     """Return the surface of a field in [-1, 1]^3, sampled `resolution` times along each axis, evaluated near it only.
 
     It is the surface of all samples, vertex for vertex, of every field whose values differ by at most `slope` times the

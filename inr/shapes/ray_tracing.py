@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inr.errors import InputError
 from inr.measurements.rays import box_interval
-from inr.shapes.marching_cubes import CHUNK, evaluate
+from inr.shapes.marching_cubes import CHUNK, Distance, evaluate
 
 REFINEMENTS = 12  # as many bring a step of half the cube down to rounding
 
@@ -27,7 +27,7 @@ class Hits(NamedTuple):
 
 @torch.no_grad()
 def trace(
-    distance: Callable[[Tensor], Tensor],
+    distance: Distance,
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
     far: float = 4.0,
@@ -50,8 +50,7 @@ def trace(
     (alive,) = (along < leave).nonzero(as_tuple=True)
     along = along.where(along < leave, 0.0)
     before = along.clone()  # the step before, of the value `earlier`
-    value = torch.zeros_like(along)
-    earlier = torch.zeros_like(along)
+    value, earlier = torch.zeros_like(along), torch.zeros_like(along)
     reached = torch.zeros_like(along, dtype=torch.bool)
     for _ in range(steps):
         here = evaluate(distance, origins[alive] + along[alive, None] * directions[alive], chunk)
@@ -69,11 +68,7 @@ def trace(
 
 
 def false_position(
-    value_at: Callable[[Tensor], Tensor],
-    before: Float[Tensor, " rays"],
-    along: Float[Tensor, " rays"],
-    earlier: Float[Tensor, " rays"],
-    value: Float[Tensor, " rays"],
+    value_at: Callable[[Tensor], Tensor], before: Tensor, along: Tensor, earlier: Tensor, value: Tensor
 ) -> Float[Tensor, " rays"]:
     """Return the lengths at which a value of one sign `before` and of another `along` a ray is 0, by false position.
 
@@ -90,7 +85,7 @@ def false_position(
 
 
 def normals(
-    distance: Callable[[Tensor], Tensor], points: Float[Tensor, "points 3"], step: float = 1e-3, chunk: int = CHUNK
+    distance: Distance, points: Float[Tensor, "points 3"], step: float = 1e-3, chunk: int = CHUNK
 ) -> Float[Tensor, "points 3"]:
     """Return unit vectors up the field, which point outward, by central differences; one-sided at the faces of the cube."""
     gradient = torch.zeros_like(points)

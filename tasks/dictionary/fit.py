@@ -20,7 +20,6 @@ class Fit(Encode):
     """Freeze trunk and experts of a dictionary; the shown signals get codes in it.
 
     Closed-form solvers take no steps. With `refine`, or by solver=adam, gradient steps follow on what is the signals' own.
-
     dictionary: the run whose dictionary is used.
     refine: what the steps change: None: codes; head: what signals add to their heads; all: to every weight.
     snapshots: steps after which reconstructions are remembered for table and pictures.

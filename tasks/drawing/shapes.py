@@ -1,6 +1,7 @@
 """Pictures of shapes: solids in the light, and sections through fields of distances, positive outside."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -105,9 +106,8 @@ def draw_lines(axis: Axes, plane: np.ndarray, levels: np.ndarray, pen: Pen) -> N
     levels = levels[(levels > finite.min(initial=np.inf)) & (levels < finite.max(initial=-np.inf))]
     if len(levels):
         places = (np.linspace(-1, 1, side) for side in plane.T.shape)
-        axis.contour(
-            *places, np.ma.masked_invalid(plane), levels, colors=pen.colour, linewidths=pen.width, linestyles=pen.dashes
-        )
+        draw = partial(axis.contour, colors=pen.colour, linewidths=pen.width, linestyles=pen.dashes)
+        draw(*places, np.ma.masked_invalid(plane), levels)
 
 
 def sections(volume: np.ndarray, truth: np.ndarray | None = None, title: str = "") -> np.ndarray:
