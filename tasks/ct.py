@@ -47,8 +47,6 @@ class CTTask(EvaluatedTask[ScanData]):
         self.supervision = self.supervision.along("data", possible)
         super().setup(stage)
 
-    # Figures.
-
     def brightness(self, values: Tensor) -> Tensor:
         """Return the slice's numbers as a share of their range."""
         return values * (self.data.units.scale / self.data.units.peak)
@@ -106,12 +104,9 @@ class CTTask(EvaluatedTask[ScanData]):
         )
         return torch.cat([seen[quantity] for seen in self.observe_batches(batches, quantity, along=[0])], 1)
 
-    # Pictures and exports.
-
     def draw(self) -> dict[str, np.ndarray]:
         """Draw slices and what became of them; the sinogram of the first, and its derivative along the detector."""
-        slices = self.items(self.reconstruction)
-        rows = [self.row(place, one) for place, one in enumerate(slices[:ROWS])]
+        rows = [self.row(place, one) for place, one in enumerate(self.items(self.reconstruction)[:ROWS])]
         return {"slice": panels(rows), "sinogram": panels(self.sinogram_rows())}
 
     def row(self, place: int, reconstruction: Tensor) -> Row:

@@ -68,8 +68,7 @@ class EvaluatedTask(INRTask[Data]):
         else:
             seen = {name: tensor.float() for name, tensor in sensor.observe(field, part.coordinates).items()}
             if self.regime.network is None:  # codes carry the constants of the signals that they were solved for
-                response = sensor.of_constant(part.coordinates)
-                seen["value"] = self.constant(seen["value"], response, batch.signals.index)
+                seen["value"] = self.constant(seen["value"], sensor.of_constant(part.coordinates), batch.signals.index)
         return {name: tensor.cpu() for name, tensor in seen.items()}
 
     def observe_batches(
@@ -112,8 +111,7 @@ class EvaluatedTask(INRTask[Data]):
     def residuals(self, batch: Batch, field: Field | None = None) -> Residuals:
         """Return the values that a field, by default the trained network's, lacks at the observations of a batch."""
         part = batch.parts["data"]
-        sensor = self.within("data", part)
-        field = field or self.network.field(batch.signals)
+        sensor, field = self.within("data", part), field or self.network.field(batch.signals)
         value = observe_at(sensor, field, part.coordinates, {"value"})["value"].float()
         response = sensor.of_constant(part.coordinates)
         return Residuals(batch.signals.index, part.targets["value"] - value, response, part.weights.get("value"))

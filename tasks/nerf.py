@@ -93,8 +93,6 @@ class NerfTask(EvaluatedTask[SceneData]):
             metrics["lpips"] = Metric(self.lpips(shown, truth), "1", "LPIPS 0.1 on AlexNet, the whole view; lower is better")
         return metrics
 
-    # Test views.
-
     def on_test_epoch_end(self) -> None:
         """Score the views, and find the depths that colours of depth maps tell apart."""
         super().on_test_epoch_end()
@@ -141,8 +139,6 @@ class NerfTask(EvaluatedTask[SceneData]):
         level = ((1 / view.depth.clamp(min=CLOSEST) - low) / max(high - low, FLATTEST)).clamp(0, 1)
         return colormaps["turbo"](level.numpy())[..., :3] * view.opacity.clamp(0, 1)[..., None].numpy()
 
-    # Further views.
-
     def look(self, scene: int, pose: np.ndarray, intrinsics: np.ndarray, rows: Tensor, columns: Tensor) -> View:
         """Render the view of a camera at the crossings of rows and columns, in chunks.
 
@@ -174,8 +170,6 @@ class NerfTask(EvaluatedTask[SceneData]):
             step = self.data.test_factor * side / pixels
             axes.append((torch.arange(pixels, dtype=torch.float64) + centre) * step - centre)
         return axes[0], axes[1]
-
-    # Exports.
 
     def exporters(self) -> dict[str, Callable[[Path, float], None]]:
         """Return what can be exported, by name."""

@@ -71,8 +71,6 @@ class SDFTask(EvaluatedTask[ShapeData]):
             rule = "Samples on the surface alone say nothing of the space around it, got data.surface=1"
             raise InputError(f"{rule}; take fewer, or add penalty=[eikonal,off_surface], as experiment=siren/pointcloud does.")
 
-    # Figures.
-
     def brightness(self, values: Tensor) -> Tensor:
         """Return the distances."""
         return values[..., 0]
@@ -128,8 +126,6 @@ class SDFTask(EvaluatedTask[ShapeData]):
         """Return the field of an evaluated shape as a function of points (points, 3)."""
         return lambda points: self.observe_points(signal, points)[:, 0]
 
-    # Pictures.
-
     def small_grid(self) -> tuple[str, list[Tensor]]:
         """Return the plane z = 0 of the cube."""
         side = torch.linspace(-1, 1, SIDE)
@@ -149,8 +145,6 @@ class SDFTask(EvaluatedTask[ShapeData]):
         seen = self.distance(place)
         row = [(f"reconstruction{side}", shaded(seen, azimuth=azimuth, up=self.up)) for side, azimuth in SIDES.items()]
         return [(shape.name, shaded(shape.distances, azimuth=SIDES[""], up=self.up)), *row] if self.data.solid else row
-
-    # Exports.
 
     def exporters(self) -> dict[str, Callable[[Path, float], None]]:
         """Return what can be exported, by name."""

@@ -33,6 +33,9 @@ FAULTS = {  # part of the text or of the type's name -> what to do
     "out of memory": "the run must fit into memory: lower data.points, data.chunk or model.hidden_features",
     "can't allocate memory": "the run must fit into memory: lower data.points, data.chunk or model.hidden_features",
 }
+UNREADABLE = (
+    "Options are written name=value without spaces, got {}; put text with special characters in quotes: name='\"value\"'."
+)
 Job = TypeVar("Job")
 
 
@@ -97,12 +100,6 @@ def unknown_option(error: errors.ConfigCompositionException) -> str | None:
     return f"There is no option {name}.{nearest(name, choices)} Options here: {listed}."
 
 
-def unreadable_option(error: errors.OverrideParseException) -> str:
-    """Explain that a word of the command is not an option at all."""
-    rule = "Options are written name=value without spaces"
-    return f"{rule}, got {error.override}; put text with special characters in quotes: name='\"value\"'."
-
-
 def refused_options(error: errors.InstantiationException) -> str | None:
     """Explain that a constructor of another library did not like its options."""
     target = re.search(r"'([\w.]+)'", str(error))
@@ -125,7 +122,7 @@ def broken_installation(error: RuntimeError) -> str | None:
 EXPLANATIONS: dict[type[BaseException], Callable[..., str | None]] = {  # the most telling first
     InputError: str,
     errors.MissingConfigException: unknown_choice,
-    errors.OverrideParseException: unreadable_option,
+    errors.OverrideParseException: lambda error: UNREADABLE.format(error.override),
     errors.ConfigCompositionException: unknown_option,
     ModuleNotFoundError: "An option needs a package that is not installed: {}; install it, or leave the option out.".format,
     RuntimeError: broken_installation,

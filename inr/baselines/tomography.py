@@ -143,14 +143,11 @@ def sart(
     """
     lengths = sinogram.double().cpu().numpy() / bin_width  # skimage's pixels are as wide as bins
     axis = len(sinogram) // 2  # where skimage has it
-    options = {
-        "theta": np.rad2deg(angles.double().cpu().numpy()),
-        "projection_shifts": np.full(len(angles), axis - centre),
-        "clip": None if floor is None else (floor, np.inf),
-    }
+    theta, shifts = np.rad2deg(angles.double().cpu().numpy()), np.full(len(angles), axis - centre)
+    clip = None if floor is None else (floor, np.inf)
     image = np.zeros((len(lengths), len(lengths)))
     for _ in range(iterations):
-        image = iradon_sart(lengths, image=image, **options)
+        image = iradon_sart(lengths, image=image, theta=theta, projection_shifts=shifts, clip=clip)
     places = [(axis + pixel / bin_width * side).numpy() for side in pixel_offsets(shape, pivot)]
     return torch.from_numpy(map_coordinates(image, places, order=1).reshape(shape)).to(sinogram)
 

@@ -93,8 +93,7 @@ class NeuralDictionary(Network):
         experts = gates.shape[-1]
         if self.active_gates >= experts:
             return gates, Usage(gates, gates.new_full((experts,), len(gates)), dense=True, warm=self.top_k is not None)
-        noise = self.noise if self.training else 0.0
-        noisy = gates
+        noise, noisy = self.noise if self.training else 0.0, gates
         if noise:
             # A function of seed and step alone, so that a resumed run and every process see the same noise.
             random = generator(self.seed, self.step, "gates", gates.device)
@@ -117,10 +116,9 @@ class NeuralDictionary(Network):
         # In float32: rounding of the few numbers of a head would be the same error at all points.
         with torch.autocast(codes.device.type, enabled=False):
             heads = (gates @ self.experts.flatten(1)).unflatten(1, self.experts.shape[1:])
-        if self.residuals is not None and index is not None:
-            heads = heads + self.residuals.heads[index]
-            return Field(Mixture(self, heads, bias, self.residuals.weights_of(index)))
-        return Field(Mixture(self, heads, bias))
+        if self.residuals is None or index is None:
+            return Field(Mixture(self, heads, bias))
+        return Field(Mixture(self, heads + self.residuals.heads[index], bias, self.residuals.weights_of(index)))
 
     def features(self) -> Field:
         """Return the field (1, ..., features + 1) that all fields are linear in: the features of the trunk, and 1."""
@@ -150,7 +148,7 @@ class NeuralDictionary(Network):
 
         weights: of the trunk of each signal; none: the trunk's.
         """
-        features = self.residuals.trunk(points, weights) if self.residuals is not None and weights else self.trunk(points)
+        features = self.residuals.trunk(points, weights) if self.residuals and weights else self.trunk(points)
         return mix(features[None], heads, bias)[0]
 
     def pushforward(
@@ -164,7 +162,7 @@ class NeuralDictionary(Network):
             features, back = self.trunk.pullback(points)
             cotangents = heads.transpose(0, 1).reshape(channels, signals, *[1] * (points.ndim - 2), -1)
             return mix(features[None], heads, bias)[0], contract(back(cotangents), tangents)
-        if self.residuals is not None and weights:
+        if self.residuals and weights:
             features, slopes = self.residuals.pushforward(points, tangents, weights)
         else:
             features, slopes = self.trunk.pushforward(points, tangents)

@@ -65,5 +65,4 @@ class ResidualWeights(nn.Module):
         named = {f"trunk.{name}": weight for name, weight in zip(self.names, weights, strict=True)}
         points = points.expand(signals, *points.shape[1:])
         tangents = tangents.expand(len(tangents), signals, *tangents.shape[2:])
-        features = partial(functional_call, self.pushforwards[0])
-        return vmap(features, (0, (0, 1)), (0, 1))(named, (points, tangents))
+        return vmap(partial(functional_call, self.pushforwards[0]), (0, (0, 1)), (0, 1))(named, (points, tangents))

@@ -149,8 +149,7 @@ def restrict(normal: NormalEquations, codes: Tensor, gates: int, experts: int, r
     gram = normal.gram.expand(signals, -1, -1)
     few = max(1, GATHERED // unknowns**2)  # signals whose equations are cut out at a time
     groups = zip(gram.split(few), moment.split(few), support.split(few), strict=True)
-    solved = torch.cat([solve_on(*group, ridge) for group in groups])
-    return torch.zeros_like(codes).scatter(1, support, solved)
+    return torch.zeros_like(codes).scatter(1, support, torch.cat([solve_on(*group, ridge) for group in groups]))
 
 
 def solve_on(gram: Tensor, moment: Tensor, support: Tensor, ridge: float) -> Tensor:

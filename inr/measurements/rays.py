@@ -47,8 +47,7 @@ def box_interval(
     leaves = faces.amax(0).masked_fill(between, far).masked_fill(beyond, near)
     # Inside the box is inside all pairs of faces: after the last that is entered, before the first that is left.
     first = enters.amax(-1, keepdim=True).clamp(near, far)
-    last = leaves.amin(-1, keepdim=True).clamp(max=far)
-    return first, torch.maximum(first, last)
+    return first, torch.maximum(first, leaves.amin(-1, keepdim=True).clamp(max=far))
 
 
 def camera_rays(
@@ -113,9 +112,8 @@ def strata(samples: int, jitter: Tensor | None, like: Tensor, open_end: bool = F
 
 def spaced(fractions: Tensor, near: Tensor | float, far: Tensor | float, spacing: str) -> Tensor:
     """Return distances at fractions of the way from near to far, which is even in depth or in disparity, 1 / depth."""
-    if spacing == "disparity":  # 1 / distance runs linearly from 1 / near to 1 / far
-        return 1 / ((1 - fractions) / near + fractions / far)
-    return near + (far - near) * fractions
+    even_disparity = spacing == "disparity"  # 1 / distance runs linearly from 1 / near to 1 / far
+    return 1 / ((1 - fractions) / near + fractions / far) if even_disparity else near + (far - near) * fractions
 
 
 def check_range(near: float, far: float, spacing: str) -> None:

@@ -165,8 +165,7 @@ class VolumeRendering(Measurement):
             weights = self.composite(field.coarse(first.points), lengths)
             near, far = self.interval(self.rays(coordinates))  # the whole range unless box, which excludes ndc
             edges = cell_edges(distances, near, far).expand(*weights.shape[:-1], -1)
-            fractions = strata(self.importance, self.context.get("fine_jitter"), weights)
-            fine = propose(weights, edges, fractions)
+            fine = propose(weights, edges, strata(self.importance, self.context.get("fine_jitter"), weights))
             distances = torch.cat([distances.expand(*fine.shape[:-1], -1), fine], -1).sort(-1).values
         return self.within(**self.context, distances=distances), field
 

@@ -47,8 +47,7 @@ class MLP(Network):
             raise InputError(f"The points cannot enter again among complex features, got skip={skip}; use skip=null.")
         self.input_scale, self.hidden_features = input_scale, hidden_features
         self.out_features = out_features
-        encoded = in_features if encoding is None else encoding.out_features
-        features = encoded
+        features = encoded = in_features if encoding is None else encoding.out_features
         modules: list[nn.Module] = []
         for index in range(hidden_layers):
             if index == skip:

@@ -52,5 +52,4 @@ class PositionalEncoding(Waves):
 
     def phases_transposed(self, cotangent: Tensor) -> Tensor:
         """Sum cotangents over the frequencies of each coordinate, weighted by them."""
-        bands = len(self.frequencies)
-        return (cotangent.unflatten(-1, (-1, bands)) * self.frequencies.to(cotangent)).sum(-1)
+        return (cotangent.unflatten(-1, (-1, len(self.frequencies))) * self.frequencies.to(cotangent)).sum(-1)

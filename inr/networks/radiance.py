@@ -80,19 +80,6 @@ class RadianceField(Network):
         return Field(self)
 
 
-class CascadeField(Field):
-    """The fine field of a cascade, with the coarse one that says where it is worth sampling."""
-
-    def __init__(self, fine: Field, coarse: Field) -> None:
-        super().__init__(fine.function, fine.penalties)
-        self.coarse_field = coarse
-
-    @property
-    def coarse(self) -> Field:
-        """The field of the coarse network."""
-        return self.coarse_field
-
-
 class Cascade(Network):
     """Two networks of one scene: the field is that of `fine`, and `coarse` proposes where it is worth sampling.
 
@@ -106,4 +93,5 @@ class Cascade(Network):
 
     def field(self, signals: Signals) -> Field:
         """Return the fine field, with the coarse one beside it."""
-        return CascadeField(self.fine.field(signals), self.coarse.field(signals))
+        fine = self.fine.field(signals)
+        return Field(fine.function, fine.penalties, self.coarse.field(signals))

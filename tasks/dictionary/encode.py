@@ -72,8 +72,7 @@ class Encode(Callback):
         network = task.scored_network
         assert isinstance(network, NeuralDictionary)
         if not network.coder.encodes and all(measurement.linear for measurement in task.sensors.values()):
-            self.result.drawings["atoms"] = lambda: draw_atoms(network, task)
-            self.result.drawings["usage"] = lambda: draw_usage(network)
+            self.result.drawings |= {"atoms": lambda: draw_atoms(network, task), "usage": lambda: draw_usage(network)}
 
     def encode(self, task: Task, signals: int) -> Tensor:
         """Find the codes (signals, unknowns) of the first evaluated signals, from one pass over what was observed of them."""
@@ -142,8 +141,7 @@ class Encode(Callback):
 
         def problems(signals: Tensor) -> tuple[Problem, Problem, Tensor]:
             observed, clean = (partial(task.data.tuning_batches, signals, task.device, altered) for altered in (True, False))
-            supervision = comparing(task.supervision, clean, "value")
-            truth = Problem(dictionary_of(task), task.sensors, supervision, clean)
+            truth = Problem(dictionary_of(task), task.sensors, comparing(task.supervision, clean, "value"), clean)
             return self.problem(task, observed), truth, self.centre(task, observed)
 
         ridge = self.solver.choose(problems(group) for group in torch.arange(tuning).split(self.group(task)))
