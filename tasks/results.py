@@ -62,10 +62,8 @@ class Results(Callback):
 
     def write_metrics(self, metrics: dict[str, Metric]) -> None:
         """Write `metrics.json`: one flat object, name -> value, unit, definition; what is not a finite number is null."""
-        table = {
-            name: metric._asdict() | {"value": metric.value if math.isfinite(metric.value) else None}  # JSON has no NaN
-            for name, metric in metrics.items()
-        }
+        finite = {name: one.value if math.isfinite(one.value) else None for name, one in metrics.items()}  # JSON has no NaN
+        table = {name: metric._asdict() | {"value": finite[name]} for name, metric in metrics.items()}
         (self.folder / "metrics.json").write_text(json.dumps(table, indent=2) + "\n")
 
     def write_pictures(self, trainer: L.Trainer, task: EvaluatedTask) -> None:
@@ -104,10 +102,7 @@ def costs(trainer: Trainer, task: EvaluatedTask) -> dict[str, Metric]:
 
 
 def print_table(metrics: dict[str, Metric], folder: Path) -> None:
-    """Print the network's row and the reference rows, then what the columns mean.
-
-    A figure `name` is the network's, `row/name` that of a reference.
-    """
+    """Print the network's row (figures `name`) and the reference rows (`row/name`), then what the columns mean."""
     console = Console(width=max(Console().width, NARROWEST))
     network = {name: metric for name, metric in metrics.items() if "/" not in name}
     columns = [name for name in network if name not in COSTS]

@@ -33,9 +33,7 @@ class Trainer(L.Trainer):
         try:
             super().__init__(**options | {"precision": precision})
         except (MisconfigurationException, ValueError) as error:
-            named = [name for name in ("accelerator", "devices") if name in options]
-            raise InputError(
-                f"The trainer's options must fit each other and this machine, which has {torch.cuda.device_count()} GPUs, got"
-                f" {', '.join(f'trainer.{name}={options[name]}' for name in named)}: {str(error).rstrip('.!')}."
-                " Ask for what there is, or use trainer=cpu."
-            ) from error
+            given = ", ".join(f"trainer.{name}={options[name]}" for name in ("accelerator", "devices") if name in options)
+            rule = f"The trainer's options must fit each other and this machine, which has {torch.cuda.device_count()} GPUs"
+            reason = str(error).rstrip(".!")
+            raise InputError(f"{rule}, got {given}: {reason}. Ask for what there is, or use trainer=cpu.") from error

@@ -153,8 +153,7 @@ def targets(options: object) -> set[str]:
         return set().union(*(targets(option) for option in options))
     if not isinstance(options, dict):
         return set()
-    here = {str(options["_target_"])} if "_target_" in options else set()
-    return here | targets(list(options.values()))
+    return ({str(options["_target_"])} if "_target_" in options else set()) | targets(list(options.values()))
 
 
 def refuse_foreign_targets(options: object, known: set[str]) -> None:

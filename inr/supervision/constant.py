@@ -53,8 +53,7 @@ class UnknownConstant(nn.Module):
 
         over_processes: every process saw some of the residuals only; else each saw all of them.
         """
-        total = torch.zeros_like(self.value)
-        mass = total[:, :1].clone()
+        total, mass = torch.zeros_like(self.value), torch.zeros_like(self.value[:, :1])
         for signals, differences, response, weights in residuals:
             weights = torch.ones_like(response) if weights is None else weights[..., None]
             total[signals] += (weights * differences).sum(1)

@@ -14,11 +14,10 @@ from tasks.base import INRTask
 
 def dictionary_of(task: INRTask[Any]) -> NeuralDictionary:
     """Return the task's network, which must be a dictionary. Raises: InputError for a network without codes."""
-    network = task.network
-    if not isinstance(network, NeuralDictionary):
+    if not isinstance(task.network, NeuralDictionary):
         rule = "The regimes dictionary and fit need a model with codes"
-        raise InputError(f"{rule}, got {type(network).__name__}; choose model=nid_moe, or regime=single.")
-    return network
+        raise InputError(f"{rule}, got {type(task.network).__name__}; choose model=nid_moe, or regime=single.")
+    return task.network
 
 
 def refuse_unfit(task: INRTask[Any], solver: Solver) -> None:
