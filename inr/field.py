@@ -14,10 +14,7 @@ from inr.tangents import pushforward
 
 @dataclass(frozen=True)
 class Signals:
-    """The signals of a batch: their indices, and the observations that an encoder sees of them.
-
-    Shapes: index (signals,); observations anything an encoder reads, or None.
-    """
+    """The signals of a batch: their indices, and the observations that an encoder sees of them, of whatever shape it reads."""
 
     index: Int[Tensor, " signals"]
     observations: Tensor | None = None

@@ -26,35 +26,24 @@ Data = TypeVar("Data", bound=SignalData)
 
 
 class Training(NamedTuple):
-    """The network, what it is compared with, and how it is trained: the same for every task.
-
-    optimizer: a factory, parameters -> optimiser.
-    schedule: the factor of the learning rate at a step.
-    compile: pass the network's functions through `torch.compile`.
-    """
+    """The network, what it is compared with, and how it is trained: the same for every task."""
 
     network: Network
     supervision: Supervision
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-    schedule: Callable[[int], float] = CONSTANT
-    compile: bool = False
+    schedule: Callable[[int], float] = CONSTANT  # factor of the learning rate at a step
+    compile: bool = False  # the network's functions, by `torch.compile`
 
 
 @dataclass
 class RegimeResult:
-    """The result of a regime as its task evaluates it: handed over once, filled while the regime is at work.
+    """The result of a regime as its task evaluates it: handed over once, filled while the regime is at work."""
 
-    network: the one whose fields are scored, with codes of other signals than those trained on; None: the trained one.
-    encodes: an encoder reads whole observations, which batches then carry.
-    drawings: pictures of the regime by name, made when they are called.
-    snapshots: earlier reconstructions (items, *shape, channels) by name.
-    """
-
-    network: Network | None = None
-    encodes: bool = False
-    figures: dict[str, Metric] = field(default_factory=dict)
-    drawings: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)
-    snapshots: dict[str, Tensor] = field(default_factory=dict)
+    network: Network | None = None  # whose fields are scored, with codes of signals not trained on; None: the trained one
+    encodes: bool = False  # an encoder reads whole observations, which batches then carry
+    figures: dict[str, Metric] = field(default_factory=dict)  # beside those of the task
+    drawings: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)  # by name, made when they are called
+    snapshots: dict[str, Tensor] = field(default_factory=dict)  # earlier reconstructions (items, *shape, channels)
 
 
 class INRTask(L.LightningModule, Generic[Data]):

@@ -24,11 +24,7 @@ Row = list[tuple[str, np.ndarray]]  # titled panels side by side
 
 
 class Seen(NamedTuple):
-    """All that an evaluation observed, sample by sample in the order of the data's draws.
-
-    Shapes: value (samples, channels); signal (samples,), the signal that a sample belongs to; further, by name: depth and
-            opacity of a rendering (samples, 1).
-    """
+    """All that was observed, sample by sample: value (samples, channels), signal (samples,) it is of, further (samples, 1)."""
 
     value: Tensor
     signal: Tensor

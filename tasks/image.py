@@ -113,10 +113,7 @@ class ImageTask(EvaluatedTask[GridSignals]):
         return torch.cat(true) / scale, self.fitted().jacobian(indices.float()) / scale
 
     def export(self, folder: Path, scale: float) -> None:
-        """Write `reconstruction.png`, 8 or 16 bits as the file had; arrays of other kinds as `.npy`; of several a folder.
-
-        What was observed of them, if it is not the truth, lies beside it.
-        """
+        """Write `reconstruction.png` in the file's bits, other arrays as `.npy`, of several a folder; and what was observed."""
         names = self.data.names[: len(self.items(self.reconstruction))]
         for place in range(len(names)):
             self.save(item_path(folder, "reconstruction", names, place), self.rendered(place, scale))

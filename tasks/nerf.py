@@ -38,10 +38,7 @@ Item = TypeVar("Item")
 
 
 class View(NamedTuple):
-    """A rendered picture.
-
-    Shapes: colour (rows, columns, 3) in 0..1; depth along the optical axis [scene units] and opacity (rows, columns).
-    """
+    """A rendered picture (rows, columns): colour (..., 3) in 0..1, depth along the optical axis [scene units], opacity."""
 
     colour: Tensor
     depth: Tensor

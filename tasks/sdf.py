@@ -111,10 +111,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
         return metrics | mean_of([{"eikonal": Metric((length - 1).abs().mean().item(), "1", text)} for length in lengths])
 
     def observe_points(self, signal: int, points: Tensor, quantity: str = "value") -> Tensor:
-        """Observe an evaluated shape at points (points, 3) of the cube, in normalised lengths.
-
-        Shapes: distances (points, 1), or with the quantity `jacobian` their gradients (points, 1, 3).
-        """
+        """Observe distances (points, 1), or their jacobian (points, 1, 3), of a shape at points (points, 3) of the cube."""
         data = self.data
         batches = (
             data.evaluated.batch(torch.tensor([signal]), {"space": Part(some[None])}, data.wanted.observations)

@@ -61,10 +61,7 @@ def instantiate_data(cfg: DictConfig) -> SignalData:
 
 
 def instantiate_optimizer(cfg: DictConfig) -> Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]:
-    """Return the factory, parameters -> optimiser, once tried on a single number.
-
-    Raises: InputError for options that the optimiser refuses, before anything is computed.
-    """
+    """Return the factory, parameters -> optimiser, once tried. Raises: InputError for options that the optimiser refuses."""
     factory = instantiate(cfg.optimizer)
     try:
         factory([torch.nn.Parameter(torch.zeros(1))])

@@ -32,7 +32,6 @@ class Coder(nn.Module):
     encodes: codes are computed from observations, so that new signals have some at once.
     reads: kind of observations that it computes them from: grids, points, or nothing.
     sees: the same in words, for tables.
-    codes, names: of a codebook alone.
     Shapes: signals -> codes (signals, experts + channels), a gate per expert and a bias per channel.
     """
 

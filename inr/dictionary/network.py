@@ -144,10 +144,7 @@ class NeuralDictionary(Network):
         return shared
 
     def forward(self, points: Tensor, heads: Tensor, bias: Tensor, weights: tuple[Tensor, ...] = ()) -> Tensor:
-        """Return values (signals, ..., channels) of heads (signals, channels, features) at the points.
-
-        weights: of the trunk of each signal; none: the trunk's.
-        """
+        """Return values (signals, ..., channels) of heads (signals, channels, features), of trunks of own weights if given."""
         features = self.residuals.trunk(points, weights) if self.residuals and weights else self.trunk(points)
         return mix(features[None], heads, bias)[0]
 

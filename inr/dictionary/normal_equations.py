@@ -159,10 +159,8 @@ class NormalEquations:
         return global_sum(total)
 
     def solver(self, ridge: float, centre: Float[Tensor, "#signals unknowns"]) -> Callable[[Tensor], Tensor]:
-        """Return the function from moments (signals, unknowns) to codes.
-
-        Codes minimise the weighted mean square + ridge |code - centre|^2, so (gram + ridge) code = moment + ridge centre.
-        """
+        """Return the function from moments (signals, unknowns) to codes, (gram + ridge) code = moment + ridge centre."""
+        # Codes minimise the weighted mean square + ridge |code - centre|^2.
         identity = torch.eye(self.gram.shape[-1], dtype=self.gram.dtype, device=self.gram.device)
         floor = FLOOR * self.gram.diagonal(dim1=-2, dim2=-1).mean(-1)
         factor = torch.linalg.cholesky(self.gram + (ridge + floor)[:, None, None] * identity)

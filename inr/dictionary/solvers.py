@@ -54,10 +54,7 @@ class Solver:
         return codes.float()
 
     def choose(self, problems: Iterable[tuple[Problem, Problem, Tensor]]) -> float:
-        """Return the weight for which codes of the tuning signals, solved as they are observed, come closest to the truth.
-
-        `problems` are groups of signals: as they are observed, as they are, and the centre of their codes.
-        """
+        """Return the weight whose codes come closest to the truth, of groups (as observed, as they are, centre of codes)."""
         return RIDGES[int(torch.stack([self.errors(*problem) for problem in problems]).sum(0).argmin())]
 
     def errors(self, tuning: Problem, truth: Problem, centre: Tensor) -> Float[Tensor, " ridges"]:

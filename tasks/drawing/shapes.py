@@ -44,10 +44,7 @@ ZERO = {"reconstruction": Pen("black", 1.8), "truth": Pen("limegreen", 1.4, "das
 
 
 class View(NamedTuple):
-    """A solid as a camera sees it: its normals, the pixels that see it, and the camera's axes (right, top, eye) as rows.
-
-    Shapes: normals (size, size, 3), zero beside the solid; reached (size, size); axes (3, 3).
-    """
+    """A solid as a camera sees it: normals (size, size, 3), pixels that see it, and the rows (right, top, eye) of its axes."""
 
     normals: Tensor
     reached: Tensor

@@ -39,10 +39,7 @@ def even(frame: np.ndarray) -> np.ndarray:
 
 
 def write_mp4(path: Path, frames: Iterator[np.ndarray], rate: float) -> None:
-    """Write an h264 video that every viewer plays, encoded as the frames come.
-
-    Raises: OSError with the reason if it cannot be written.
-    """
+    """Write an h264 video that every viewer plays, encoded as the frames come. Raises: OSError with the reason if it fails."""
     stream = cast("list[np.ndarray]", map(even, frames))  # its writer takes a generator, which its type hints do not know
     # faststart puts the table of frames first, so that a browser plays before it has loaded everything.
     output = ["-crf", str(CRF), "-movflags", "+faststart"]
