@@ -12,17 +12,12 @@ from inr.tangents import linearise
 
 
 def value_and_jacobian(
-    measurement: Measurement,
-    field: Field,
-    coordinates: Float[Tensor, "shared points axes"],
-    along: Sequence[int] | None = None,
+    measurement: Measurement, field: Field, coordinates: Float[Tensor, "shared points axes"], along: Sequence[int] | None = None
 ) -> tuple[Float[Tensor, "signals points channels"], Float[Tensor, "signals points channels axes"]]:
     """Return a sensor's observations and their derivative by its coordinates, exact and without a graph of autograd.
 
     Works under `no_grad`, and can be differentiated by the parameters once more. With `along` only these axes are followed,
     and the columns of the others are zero.
-
-    Shapes: coordinates (1|signals, points, axes) -> value (signals, points, channels), jacobian (..., channels, axes).
     Units:  observation per step of the sensor index (pixel, sample, bin, view).
     """
     axes = coordinates.shape[-1]
@@ -47,12 +42,8 @@ def observe_at(
     quantities: Collection[str],
     along: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
-    """Predict the quantities asked for: `value`, `jacobian` or both; quantities beside these are `Measurement.observe`'s.
-
-    Shapes: as in `value_and_jacobian`. The jacobian is computed only if it is asked for, and only `along` these axes.
-    """
+    """Predict `value`, `jacobian` (`along` some axes) or both, as asked; other quantities are `Measurement.observe`'s."""
     measurement, field = measurement.prepare(field, coordinates)
-    if "jacobian" in quantities:
-        value, jacobian = value_and_jacobian(measurement, field, coordinates, along)
-        return {"value": value, "jacobian": jacobian}
-    return {"value": measurement(field, coordinates)}
+    if "jacobian" not in quantities:
+        return {"value": measurement(field, coordinates)}
+    return dict(zip(("value", "jacobian"), value_and_jacobian(measurement, field, coordinates, along), strict=True))

@@ -2,7 +2,4 @@
 
 
 class InputError(ValueError):
-    """A file, an option or a checkpoint breaks a rule: the message names the rule, the value received, the remedy.
-
-    The command line prints it as one line, without a traceback, and exits with code 1.
-    """
+    """A file, an option or a checkpoint breaks a rule: the message names the rule, the value received, the remedy."""

@@ -14,10 +14,7 @@ from inr.tangents import pushforward
 
 @dataclass(frozen=True)
 class Signals:
-    """The signals of a batch: their indices, and the observations that an encoder sees of them.
-
-    Shapes: index (signals,); observations anything an encoder reads, or None.
-    """
+    """The signals of a batch: their indices, and the observations that an encoder sees of them, of whatever shape it reads."""
 
     index: Int[Tensor, " signals"]
     observations: Tensor | None = None
@@ -30,14 +27,16 @@ class Field:
             always there; of size 1 in the points it means that all signals share them.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], penalties: dict[str, Tensor] | None = None) -> None:
-        self.function = function
-        self.penalties = penalties or {}
+    def __init__(
+        self, function: Callable[[Tensor], Tensor], penalties: dict[str, Tensor] | None = None, coarse: Field | None = None
+    ) -> None:
+        self.function, self.penalties = function, penalties or {}
+        self.proposal = coarse
 
     @property
     def coarse(self) -> Field:
         """A cheaper field of the same signals that says where this one is worth sampling: itself, unless there is one."""
-        return self
+        return self.proposal or self  # not an attribute: a circle of references would keep a step's tensors alive
 
     def __call__(self, points: Float[Tensor, "shared *points dims"]) -> Float[Tensor, "signals *points channels"]:
         """Evaluate the field at the points."""

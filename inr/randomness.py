@@ -66,10 +66,8 @@ def draw_indices(step: int, points: int, size: int, seed: int, rank: int = 0, ra
     start, stop = points * rank // ranks, points * (rank + 1) // ranks
     positions = step * points + torch.arange(start, stop)
     epochs = positions // size
-    pieces = [
-        permute(positions[epochs == epoch] % size, size, key(seed, epoch, "epoch"))
-        for epoch in epochs.unique_consecutive().tolist()
-    ]
+    visited = epochs.unique_consecutive().tolist()
+    pieces = [permute(positions[epochs == epoch] % size, size, key(seed, epoch, "epoch")) for epoch in visited]
     return torch.cat([positions[:0], *pieces])  # of no points, an empty tensor of integers
 
 
@@ -87,10 +85,10 @@ class StepRandomness(NamedTuple):
 
     def uniform(self, stream: str, columns: int, device: torch.device) -> Float[Tensor, "rows columns"]:
         """Draw numbers in [0, 1)."""
-        numbers = torch.rand(self.points, columns, generator=generator(self.seed, self.step, stream, device), device=device)
-        return numbers[self.first : self.last]
+        random = generator(self.seed, self.step, stream, device)
+        return torch.rand(self.points, columns, generator=random, device=device)[self.first : self.last]
 
     def normal(self, stream: str, columns: int, device: torch.device) -> Float[Tensor, "rows columns"]:
         """Draw numbers of the standard normal distribution."""
-        numbers = torch.randn(self.points, columns, generator=generator(self.seed, self.step, stream, device), device=device)
-        return numbers[self.first : self.last]
+        random = generator(self.seed, self.step, stream, device)
+        return torch.randn(self.points, columns, generator=random, device=device)[self.first : self.last]

@@ -42,16 +42,12 @@ class AudioTask(EvaluatedTask[Recordings]):
         rate = data.rate
         target = data.truth(0).truth.float()
         result = data.restore(self.items(self.reconstruction)[0])
-        samples = len(target)
-        stride = -(-samples // PLOTTED)
+        samples, stride = len(target), -(-len(target) // PLOTTED)
         time = (np.arange(0, samples, stride) / rate) + data.start
-        centre = int(target.abs().amax(-1).argmax())
-        reach = max(round(ZOOM * rate), FEWEST)
+        centre, reach = int(target.abs().amax(-1).argmax()), max(round(ZOOM * rate), FEWEST)
         near = torch.arange(max(centre - reach, 0), min(centre + reach, samples))
         zoom = slice(int(near[0]) // stride, -(-int(near[-1]) // stride) + 1)
-        pairs = [
-            (f"{name}, channel 0", signal[:, 0].numpy()) for name, signal in (("target", target), ("reconstruction", result))
-        ]
+        pairs = [(f"{name}, channel 0", one[:, 0].numpy()) for name, one in (("target", target), ("reconstruction", result))]
         pictures = {
             "waveform": waveforms(time, target[::stride].numpy(), result[::stride].numpy(), zoom, "amplitude"),
             "spectrogram": spectrograms(pairs, rate),

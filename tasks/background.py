@@ -1,7 +1,7 @@
 """Robust principal components of a video: its still background, and the foreground that moves."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from datamodules.grids.video import VideoCollection
 from inr.dictionary.coders import Codebook
 from inr.errors import InputError
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Sensors
 from inr.metrics.figures import Metric, psnr
 from tasks.base import Training
 from tasks.drawing.panels import panels
@@ -46,12 +46,9 @@ class BackgroundTask(ImageTask):
 
     The noise is measured on the differences themselves, of which most are of background: 1.4826 x the median |difference|
     of all frames, and no less than that of rounding.
-
-    Options:
-        cutoff: difference in standard deviations of the noise beyond which a pixel is foreground
-        threshold: the same in 8-bit values, in place of `cutoff`
-        opening: side of the square [pixels] that cleans the mask; 1: none
-
+    cutoff: difference in standard deviations of the noise beyond which a pixel is foreground
+    threshold: the same in 8-bit values, in place of `cutoff`
+    opening: side of the square [pixels] that cleans the mask; 1: none
     Raises: InputError for a cutoff or threshold that is not positive, and an opening below 1.
     Source: Neural Implicit Dictionary Learning via Mixture-of-Expert Training (ICML 2022), section 4.3.
     """
@@ -62,7 +59,7 @@ class BackgroundTask(ImageTask):
     def __init__(
         self,
         training: Training,
-        measurements: Mapping[str, Measurement],
+        measurements: Sensors,
         channels: int = 1,
         signals: int = 1,
         lpips: str | None = None,
@@ -72,10 +69,8 @@ class BackgroundTask(ImageTask):
     ) -> None:
         super().__init__(training, measurements, channels, signals, lpips)
         if not cutoff > 0 or (threshold is not None and not threshold > 0) or opening < 1:
-            raise InputError(
-                "task.cutoff and task.threshold must be positive and task.opening at least 1 pixel, got"
-                f" {cutoff}, {'null' if threshold is None else threshold} and {opening}."
-            )
+            rule = "task.cutoff and task.threshold must be positive and task.opening at least 1 pixel"
+            raise InputError(f"{rule}, got {cutoff}, {'null' if threshold is None else threshold} and {opening}.")
         self.cutoff, self.threshold = cutoff, threshold
         self.opening = opening
         self.result: Separation | None = None
@@ -154,20 +149,16 @@ class BackgroundTask(ImageTask):
             value = mean_psnr(result.background, self.truth[0])
             return {"psnr_background": Metric(value, "dB", background)} | overlap(result.mask, self.truth[1], rule)
         still = f"mean over {len(result.mask)} frames of the PSNR of the background against the median of the frames over time"
-        share, rest = self.describe(result)
+        total, count = 0.0, 0  # frame by frame: the differences of a long video would fill the memory
+        for frame, behind, mask in zip(self.frames, result.background, result.mask, strict=True):
+            total += float((frame - behind).abs()[~mask].sum())
+            count += int((~mask).sum()) * frame.shape[-1]
+        share, rest = float(result.mask.float().mean()), total / count if count else math.nan
         return {
             "psnr_median": Metric(mean_psnr(result.background, self.median), "dB", f"{still}: no truth is known; peak 255"),
             "foreground": Metric(share, "1", f"share of pixels in the mask: {rule}"),
             "residual": Metric(rest, "8-bit value (0..255)", "mean |frame - background| outside the mask"),
         }
-
-    def describe(self, result: Separation) -> tuple[float, float]:
-        """Return the share of pixels in the mask, and the mean absolute difference in the others."""
-        total, count = 0.0, 0  # frame by frame: the differences of a long video would fill the memory
-        for frame, still, mask in zip(self.frames, result.background, result.mask, strict=True):
-            total += float((frame - still).abs()[~mask].sum())
-            count += int((~mask).sum()) * frame.shape[-1]
-        return float(result.mask.float().mean()), total / count if count else math.nan
 
     def draw(self) -> dict[str, np.ndarray]:
         """Draw some frames: as they are, background, foreground (grey where there is none), mask, true mask."""
@@ -179,12 +170,11 @@ class BackgroundTask(ImageTask):
         """Return the panels of one frame with their titles."""
         assert self.result is not None
         frame, still = self.frames[place], self.result.background[place]
-        mask = self.result.mask[place]
         row = [
             (self.data.names[place], colours(frame / PEAK)),
             ("background", colours(still / PEAK)),
             ("foreground", colours(difference(frame, still) / PEAK)),
-            ("mask", colours(mask[..., None].float())),
+            ("mask", colours(self.result.mask[place][..., None].float())),
         ]
         return row if self.truth is None else [*row, ("true mask", colours(self.truth[1][place][..., None].float()))]
 
@@ -247,8 +237,7 @@ def mean_psnr(background: Tensor, truth: Tensor) -> float:
 def overlap(mask: Bool[Tensor, "*shape"], truth: Bool[Tensor, "*shape"], rule: str) -> dict[str, Metric]:
     """Compare a mask with the true one, over all frames together."""
     both = float((mask & truth).sum())
-    found = float(mask.sum())
-    true = float(truth.sum())
+    found, true = float(mask.sum()), float(truth.sum())
     either = found + true - both
     return {
         "iou": Metric(both / either if either else 1.0, "1", f"pixels in both masks / in either, all frames; {rule}"),

@@ -1,6 +1,6 @@
 """The one training step of every task, model, supervision and regime."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
@@ -16,7 +16,7 @@ from datamodules.common.signal_data import SignalData, Wanted
 from inr.derivatives import observe_at
 from inr.errors import InputError
 from inr.field import Network
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Measurement, Sensors
 from inr.metrics.figures import Metric
 from inr.optimisers.schedules import CONSTANT
 from inr.supervision.constant import UnknownConstant
@@ -26,43 +26,30 @@ Data = TypeVar("Data", bound=SignalData)
 
 
 class Training(NamedTuple):
-    """The network, what it is compared with, and how it is trained: the same for every task.
-
-    optimizer: a factory, parameters -> optimiser.
-    schedule: the factor of the learning rate at a step.
-    compile: pass the network's functions through `torch.compile`.
-    """
+    """The network, what it is compared with, and how it is trained: the same for every task."""
 
     network: Network
     supervision: Supervision
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-    schedule: Callable[[int], float] = CONSTANT
-    compile: bool = False
+    schedule: Callable[[int], float] = CONSTANT  # factor of the learning rate at a step
+    compile: bool = False  # the network's functions, by `torch.compile`
 
 
 @dataclass
 class RegimeResult:
-    """The result of a regime as its task evaluates it: handed over once, filled while the regime is at work.
+    """The result of a regime as its task evaluates it: handed over once, filled while the regime is at work."""
 
-    network: the one whose fields are scored, with codes of other signals than those trained on; None: the trained one.
-    encodes: an encoder reads whole observations, which batches then carry.
-    figures: of the regime, beside those of the task.
-    drawings: pictures of the regime by name, made when they are called.
-    snapshots: earlier reconstructions (items, *shape, channels) by name.
-    """
-
-    network: Network | None = None
-    encodes: bool = False
-    figures: dict[str, Metric] = field(default_factory=dict)
-    drawings: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)
-    snapshots: dict[str, Tensor] = field(default_factory=dict)
+    network: Network | None = None  # whose fields are scored, with codes of signals not trained on; None: the trained one
+    encodes: bool = False  # an encoder reads whole observations, which batches then carry
+    figures: dict[str, Metric] = field(default_factory=dict)  # beside those of the task
+    drawings: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)  # by name, made when they are called
+    snapshots: dict[str, Tensor] = field(default_factory=dict)  # earlier reconstructions (items, *shape, channels)
 
 
 class INRTask(L.LightningModule, Generic[Data]):
     """Fit a network to what sensors observed; `tasks.evaluation` scores the result.
 
     channels, signals: of the constants that derivatives alone leave open.
-
     Raises: InputError for a network and a measurement of which only one knows directions of view.
     """
 
@@ -70,17 +57,14 @@ class INRTask(L.LightningModule, Generic[Data]):
     config: dict[str, Any]  # options as plain containers: resolved,
     given: dict[str, Any]  # and as given
 
-    def __init__(
-        self, training: Training, measurements: Mapping[str, Measurement], channels: int = 1, signals: int = 1
-    ) -> None:
+    def __init__(self, training: Training, measurements: Sensors, channels: int = 1, signals: int = 1) -> None:
         super().__init__()
         network = training.network
         for measurement in measurements.values():
             if measurement.directions != network.directions:
-                raise InputError(
-                    "Directions of view in the model and in the data (data.directions) go together, got"
-                    f" {str(network.directions).lower()} and {str(measurement.directions).lower()}; use both, or neither."
-                )
+                given = f"{network.directions} and {measurement.directions}".lower()
+                rule = "Directions of view in the model and in the data (data.directions) go together"
+                raise InputError(f"{rule}, got {given}; use both, or neither.")
         self.network = network
         self.measurements = nn.ModuleDict(dict(measurements))
         self.supervision = training.supervision
@@ -88,18 +72,14 @@ class INRTask(L.LightningModule, Generic[Data]):
         self.schedule = training.schedule
         self.constant = UnknownConstant(signals, channels)
         self.regime = RegimeResult()
-        self.config = {}
-        self.given = {}
+        self.config, self.given = {}, {}
         self.steps = 0  # that a loaded checkpoint had been trained for
         if training.compile:
             network.compile_functions()  # never this module: `self.log` cannot be compiled
 
     @property
     def data(self) -> Data:
-        """The datamodule at work.
-
-        Raises: InputError for data of another kind than the task evaluates.
-        """
+        """The datamodule at work. Raises: InputError for data of another kind than the task evaluates."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, self.reads):
             wanted = f"{type(self).__name__} evaluates data of the kind {self.reads.__name__}"
@@ -115,17 +95,18 @@ class INRTask(L.LightningModule, Generic[Data]):
         """Field, observations of each part, terms and penalties, sum."""
         field = self.network.field(batch.signals)
         predictions = {
-            name: observe_at(self.within(name, part), field, part.coordinates, *self.supervised(name))
+            name: observe_at(
+                self.within(name, part), field, part.coordinates, self.supervision.quantities(name), self.supervision.axes(name)
+            )
             for name, part in batch.parts.items()
         }
         losses = self.supervision(predictions, batch.parts) | field.penalties
         loss = torch.stack(list(losses.values())).sum()
-        self.report(losses, loss)
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            # not in every step: a call of `log` costs a tenth of a small one
+            self.log_dict({f"train/{name}": value for name, value in losses.items()}, sync_dist=True)
+            self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return {name: value.detach() for name, value in losses.items()} | {"loss": loss}
-
-    def supervised(self, part: str) -> tuple[frozenset[str], list[int] | None]:
-        """Return the quantities of a part that the supervision reads, and the axes of its jacobian."""
-        return self.supervision.quantities(part), self.supervision.axes(part)
 
     @property
     def sensors(self) -> dict[str, Measurement]:
@@ -135,12 +116,6 @@ class INRTask(L.LightningModule, Generic[Data]):
     def within(self, name: str, part: Part) -> Measurement:
         """Bind the measurement of a part to the part's context."""
         return self.sensors[name].within(**part.context)
-
-    def report(self, losses: Mapping[str, Tensor], loss: Tensor) -> None:
-        """Log the terms and their sum every `log_every_n_steps`: a call of `log` costs a tenth of a small step."""
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log_dict({f"train/{name}": value for name, value in losses.items()}, sync_dist=True)
-            self.log("train/loss", loss, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make the optimiser, and its learning rate a function of the step."""

@@ -39,10 +39,8 @@ class FiniteLoss(Callback):
         values = {name: value.item() for name, value in terms.items()}  # waits for the GPU
         broken = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value) and name != "loss"]
         if broken or not math.isfinite(values["loss"]):
-            raise InputError(
-                f"Every term of the loss must stay finite; {', '.join(broken) or 'their sum is not'} at step {step}. Lower"
-                " optimizer.lr, or go on from the last checkpoint."
-            )
+            rule = f"Every term of the loss must stay finite; {', '.join(broken) or 'their sum is not'} at step {step}"
+            raise InputError(f"{rule}. Lower optimizer.lr, or go on from the last checkpoint.")
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: Mapping[str, object]) -> None:
         """Never save a state that came out of a broken loss."""

@@ -44,12 +44,9 @@ class Checkpoints(Checkpoint):
     """Save `last.ckpt` regularly and at the end, `best.ckpt` whenever a validation improves.
 
     Lightning's ModelCheckpoint saves before a validation that falls on the same step, whose figures a resumed run would miss.
-
-    Options:
-        folder: folder of both files
-        every: steps between two saves of the last state
-        monitor: logged figure that says which state is best
-        mode: max or min, the better end of that figure
+    every: steps between two saves of the last state
+    monitor: logged figure that says which state is best
+    mode: max or min, the better end of that figure
     """
 
     def __init__(self, folder: str, every: int = 100, monitor: str = "val/psnr", mode: str = "max") -> None:
@@ -65,17 +62,13 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(self.folder / LAST)
         self.saved = trainer.global_step
 
-    def is_due(self, trainer: L.Trainer) -> bool:
-        """Tell if the last state is to be saved after this step."""
-        return trainer.global_step % self.every == 0
-
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Save the last state every so many steps; where a validation follows, after it, so that a resume has its figures."""
         interval = trainer.val_check_batch
         validates = trainer.enable_validation and interval is not None and (batch_idx + 1) % interval == 0
-        if self.is_due(trainer) and not validates:
+        if trainer.global_step % self.every == 0 and not validates:
             self.save_last(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -86,7 +79,7 @@ class Checkpoints(Checkpoint):
         if figure is not None and self.sign * float(figure) > self.best:
             self.best = self.sign * float(figure)
             trainer.save_checkpoint(self.folder / BEST)
-        if self.is_due(trainer):
+        if trainer.global_step % self.every == 0:
             self.save_last(trainer)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -31,7 +31,6 @@ class CTTask(EvaluatedTask[ScanData]):
     """Fit a field to a sinogram; figures compare slices, the range of whose numbers is the peak, and projections.
 
     Terms on the jacobian that do not name their axes leave out the derivative by the view where views are too far apart.
-
     Source: Neural Implicit Dictionary Learning (ICML 2022), section 5.4.
     """
 
@@ -48,23 +47,20 @@ class CTTask(EvaluatedTask[ScanData]):
         self.supervision = self.supervision.along("data", possible)
         super().setup(stage)
 
-    # Figures.
-
     def brightness(self, values: Tensor) -> Tensor:
         """Return the slice's numbers as a share of their range."""
         return values * (self.data.units.scale / self.data.units.peak)
 
     def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
         """Return SSIM over the whole slice at once, the error in the slice's numbers, PSNR inside the window."""
-        data = self.data
-        unit = data.units.unit
+        data, unit = self.data, self.data.units.unit
         low, high = data.display_window
         error = (data.restore(values) - scored.truth)[data.disc].double().square().mean().sqrt().item()
         window = f"PSNR of the disc, clipped to the window {low:g}..{high:g}, which is the peak [{unit}]"
         seen, true = (one.clamp(low, high) / (high - low) for one in (data.restore(values), scored.truth))
-        similarity = ssim(shown[..., 0], truth[..., 0])
+        similar = "structural similarity, gaussian window 11, sigma 1.5, the whole slice"
         return {
-            "ssim": Metric(similarity, "1", "structural similarity, gaussian window 11, sigma 1.5, the whole slice"),
+            "ssim": Metric(ssim(shown[..., 0], truth[..., 0]), "1", similar),
             "psnr_window": Metric(psnr(seen, true, 1.0, data.disc), "dB", window),
             "rmse": Metric(error, unit.split(" ")[0], f"root mean square error in the disc [{unit}]"),
         }
@@ -108,15 +104,10 @@ class CTTask(EvaluatedTask[ScanData]):
         )
         return torch.cat([seen[quantity] for seen in self.observe_batches(batches, quantity, along=[0])], 1)
 
-    # Pictures and exports.
-
     def draw(self) -> dict[str, np.ndarray]:
         """Draw slices and what became of them; the sinogram of the first, and its derivative along the detector."""
-        slices = self.items(self.reconstruction)
-        return {
-            "slice": panels([self.row(place, one) for place, one in enumerate(slices[:ROWS])]),
-            "sinogram": panels(self.sinogram_rows()),
-        }
+        rows = [self.row(place, one) for place, one in enumerate(self.items(self.reconstruction)[:ROWS])]
+        return {"slice": panels(rows), "sinogram": panels(self.sinogram_rows())}
 
     def row(self, place: int, reconstruction: Tensor) -> Row:
         """Make the panels of one slice: truth, snapshots, reconstruction, error, filtered back-projection."""
@@ -177,18 +168,13 @@ class CTTask(EvaluatedTask[ScanData]):
 
     def write_sinograms(self, folder: Path, scale: float) -> None:
         """Write `sinogram.npz`: what was measured (bins, views), angles [degrees] and geometry, as `data=sinogram` reads it."""
-        data = self.data
-        scanner = data.scanner
+        data, scanner = self.data, self.data.scanner
         unit = scanner.half_width
+        angles = np.rad2deg(scanner.angles)
         # Sinograms are integrals of fitted values over half-widths; the file holds those of attenuation over lengths.
         factor = unit * data.unit_attenuation
         for place, sinogram in enumerate(data.evaluated.sinograms):
-            save = partial(
-                np.savez,
-                f"{item_path(folder, 'sinogram', data.names, place)}.npz",
-                sinogram=factor * sinogram.numpy(),
-                angles=np.rad2deg(scanner.angles),
-                centre=scanner.centre,
-                bin_width=unit * scanner.bin_width,
-            )
+            path = f"{item_path(folder, 'sinogram', data.names, place)}.npz"
+            measured, width = factor * sinogram.numpy(), unit * scanner.bin_width
+            save = partial(np.savez, path, sinogram=measured, angles=angles, centre=scanner.centre, bin_width=width)
             save() if scanner.source is None else save(source=unit * scanner.source, detector=unit * scanner.detector)

@@ -1,7 +1,7 @@
 """The evaluation of every task: one loop that observes the fitted field, figures beside those of classical methods, exports."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,7 +13,7 @@ from datamodules.common.batch import Batch, Scored
 from inr.derivatives import observe_at
 from inr.errors import InputError
 from inr.field import Field, Network
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Sensors
 from inr.metrics.figures import MeanOverImages, Metric, psnr, slabs
 from inr.saved.fitted_field import FittedField
 from inr.supervision.constant import Residuals
@@ -24,11 +24,7 @@ Row = list[tuple[str, np.ndarray]]  # titled panels side by side
 
 
 class Seen(NamedTuple):
-    """All that an evaluation observed, sample by sample in the order of the data's draws.
-
-    Shapes: value (samples, channels); signal (samples,), the signal that a sample belongs to; further, by name: depth and
-            opacity of a rendering (samples, 1).
-    """
+    """All that was observed, sample by sample: value (samples, channels), signal (samples,) it is of, further (samples, 1)."""
 
     value: Tensor
     signal: Tensor
@@ -45,9 +41,7 @@ class EvaluatedTask(INRTask[Data]):
     peak: ClassVar[float] = 1.0  # of what `validated` yields
     notes: Sequence[str] = ()  # that the table of figures ends with
 
-    def __init__(
-        self, training: Training, measurements: Mapping[str, Measurement], channels: int = 1, signals: int = 1
-    ) -> None:
+    def __init__(self, training: Training, measurements: Sensors, channels: int = 1, signals: int = 1) -> None:
         super().__init__(training, measurements, channels, signals)
         self.chunks: list[tuple[Tensor, dict[str, Tensor]]] = []
         self.metrics: dict[str, Metric] = {}
@@ -71,8 +65,7 @@ class EvaluatedTask(INRTask[Data]):
         else:
             seen = {name: tensor.float() for name, tensor in sensor.observe(field, part.coordinates).items()}
             if self.regime.network is None:  # codes carry the constants of the signals that they were solved for
-                response = sensor.of_constant(part.coordinates)
-                seen["value"] = self.constant(seen["value"], response, batch.signals.index)
+                seen["value"] = self.constant(seen["value"], sensor.of_constant(part.coordinates), batch.signals.index)
         return {name: tensor.cpu() for name, tensor in seen.items()}
 
     def observe_batches(
@@ -82,7 +75,7 @@ class EvaluatedTask(INRTask[Data]):
         for batch in batches:
             with self.trainer.precision_plugin.forward_context():
                 seen = self.observe(batch, quantity, along)
-            yield seen
+            yield seen  # outside, so that the caller goes on in its own precision
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Observe a chunk of what is to be reconstructed; the end of the epoch scores all of them together."""
@@ -91,10 +84,11 @@ class EvaluatedTask(INRTask[Data]):
     test_step = validation_step
 
     def collect(self) -> Seen:
-        """Put together all chunks that were observed since the last call."""
-        chunks = self.chunks
-        self.chunks = []
-        return put_together(chunks)
+        """Put together all chunks that were observed since the last call, in their order."""
+        chunks, self.chunks = self.chunks, []
+        owners = [index[:, None].expand(seen["value"].shape[:2]).flatten() for index, seen in chunks]
+        whole = {name: torch.cat([seen[name].flatten(0, 1) for _, seen in chunks]) for name in chunks[0][1]}
+        return Seen(whole.pop("value"), torch.cat(owners), whole)
 
     def reconstruct(self) -> Tensor:
         """Observe what the test would see now: all samples of all signals, put together to items (items, *shape, channels)."""
@@ -114,8 +108,7 @@ class EvaluatedTask(INRTask[Data]):
     def residuals(self, batch: Batch, field: Field | None = None) -> Residuals:
         """Return the values that a field, by default the trained network's, lacks at the observations of a batch."""
         part = batch.parts["data"]
-        sensor = self.within("data", part)
-        field = field or self.network.field(batch.signals)
+        sensor, field = self.within("data", part), field or self.network.field(batch.signals)
         value = observe_at(sensor, field, part.coordinates, {"value"})["value"].float()
         response = sensor.of_constant(part.coordinates)
         return Residuals(batch.signals.index, part.targets["value"] - value, response, part.weights.get("value"))
@@ -173,11 +166,8 @@ class EvaluatedTask(INRTask[Data]):
             raw = values if self.regime.network is not None else values - self.constant.value.cpu()[self.seen.signal]
             definition = "psnr without the constant per channel that is estimated from training values"
             metrics["psnr_uncorrected"] = mean_of(self.figure_table(self.items(raw)))["psnr"]._replace(definition=definition)
-        rows: dict[str, Callable[[], Tensor]] = {}
-        for name, snapshot in self.regime.snapshots.items():
-            rows[name] = lambda snapshot=snapshot: snapshot  # type: ignore[misc]
-        for row, reconstruct in (rows | self.data.baselines()).items():
-            figures = mean_of(self.figure_table(reconstruct()))
+        for row, items in (self.regime.snapshots | self.data.baselines()).items():
+            figures = mean_of(self.figure_table(items() if callable(items) else items))
             metrics |= {f"{row}/{name}": figure for name, figure in figures.items() if name != "psnr_train"}
         return metrics
 
@@ -190,10 +180,8 @@ class EvaluatedTask(INRTask[Data]):
         truth = torch.cat([self.brightness(target) for _, target in self.pairs(values, scored)])
         shown, units, meaning = self.bright(values), self.data.units, self.data.definitions()
         peak = f"peak 1 = {units.peak:g} [{units.unit}]"
-        metrics = {
-            name: Metric(psnr(shown, truth, 1.0, mask), "dB", f"PSNR {meaning[name]}; {peak}")
-            for name, mask in scored.masks.items()
-        }
+        scores = {name: psnr(shown, truth, 1.0, mask) for name, mask in scored.masks.items()}
+        metrics = {name: Metric(score, "dB", f"PSNR {meaning[name]}; {peak}") for name, score in scores.items()}
         return metrics | self.figures(values, shown, truth, scored)
 
     @abstractmethod
@@ -229,18 +217,10 @@ class EvaluatedTask(INRTask[Data]):
 
     def fitted(self, signal: int = 0) -> FittedField:
         """Return the result for a signal as a function of sensor coordinates, in file units."""
-        units = self.data.units
-        measurement = self.sensors[self.result_part]
+        data, units = self.data, self.data.units
         constant = None if self.regime.network is not None else self.constant.value[signal]
-        scale, offset, axes, chunk = units.scale, units.offset, len(self.data.shape), self.data.chunk
-        return FittedField(self.scored_network, measurement, axes, scale, offset, units.unit, constant, signal, chunk)
-
-
-def put_together(chunks: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Seen:
-    """Put together the signals (signals,) and observations of chunks, in their order."""
-    owners = [index[:, None].expand(seen["value"].shape[:2]).flatten() for index, seen in chunks]
-    whole = {name: torch.cat([seen[name].flatten(0, 1) for _, seen in chunks]) for name in chunks[0][1]}
-    return Seen(whole.pop("value"), torch.cat(owners), whole)
+        numbers = len(data.shape), units.scale, units.offset, units.unit
+        return FittedField(self.scored_network, self.sensors[self.result_part], *numbers, constant, signal, data.chunk)
 
 
 def item_path(folder: Path, stem: str, names: Sequence[str], place: int) -> Path:

@@ -1,7 +1,7 @@
 """Image regression: fit some pixels, score the others."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.common.batch import Scored
 from datamodules.grids.grid_signals import GridSignals
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Sensors
 from inr.metrics.figures import Metric, decibels, luma, mean_square, ssim
 from inr.metrics.lpips import MISSING, load_lpips
 from inr.supervision.differences import jacobian_at
@@ -30,19 +30,13 @@ class ImageTask(EvaluatedTask[GridSignals]):
 
     lpips: adds the perceptual distance of colour images: a file of AlexNet's weights, `download`, or None for the file in
         torch's cache if it is there.
-
     Source: the test protocol of Sobolev Training for Implicit Neural Representations (ECCV 2022), section 4.1.
     """
 
     reads = GridSignals
 
     def __init__(
-        self,
-        training: Training,
-        measurements: Mapping[str, Measurement],
-        channels: int = 1,
-        signals: int = 1,
-        lpips: str | None = None,
+        self, training: Training, measurements: Sensors, channels: int = 1, signals: int = 1, lpips: str | None = None
     ) -> None:
         super().__init__(training, measurements, channels, signals)
         self.lpips = load_lpips(lpips)
@@ -101,9 +95,8 @@ class ImageTask(EvaluatedTask[GridSignals]):
         """Make the panels of the derivatives of the luma by (row, column): target, field, difference."""
         stride = math.ceil(max(self.data.shape) / LARGEST_PICTURE)
         rows, columns = (torch.arange(0, size, stride) for size in self.data.shape)
-        indices = torch.cartesian_prod(rows, columns)
-        size = (len(rows), len(columns))
-        true, fitted = (self.luma_gradient(jacobian).reshape(*size, 2).numpy() for jacobian in self.jacobians(indices))
+        indices, size = torch.cartesian_prod(rows, columns), (len(rows), len(columns))
+        true, fitted = (luma(jacobian.mT).reshape(*size, 2).numpy() for jacobian in self.jacobians(indices))
         full_scale = float(np.quantile(np.hypot(*np.moveaxis(true, -1, 0)), 0.99))
         difference = np.hypot(*np.moveaxis(fitted - true, -1, 0))
         return [
@@ -120,16 +113,8 @@ class ImageTask(EvaluatedTask[GridSignals]):
         true = [jacobian_at(truth, part, data.filter, data.border) for part in indices.split(data.chunk)]
         return torch.cat(true) / scale, self.fitted().jacobian(indices.float()) / scale
 
-    @staticmethod
-    def luma_gradient(jacobian: Tensor) -> Tensor:
-        """Return the gradient (points, 2) of the luma from the jacobian (points, channels, 2)."""
-        return luma(jacobian.transpose(1, 2))
-
     def export(self, folder: Path, scale: float) -> None:
-        """Write `reconstruction.png`, 8 or 16 bits as the file had; arrays of other kinds as `.npy`; of several a folder.
-
-        What was observed of them, if it is not the truth, lies beside it.
-        """
+        """Write `reconstruction.png` in the file's bits, other arrays as `.npy`, of several a folder; and what was observed."""
         names = self.data.names[: len(self.items(self.reconstruction))]
         for place in range(len(names)):
             self.save(item_path(folder, "reconstruction", names, place), self.rendered(place, scale))

@@ -14,11 +14,8 @@ class Curve(Logger):
     """`metrics.csv`: a row per logged step, a column per figure; a resumed run begins with the earlier rows.
 
     Lightning's CSVLogger makes a folder of its own for each start and cannot go on with earlier rows.
-
-    Options:
-        folder: run folder
-        earlier: folder of the run that is resumed
-        steps: steps of that run that count, as its checkpoint may be older than its last row
+    earlier: folder of the run that is resumed
+    steps: steps of that run that count, as its checkpoint may be older than its last row
     """
 
     def __init__(self, folder: str, earlier: str | None = None, steps: int = 0) -> None:
@@ -57,8 +54,7 @@ class Curve(Logger):
         """Add figures to the row of a step; those of the final test belong into `metrics.json`."""
         figures = {name: value for name, value in metrics.items() if not name.startswith(("test/", "epoch"))}
         if figures:
-            row = self.rows.setdefault(step or 0, {"step": step or 0})
-            row.update(figures)
+            self.rows.setdefault(step or 0, {"step": step or 0}).update(figures)
             self.unsaved.add(step or 0)
 
     @rank_zero_only

@@ -1,6 +1,6 @@
 """Radiance fields: fit photographs of a scene, score views from where no camera stood."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -19,7 +19,7 @@ from datamodules.common.files import require
 from datamodules.scenes.capture import scale_of
 from datamodules.scenes.scene_data import SceneData
 from inr.field import Signals
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Sensors
 from inr.measurements.rays import camera_rays
 from inr.metrics.figures import Metric, ssim
 from inr.metrics.lpips import MISSING, load_lpips
@@ -38,10 +38,7 @@ Item = TypeVar("Item")
 
 
 class View(NamedTuple):
-    """A rendered picture.
-
-    Shapes: colour (rows, columns, 3) in 0..1; depth along the optical axis [scene units] and opacity (rows, columns).
-    """
+    """A rendered picture (rows, columns): colour (..., 3) in 0..1, depth along the optical axis [scene units], opacity."""
 
     colour: Tensor
     depth: Tensor
@@ -53,11 +50,8 @@ class NerfTask(EvaluatedTask[SceneData]):
 
     lpips: adds the perceptual distance: a file of AlexNet's weights, `download`, or None for the file in torch's cache if it
         is there.
-    frames: of the exported videos.
-    rate: of the videos [frames per second].
-    film_scale: size of the videos, relative to a tested view.
+    frames, rate, film_scale: of the exported videos: number, frames per second, size relative to a tested view.
     cloud: rays that are cast for the point cloud.
-
     Raises: InputError for sizes that are not positive.
     Source: Mildenhall et al., NeRF (ECCV 2020), section 6; Sobolev Training for INRs (ECCV 2022), section 4.3.
     """
@@ -67,7 +61,7 @@ class NerfTask(EvaluatedTask[SceneData]):
     def __init__(
         self,
         training: Training,
-        measurements: Mapping[str, Measurement],
+        measurements: Sensors,
         channels: int = 1,
         signals: int = 1,
         lpips: str | None = None,
@@ -81,10 +75,8 @@ class NerfTask(EvaluatedTask[SceneData]):
             require(f"task.{name}", size > 0, "must be positive", size)
         self.lpips = load_lpips(lpips)
         self.notes = [MISSING] if self.lpips is None else []
-        self.frames = frames
-        self.rate = rate
-        self.film_scale = film_scale
-        self.cloud = cloud
+        self.frames, self.rate = frames, rate
+        self.film_scale, self.cloud = film_scale, cloud
 
     def brightness(self, values: Tensor) -> Tensor:
         """Return the colours, clipped to 0..1."""
@@ -96,19 +88,16 @@ class NerfTask(EvaluatedTask[SceneData]):
         text = "structural similarity, gaussian window 11, sigma 1.5, mean over red, green and blue"
         metrics = {"ssim": Metric(similarity, "1", text)}
         if self.lpips is not None:
-            text = "LPIPS 0.1 on AlexNet, the whole view; lower is better"
-            metrics["lpips"] = Metric(self.lpips(shown, truth), "1", text)
+            metrics["lpips"] = Metric(self.lpips(shown, truth), "1", "LPIPS 0.1 on AlexNet, the whole view; lower is better")
         return metrics
-
-    # Test views.
 
     def on_test_epoch_end(self) -> None:
         """Score the views, and find the depths that colours of depth maps tell apart."""
         super().on_test_epoch_end()
         # One range for all depth maps and videos, so that they compare. Rays that end on nothing have the depth `far`, which
         # would stretch it; a few depths beside surfaces would, too.
-        depth, opacity = (self.seen.further[name] for name in ("depth", "opacity"))
-        solid = depth[opacity > OPAQUE]
+        depth = self.seen.further["depth"]
+        solid = depth[self.seen.further["opacity"] > OPAQUE]
         solid = solid if len(solid) else depth.flatten()
         few = solid[:: max(len(solid) // SAMPLED, 1)]
         ends = few.quantile(OUTLYING), few.quantile(1 - OUTLYING)
@@ -148,18 +137,14 @@ class NerfTask(EvaluatedTask[SceneData]):
         level = ((1 / view.depth.clamp(min=CLOSEST) - low) / max(high - low, FLATTEST)).clamp(0, 1)
         return colormaps["turbo"](level.numpy())[..., :3] * view.opacity.clamp(0, 1)[..., None].numpy()
 
-    # Further views.
-
     def look(self, scene: int, pose: np.ndarray, intrinsics: np.ndarray, rows: Tensor, columns: Tensor) -> View:
         """Render the view of a camera at the crossings of rows and columns, in chunks.
 
         Shapes: pose (3, 4) in scene units; intrinsics (4,); rows (rows,), columns (columns,) in pixels of the photographs.
         """
         signals = Signals(torch.tensor([scene], device=self.device))
-        camera = {
-            "poses": torch.from_numpy(pose)[None, None].to(self.device, torch.float32),
-            "intrinsics": torch.from_numpy(intrinsics)[None, None].to(self.device, torch.float32),
-        }
+        arrays = {"poses": pose, "intrinsics": intrinsics}
+        camera = {name: torch.from_numpy(one)[None, None].to(self.device, torch.float32) for name, one in arrays.items()}
         pixels = torch.cartesian_prod(rows.float(), columns.float()).to(self.device)
         # As many rays at a time as in the test: a chunk's size bounds memory, and figures depend on it by rounding alone.
         chunks = pixels.split(self.data.chunk)
@@ -167,6 +152,11 @@ class NerfTask(EvaluatedTask[SceneData]):
         maps = (torch.cat([chunk[name][0] for chunk in seen]) for name in ("value", "depth", "opacity"))
         colour, depth, opacity = (values.unflatten(0, (len(rows), len(columns))) for values in maps)
         return View(self.brightness(colour), depth[..., 0], opacity[..., 0])
+
+    def look_at_view(self, scene: int, view: int, grid: tuple[Tensor, Tensor]) -> View:
+        """Render a photograph anew at the rows and columns of a grid."""
+        capture = self.data.trained.captures[scene]
+        return self.look(scene, capture.poses[view], capture.intrinsics[view], *grid)
 
     def grid(self, scale: float) -> tuple[Tensor, Tensor]:
         """Return rows and columns of the photographs: the pixel centres of a picture `scale` times the size of a test view."""
@@ -179,8 +169,6 @@ class NerfTask(EvaluatedTask[SceneData]):
             axes.append((torch.arange(pixels, dtype=torch.float64) + centre) * step - centre)
         return axes[0], axes[1]
 
-    # Exports.
-
     def exporters(self) -> dict[str, Callable[[Path, float], None]]:
         """Return what can be exported, by name."""
         return {"views": self.write_views, "video": self.write_video, "depth": self.write_depth, "pointcloud": self.write_cloud}
@@ -190,11 +178,7 @@ class NerfTask(EvaluatedTask[SceneData]):
         scenes = self.data.trained
         for place, (scene, view) in enumerate(with_bar(self.trainer, "views", self.data.tested)):
             name = self.data.names[place]
-            if scale == 1:
-                seen = self.test_view(place)
-            else:
-                capture = scenes.captures[scene]
-                seen = self.look(scene, capture.poses[view], capture.intrinsics[view], *self.grid(scale))
+            seen = self.test_view(place) if scale == 1 else self.look_at_view(scene, view, self.grid(scale))
             yield name.replace("/", "_") if len(scenes) == 1 else name, scene, seen
 
     def write_views(self, folder: Path, scale: float) -> None:
@@ -242,7 +226,7 @@ class NerfTask(EvaluatedTask[SceneData]):
     def surface(self, scene: int, view: int, grid: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
         """Return points (points, 3) in world coordinates that a view sees, and their colours in bytes."""
         capture = self.data.trained.captures[scene]
-        seen = self.look(scene, capture.poses[view], capture.intrinsics[view], *grid)
+        seen = self.look_at_view(scene, view, grid)
         pose, intrinsics = (torch.from_numpy(array[view])[None, None] for array in (capture.poses, capture.intrinsics))
         rays = camera_rays(torch.cartesian_prod(*grid)[None], pose, intrinsics)
         points = rays.at(seen.depth.double().reshape(1, -1, 1))[0, :, 0].numpy()  # a unit of distance is a unit of depth

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 from imageio.v3 import imwrite
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
@@ -29,12 +28,8 @@ NARROWEST = 100  # columns of the table where no terminal says its width
 class Results(Callback):
     """Write the table, `metrics.json`, `pictures/` and `export/` after the test, and send the pictures to the loggers.
 
-    Options:
-        folder: run folder
-        scale: samples of an export per sample of the data, along each axis
-        pictures: write `pictures/`
-        export: write `export/`
-        only: the one thing to export; None: all that the task has to offer
+    scale: samples of an export per sample of the data, along each axis
+    only: the one thing to export; None: all that the task has to offer
     """
 
     def __init__(
@@ -68,10 +63,8 @@ class Results(Callback):
 
     def write_metrics(self, metrics: dict[str, Metric]) -> None:
         """Write `metrics.json`: one flat object, name -> value, unit, definition; what is not a finite number is null."""
-        table = {
-            name: metric._asdict() | {"value": metric.value if math.isfinite(metric.value) else None}  # JSON has no NaN
-            for name, metric in metrics.items()
-        }
+        finite = {name: one.value if math.isfinite(one.value) else None for name, one in metrics.items()}  # JSON has no NaN
+        table = {name: metric._asdict() | {"value": finite[name]} for name, metric in metrics.items()}
         (self.folder / "metrics.json").write_text(json.dumps(table, indent=2) + "\n")
 
     def write_pictures(self, trainer: L.Trainer, task: EvaluatedTask) -> None:
@@ -80,7 +73,11 @@ class Results(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in (task.draw() | {name: draw() for name, draw in task.regime.drawings.items()}).items():
             imwrite(folder / f"{name}.png", picture, plugin="pillow")
-            log_picture(trainer, f"pictures/{name}", picture)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image(f"pictures/{name}", [picture])
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_image(f"pictures/{name}", picture, trainer.global_step, dataformats="HWC")
 
     def write_exports(self, task: EvaluatedTask) -> None:
         """Write `export/`: what the task offers, and the network with all that a call of it needs."""
@@ -105,20 +102,8 @@ def costs(trainer: Trainer, task: EvaluatedTask) -> dict[str, Metric]:
     }
 
 
-def log_picture(trainer: L.Trainer, name: str, picture: np.ndarray) -> None:
-    """Send a picture to the loggers that take images."""
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(name, [picture])
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")
-
-
-def print_table(metrics: dict[str, Metric], folder: Path, notes: Sequence[str] = ()) -> None:
-    """Print the network's row and the reference rows, then what the columns mean.
-
-    A figure `name` is the network's, `row/name` that of a reference.
-    """
+def print_table(metrics: dict[str, Metric], folder: Path, notes: Sequence[str]) -> None:
+    """Print the network's row (figures `name`) and the reference rows (`row/name`), then what the columns mean."""
     console = Console(width=max(Console().width, NARROWEST))
     network = {name: metric for name, metric in metrics.items() if "/" not in name}
     columns = [name for name in network if name not in COSTS]

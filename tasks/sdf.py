@@ -1,7 +1,7 @@
 """Shapes: fit a signed distance, score it on a lattice and by the surface where it is zero, write that as a mesh."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from datamodules.common.batch import Part, Scored
 from datamodules.common.files import require
 from datamodules.shapes.shape_data import ShapeData
 from inr.errors import InputError
-from inr.measurements.measurement import Measurement
+from inr.measurements.measurement import Sensors
 from inr.metrics.figures import Metric
 from inr.randomness import generator
 from inr.shapes.marching_cubes import march, march_volume
@@ -42,9 +42,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
 
     resolution: samples of the exported mesh's lattice along each side.
     up: axis that pictures show upward: y, z.
-
     Raises: InputError for a resolution below 8, and for samples of the surface alone without terms on the space around.
-
     Source: Park et al., DeepSDF (CVPR 2019); Sitzmann et al., SIREN (2020), section 4.2; Neural Implicit Dictionary Learning
             (ICML 2022), section 5.5.
     """
@@ -54,7 +52,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
     def __init__(
         self,
         training: Training,
-        measurements: Mapping[str, Measurement],
+        measurements: Sensors,
         channels: int = 1,
         signals: int = 1,
         resolution: int = 128,
@@ -64,19 +62,14 @@ class SDFTask(EvaluatedTask[ShapeData]):
         rule = f"counts samples along a side of the mesh's lattice, at least {LEAST}"
         require("task.resolution", resolution >= LEAST, rule, resolution)
         require("task.up", up in ("y", "z"), "must be y or z", up)
-        self.resolution = resolution
-        self.up = up
+        self.resolution, self.up = resolution, up
 
     def setup(self, stage: str) -> None:
         """Refuse to leave the space around the samples open."""
         super().setup(stage)
         if stage == "fit" and self.data.surface == 1 and not self.supervision.quantities("space"):
-            raise InputError(
-                "Samples on the surface alone say nothing of the space around it, got data.surface=1; take fewer, or add"
-                " penalty=[eikonal,off_surface], as experiment=siren/pointcloud does."
-            )
-
-    # Figures.
+            rule = "Samples on the surface alone say nothing of the space around it, got data.surface=1"
+            raise InputError(f"{rule}; take fewer, or add penalty=[eikonal,off_surface], as experiment=siren/pointcloud does.")
 
     def brightness(self, values: Tensor) -> Tensor:
         """Return the distances."""
@@ -84,8 +77,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
 
     def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
         """Return the overlap of the insides, and the error of the distance."""
-        inside = shown < 0
-        solid = truth < 0
+        inside, solid = shown < 0, truth < 0
         on = f"points of the lattice of {self.data.resolution}^3"
         shell = f"the same, {on} nearer than {NEAR} half-widths to the true surface"
         error = (shown - truth).abs().double().mean().item() * self.data.units.scale
@@ -119,10 +111,7 @@ class SDFTask(EvaluatedTask[ShapeData]):
         return metrics | mean_of([{"eikonal": Metric((length - 1).abs().mean().item(), "1", text)} for length in lengths])
 
     def observe_points(self, signal: int, points: Tensor, quantity: str = "value") -> Tensor:
-        """Observe an evaluated shape at points (points, 3) of the cube, in normalised lengths.
-
-        Shapes: distances (points, 1), or with the quantity `jacobian` their gradients (points, 1, 3).
-        """
+        """Observe distances (points, 1), or their jacobian (points, 1, 3), of a shape at points (points, 3) of the cube."""
         data = self.data
         batches = (
             data.evaluated.batch(torch.tensor([signal]), {"space": Part(some[None])}, data.wanted.observations)
@@ -134,8 +123,6 @@ class SDFTask(EvaluatedTask[ShapeData]):
         """Return the field of an evaluated shape as a function of points (points, 3)."""
         return lambda points: self.observe_points(signal, points)[:, 0]
 
-    # Pictures.
-
     def small_grid(self) -> tuple[str, list[Tensor]]:
         """Return the plane z = 0 of the cube."""
         side = torch.linspace(-1, 1, SIDE)
@@ -146,21 +133,15 @@ class SDFTask(EvaluatedTask[ShapeData]):
         data = self.data
         volume = self.items(self.reconstruction)[0, ..., 0].numpy()
         truth = data.evaluated.lattice_distances(0).numpy() if data.solid else None
-        return {
-            "shape": panels([self.row(place) for place in range(min(ROWS, len(data.evaluated)))]),
-            "sections": sections(volume, truth, data.names[0]),
-        }
+        rows = [self.row(place) for place in range(min(ROWS, len(data.evaluated)))]
+        return {"shape": panels(rows), "sections": sections(volume, truth, data.names[0])}
 
     def row(self, place: int) -> Row:
         """Make the panels of one shape: the true one where it is known, and what became of it, from two sides."""
         shape = self.data.evaluated.shapes[place]
         seen = self.distance(place)
         row = [(f"reconstruction{side}", shaded(seen, azimuth=azimuth, up=self.up)) for side, azimuth in SIDES.items()]
-        if not self.data.solid:
-            return row
-        return [(shape.name, shaded(shape.distances, azimuth=SIDES[""], up=self.up)), *row]
-
-    # Exports.
+        return [(shape.name, shaded(shape.distances, azimuth=SIDES[""], up=self.up)), *row] if self.data.solid else row
 
     def exporters(self) -> dict[str, Callable[[Path, float], None]]:
         """Return what can be exported, by name."""
@@ -184,9 +165,8 @@ class SDFTask(EvaluatedTask[ShapeData]):
         frame = self.data.evaluated.shapes[place].frame
         gradient = self.observe_points(place, torch.from_numpy(found.vertices), "jacobian")[:, 0].double()
         normals = torch.nn.functional.normalize(gradient, dim=-1).numpy()
-        return trimesh.Trimesh(
-            frame.to_file(found.vertices), found.faces, vertex_normals=frame.turn_back(normals), process=False
-        )
+        turned = frame.turn_back(normals)
+        return trimesh.Trimesh(frame.to_file(found.vertices), found.faces, vertex_normals=turned, process=False)
 
     def write_volumes(self, folder: Path, scale: float) -> None:
         """Write `volume.npy`: distances on the lattice along x, y, z, in the file's unit, as `data=volume` reads them."""

@@ -24,9 +24,8 @@ class Trainer(L.Trainer):
 
     def __init__(self, precision: str = "32-true", **options: Any) -> None:
         if precision not in PRECISIONS:
-            raise InputError(
-                f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision}: coordinates need all of float32."
-            )
+            rule = f"trainer.precision must be one of {', '.join(PRECISIONS)}"
+            raise InputError(f"{rule}, got {precision}: coordinates need all of float32.")
         for name in POSITIVE:
             value = options.get(name)
             positive = not isinstance(value, int | float) or value > 0
@@ -34,9 +33,7 @@ class Trainer(L.Trainer):
         try:
             super().__init__(**options | {"precision": precision})
         except (MisconfigurationException, ValueError) as error:
-            named = [name for name in ("accelerator", "devices") if name in options]
-            raise InputError(
-                f"The trainer's options must fit each other and this machine, which has {torch.cuda.device_count()} GPUs, got"
-                f" {', '.join(f'trainer.{name}={options[name]}' for name in named)}: {str(error).rstrip('.!')}."
-                " Ask for what there is, or use trainer=cpu."
-            ) from error
+            given = ", ".join(f"trainer.{name}={options[name]}" for name in ("accelerator", "devices") if name in options)
+            rule = f"The trainer's options must fit each other and this machine, which has {torch.cuda.device_count()} GPUs"
+            reason = str(error).rstrip(".!")
+            raise InputError(f"{rule}, got {given}: {reason}. Ask for what there is, or use trainer=cpu.") from error

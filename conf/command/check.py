@@ -80,10 +80,8 @@ def arguments_of(maker: Target) -> dict[str, object]:
     except NameError:  # a name that is imported for type checkers alone
         hints = {}
     arguments = inspect.signature(maker).parameters.values()
-    return {
-        REST if argument.kind == argument.VAR_KEYWORD else argument.name: hints.get(argument.name, inspect.Parameter.empty)
-        for argument in arguments
-    }
+    names = {one.name: REST if one.kind == one.VAR_KEYWORD else one.name for one in arguments}
+    return {shown: hints.get(name, inspect.Parameter.empty) for name, shown in names.items()}
 
 
 def parameters(target: Target) -> dict[str, object]:
@@ -102,10 +100,7 @@ def parameters(target: Target) -> dict[str, object]:
 
 
 def find_target(name: str, target: str) -> Target:
-    """Return the class or function that a `_target_` names.
-
-    Raises: InputError if there is none.
-    """
+    """Return the class or function that a `_target_` names. Raises: InputError if there is none."""
     try:
         return pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:

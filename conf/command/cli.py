@@ -12,16 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from hydra import compose, initialize_config_module
+from hydra import compose, errors, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    InstantiationException,
-    MissingConfigException,
-    OverrideParseException,
-)
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -40,6 +33,9 @@ FAULTS = {  # part of the text or of the type's name -> what to do
     "out of memory": "the run must fit into memory: lower data.points, data.chunk or model.hidden_features",
     "can't allocate memory": "the run must fit into memory: lower data.points, data.chunk or model.hidden_features",
 }
+UNREADABLE = (
+    "Options are written name=value without spaces, got {}; put text with special characters in quotes: name='\"value\"'."
+)
 Job = TypeVar("Job")
 
 
@@ -67,7 +63,7 @@ def without(unknown: str) -> DictConfig:
     with initialize_config_module("conf", version_base="1.3"):
         try:
             return compose("train", overrides=words)
-        except (HydraException, OmegaConfBaseException):  # a second mistake: the defaults still have most of the options
+        except (errors.HydraException, OmegaConfBaseException):  # a second mistake: the defaults still have most of the options
             return compose("train")
 
 
@@ -79,7 +75,7 @@ def nearest(word: str, choices: Sequence[str]) -> str:
     return f" Did you mean {tails.get(close[0], close[0])}?" if close else ""
 
 
-def unknown_choice(error: MissingConfigException) -> str | None:
+def unknown_choice(error: errors.MissingConfigException) -> str | None:
     """Explain that a group has no such choice."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     folder = Path(__file__).parents[1] / group
@@ -87,7 +83,7 @@ def unknown_choice(error: MissingConfigException) -> str | None:
     return f"{group} must be one of {', '.join(options)}; got {choice}.{nearest(choice, options)}" if options else None
 
 
-def unknown_option(error: ConfigCompositionException) -> str | None:
+def unknown_option(error: errors.ConfigCompositionException) -> str | None:
     """Explain that there is no option, or no group, of this name."""
     match = re.search(r"Could not (?:override|delete)[^']*'([^'=]+)", str(error))  # Hydra has no field for the name
     if match is None:
@@ -104,18 +100,7 @@ def unknown_option(error: ConfigCompositionException) -> str | None:
     return f"There is no option {name}.{nearest(name, choices)} Options here: {listed}."
 
 
-def unreadable_option(error: OverrideParseException) -> str:
-    """Explain that a word of the command is not an option at all."""
-    rule = "Options are written name=value without spaces"
-    return f"{rule}, got {error.override}; put text with special characters in quotes: name='\"value\"'."
-
-
-def missing_package(error: ModuleNotFoundError) -> str:
-    """Explain that an optional package is not there."""
-    return f"An option needs a package that is not installed: {error}; install it, or leave the option out."
-
-
-def refused_options(error: InstantiationException) -> str | None:
+def refused_options(error: errors.InstantiationException) -> str | None:
     """Explain that a constructor of another library did not like its options."""
     target = re.search(r"'([\w.]+)'", str(error))
     return f"{target.group(1)} must accept its options: {error.__cause__}." if target and error.__cause__ else None
@@ -136,14 +121,14 @@ def broken_installation(error: RuntimeError) -> str | None:
 
 EXPLANATIONS: dict[type[BaseException], Callable[..., str | None]] = {  # the most telling first
     InputError: str,
-    MissingConfigException: unknown_choice,
-    OverrideParseException: unreadable_option,
-    ConfigCompositionException: unknown_option,
-    ModuleNotFoundError: missing_package,
+    errors.MissingConfigException: unknown_choice,
+    errors.OverrideParseException: lambda error: UNREADABLE.format(error.override),
+    errors.ConfigCompositionException: unknown_option,
+    ModuleNotFoundError: "An option needs a package that is not installed: {}; install it, or leave the option out.".format,
     RuntimeError: broken_installation,
     OSError: unusable_file,
-    InstantiationException: refused_options,
-    HydraException: str,
+    errors.InstantiationException: refused_options,
+    errors.HydraException: str,
     OmegaConfBaseException: str,
 }
 

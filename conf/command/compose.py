@@ -48,10 +48,8 @@ def instantiate_data(cfg: DictConfig) -> SignalData:
     description = data.describe()
     for name, value in description.items():
         if name in cfg.data and cfg.data[name] != value:
-            raise InputError(
-                f"The data of a resumed run must not change: data.{name} was {cfg.data[name]}, now it is {value}; bring back"
-                " the old file, or start a new run."
-            )
+            rule = f"The data of a resumed run must not change: data.{name} was {cfg.data[name]}, now it is {value}"
+            raise InputError(f"{rule}; bring back the old file, or start a new run.")
     with open_dict(cfg):
         cfg.data.update(description)
     if cfg.dictionary:
@@ -63,10 +61,7 @@ def instantiate_data(cfg: DictConfig) -> SignalData:
 
 
 def instantiate_optimizer(cfg: DictConfig) -> Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]:
-    """Return the factory, parameters -> optimiser, once tried on a single number.
-
-    Raises: InputError for options that the optimiser refuses, before anything is computed.
-    """
+    """Return the factory, parameters -> optimiser, once tried. Raises: InputError for options that the optimiser refuses."""
     factory = instantiate(cfg.optimizer)
     try:
         factory([torch.nn.Parameter(torch.zeros(1))])
@@ -96,10 +91,8 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         OmegaConf.update(base, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
     steps = checkpoint["global_step"]
     if base.train and 0 <= base.trainer.max_steps <= steps:
-        raise InputError(
-            f"Training on needs trainer.max_steps beyond the {steps} steps that the run has, got {base.trainer.max_steps}; to"
-            " evaluate it instead, add train=false."
-        )
+        rule = f"Training on needs trainer.max_steps beyond the {steps} steps that the run has"
+        raise InputError(f"{rule}, got {base.trainer.max_steps}; to evaluate it instead, add train=false.")
     checkpoints = checkpoint_of(cfg.ckpt_path).absolute().parent
     has_curve = base.train and checkpoints.name == "checkpoints"  # a checkpoint elsewhere has left its run behind
     base.resumed = {"folder": str(checkpoints.parent) if has_curve else None, "steps": steps}
@@ -112,49 +105,38 @@ def adopt(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     Raises: InputError for a run without a dictionary, another regime than fit, and model options that are not that run's.
     """
     if not any("dictionary" in callback for callback in cfg.regime.callbacks.values()):
-        raise InputError(
-            f"dictionary=RUN is what regime=fit encodes signals in, got dictionary={cfg.dictionary}; add regime=fit."
-        )
+        rule = "dictionary=RUN is what regime=fit encodes signals in"
+        raise InputError(f"{rule}, got dictionary={cfg.dictionary}; add regime=fit.")
     checkpoint = read_checkpoint(cfg.dictionary)
     model = checkpoint["config"]["model"]
     if model["_target_"] != DICTIONARY:
-        raise InputError(
-            f"dictionary must be a run of regime=dictionary model=nid_moe, {cfg.dictionary} has model {model['_target_']}."
-        )
+        rule = "dictionary must be a run of regime=dictionary model=nid_moe"
+        raise InputError(f"{rule}, {cfg.dictionary} has model {model['_target_']}.")
     refuse_foreign_targets(model, set())
     base = OmegaConf.create({"model": checkpoint["options"]["model"]})  # as given, as the command's options are
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = path_of(override)
         if key == "model" and cfg.model._target_ != DICTIONARY:
-            raise InputError(
-                f"regime=fit needs a model with codes, got {cfg.model._target_}; choose model=nid_moe, or leave it out."
-            )
+            rule = "regime=fit needs a model with codes"
+            raise InputError(f"{rule}, got {cfg.model._target_}; choose model=nid_moe, or leave it out.")
         if key.startswith("model."):
             refuse_changes(cfg, base, [key], "dictionary takes over the model of its run")
     adopted = cfg.copy()
     with open_dict(adopted):
         adopted.dictionary = str(checkpoint_of(cfg.dictionary).absolute())
-        coder = {
-            "_target_": CODEBOOK,
-            "signals": "${data.signals}",
-            "experts": "${model.experts}",
-            "channels": "${model.out_features}",
-        }
+        sizes = {"signals": "${data.signals}", "experts": "${model.experts}", "channels": "${model.out_features}"}
         # resolved, since its sizes follow from the data that it was learned from, not from the signals to encode
-        adopted.model = model | {"coder": coder, "residuals": "${fit.refine}"}
+        adopted.model = model | {"coder": {"_target_": CODEBOOK, **sizes}, "residuals": "${fit.refine}"}
     return adopted
 
 
 def refuse_misfit(cfg: DictConfig) -> None:
     """Raise InputError if signals have other axes or channels than those that the dictionary was learned from."""
-    sizes = {"out_features": cfg.model.out_features, "in_features": cfg.model.trunk.in_features}
-    for name, learned in sizes.items():
+    channels, axes = cfg.model.out_features, cfg.model.trunk.in_features
+    for name, what, learned in (("out_features", "channels", channels), ("in_features", "axes", axes)):
         if cfg.data[name] != learned:
-            what = {"out_features": "channels", "in_features": "axes"}[name]
-            raise InputError(
-                f"Signals must have the {what} that the dictionary was learned from, {learned}, got {cfg.data[name]}; convert"
-                " them (data.colour), or learn a dictionary from such signals."
-            )
+            rule = f"Signals must have the {what} that the dictionary was learned from, {learned}, got {cfg.data[name]}"
+            raise InputError(f"{rule}; convert them (data.colour), or learn a dictionary from such signals.")
 
 
 def path_of(override: Override) -> str:
@@ -168,8 +150,7 @@ def targets(options: object) -> set[str]:
         return set().union(*(targets(option) for option in options))
     if not isinstance(options, dict):
         return set()
-    here = {str(options["_target_"])} if "_target_" in options else set()
-    return here | targets(list(options.values()))
+    return ({str(options["_target_"])} if "_target_" in options else set()) | targets(list(options.values()))
 
 
 def refuse_foreign_targets(options: object, known: set[str]) -> None:
@@ -198,8 +179,7 @@ def refuse_changes(cfg: DictConfig, base: DictConfig, keys: Sequence[str], rule:
         had = leaves(OmegaConf.select(base, key), key)
         changed = [name for name in sorted(wanted) if differs(name, wanted[name], had.get(name))]
         if changed:
-            was = written(had.get(changed[0]))
-            got = written(wanted[changed[0]])
+            was, got = written(had.get(changed[0])), written(wanted[changed[0]])
             raise InputError(f"{rule}; {changed[0]} was {was}, got {got}. Leave it out, or start a new run.")
 
 

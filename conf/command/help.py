@@ -1,5 +1,6 @@
 """The text of --help: the options by group, with defaults and units, straight from the yaml files."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ HERE = Path(__file__).parents[1]
 HIDDEN = ("hydra", "__pycache__")
 BASE = "base"  # folders of options that several choices share
 # Lines that tie an option to the code: nothing that a user sets.
+FILLED = re.compile(r"\$\{(hydra:|resumed)")
 SKIPPED = ("_target_", "_partial_", "_convert_", "defaults:", "- ", "# @package")
 HEAD = """\
 Fit coordinate networks to images, sounds and more, supervised by values and derivatives.
@@ -23,14 +25,9 @@ Fit coordinate networks to images, sounds and more, supervised by values and der
 
 def body(file: Path) -> list[str]:
     """Return the lines of a yaml file that a user may set, comments included."""
-    lines = []
-    for line in file.read_text().splitlines():
-        if line.startswith(("hydra:", "resumed:")):
-            break  # train.yaml ends in what the program fills in itself
-        text = line.strip()
-        if text and not text.startswith(SKIPPED) and "${hydra:" not in text and "${resumed" not in text:
-            lines.append(line)
-    return lines
+    own = itertools.takewhile(lambda line: not line.startswith(("hydra:", "resumed:")), file.read_text().splitlines())
+    # What follows in train.yaml the program fills in itself.
+    return [line for line in own if line.strip() and not line.strip().startswith(SKIPPED) and not FILLED.search(line)]
 
 
 def inherited(file: Path) -> str:
@@ -62,9 +59,8 @@ def show() -> None:
         names = [file.relative_to(HERE / group).with_suffix("").as_posix() for file in files]
         parent, _, folder = group.rpartition("/")
         shared = folder == BASE
-        console.print(
-            f"\n{parent}: options that several choices have" if shared else f"\n{group}= {', '.join(names)}", style="bold"
-        )
+        heading = f"{parent}: options that several choices have" if shared else f"{group}= {', '.join(names)}"
+        console.print(f"\n{heading}", style="bold")
         for name, file in zip(names, files, strict=True):
             console.print(f"  {group}{'/' if shared else '='}{name}{inherited(file)}", style="underline")
             for line in body(file):

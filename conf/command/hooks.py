@@ -58,8 +58,8 @@ class Summary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         """Save the table, print the columns in which the runs differ; exit with code 1 if a run failed and has no figures."""
         folder = Path(config.hydra.sweep.dir)
-        runs = [file.parent.parent for file in folder.rglob(".hydra/overrides.yaml")]
-        runs.sort(key=lambda run: (len(run.name), run.name))  # 2 before 10
+        found = (file.parent.parent for file in folder.rglob(".hydra/overrides.yaml"))
+        runs = sorted(found, key=lambda run: (len(run.name), run.name))  # 2 before 10
         rows = [self.row(run) for run in runs]
         columns = list(dict.fromkeys(name for row in rows for name in row))
         telling = [name for name in columns if len({str(row.get(name)) for row in rows}) > 1] or columns

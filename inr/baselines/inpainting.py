@@ -14,8 +14,6 @@ def biharmonic(
 
     Source: Damelin and Hoang, On Surface Completion and Image Inpainting by Biharmonic Functions (2018).
     """
-    filled = [
-        inpaint_biharmonic(image.double().numpy(), mask.numpy(), channel_axis=-1)
-        for image, mask in zip(observed, missing, strict=True)
-    ]
+    pairs = zip(observed.double().numpy(), missing.numpy(), strict=True)
+    filled = [inpaint_biharmonic(image, mask, channel_axis=-1) for image, mask in pairs]
     return torch.from_numpy(np.stack(filled)).float()

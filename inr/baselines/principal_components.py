@@ -36,14 +36,11 @@ class Components:
     def fit(
         self, observed: Float[Tensor, "signals numbers"], known: Bool[Tensor, "signals numbers"] | None, count: int
     ) -> Float[Tensor, "signals numbers"]:
-        """Fit signals by their first `count` components: by projection, or by least squares over the known numbers.
-
-        The unknown ones, without which many components could not be told apart, count as the mean with the weight `FAINT`.
-        """
+        """Fit signals by their first `count` components: by projection, or by least squares over the known numbers."""
         basis, centred = self.basis[:count], observed - self.mean
         if known is None:
             return self.mean + centred @ basis.T @ basis
-        weights = known.to(basis).clamp_min(FAINT)
+        weights = known.to(basis).clamp_min(FAINT)  # without unknown ones many components could not be told apart
         # Normal equations B W B^T code = B W (x - mean), in which unknown numbers have x = mean and so add nothing.
         codes = conjugate_gradients(lambda codes: (codes @ basis * weights) @ basis.T, (centred * known) @ basis.T)
         return self.mean + codes @ basis
@@ -76,8 +73,7 @@ def conjugate_gradients(
     """
     # scipy.sparse.linalg.cg solves one system at a time; here all signals share every product with the basis.
     solution = torch.zeros_like(right)
-    residual = right
-    direction = right
+    residual, direction = right, right
     energy = right.square().sum(-1, keepdim=True)
     least = tolerance**2 * energy
     for _ in range(steps):

@@ -96,7 +96,6 @@ def filtered_back_projection(
 
     A view weighs as much as the angle it stands for, so angles may be uneven, repeat each other or leave a hole. A fan is
     exact over a full turn; over less, lines seen once weigh no more than lines seen twice.
-
     Units:  angles [rad]; pixel, bin_width, source and detector in one length; pivot [pixels], centre [bins].
     Raises: InputError for an unknown window or a source among the pixels.
     Source: Kak & Slaney, Principles of Computerized Tomographic Imaging (1988), sections 3.3.3 and 3.4.2.
@@ -139,37 +138,27 @@ def sart(
 
     It is found, with no value below `floor`, on a grid as fine as the bins in the disc around the axis that is as wide as the
     detector, and read from there between its pixels; outside is nothing.
-
     Units:  angles [rad]; pixel and bin_width in one length; pivot [pixels], centre [bins].
     Source: Andersen & Kak, Simultaneous Algebraic Reconstruction Technique (Ultrasonic Imaging 6, 1984).
     """
     lengths = sinogram.double().cpu().numpy() / bin_width  # skimage's pixels are as wide as bins
     axis = len(sinogram) // 2  # where skimage has it
-    options = {
-        "theta": np.rad2deg(angles.double().cpu().numpy()),
-        "projection_shifts": np.full(len(angles), axis - centre),
-        "clip": None if floor is None else (floor, np.inf),
-    }
+    theta, shifts = np.rad2deg(angles.double().cpu().numpy()), np.full(len(angles), axis - centre)
+    clip = None if floor is None else (floor, np.inf)
     image = np.zeros((len(lengths), len(lengths)))
     for _ in range(iterations):
-        image = iradon_sart(lengths, image=image, **options)
+        image = iradon_sart(lengths, image=image, theta=theta, projection_shifts=shifts, clip=clip)
     places = [(axis + pixel / bin_width * side).numpy() for side in pixel_offsets(shape, pivot)]
     return torch.from_numpy(map_coordinates(image, places, order=1).reshape(shape)).to(sinogram)
 
 
 def to_parallel(
-    sinogram: Float[Tensor, "bins views"],
-    angles: Float[Tensor, " views"],
-    bin_width: float,
-    centre: float,
-    source: float,
-    detector: float,
+    sinogram: Float[Tensor, "bins views"], angles: Tensor, bin_width: float, centre: float, source: float, detector: float
 ) -> tuple[Float[Tensor, "bins parallel"], Float[Tensor, " parallel"], float, float]:
     """Rebin a full turn of a fan: sinogram, angles, bin width and centre of parallel beams over half a turn.
 
     Each line is read between bins and views both ways along it; where neither hits the detector there is zero. Bins are as
     wide as the fan's at the axis, and views as many as it has in half a turn.
-
     Units:  angles [rad]; bin_width, source and detector in one length; centre [bins].
     Raises: InputError for less than a full turn.
     Source: Kak & Slaney, Principles of Computerized Tomographic Imaging (1988), section 3.4.3.
@@ -188,8 +177,8 @@ def to_parallel(
     # view + t, and meets the detector at (source + detector) tan(t); read backward, it comes from view - t + half a turn.
     tilt = np.arcsin(((bins[:, None] - centre) * width / source).clip(-1, 1))
     place = (source + detector) * np.tan(tilt) / bin_width
-    forth = fan((centre + place, (parallel - tilt) % TURN))
-    back = fan((centre - place, (parallel + tilt + math.pi) % TURN))
-    both = np.stack([forth, back])
+    both = np.stack(
+        [fan((centre + place, (parallel - tilt) % TURN)), fan((centre - place, (parallel + tilt + math.pi) % TURN))]
+    )
     mean = np.nan_to_num(both).sum(0) / np.isfinite(both).sum(0).clip(1)
     return torch.from_numpy(mean).to(sinogram), torch.from_numpy(parallel).to(angles), width, centre

@@ -15,11 +15,7 @@ from inr.field import Signals
 from inr.networks.linear import at_least_float32
 
 CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-POOLS: dict[int, Callable[[Tensor, int], Tensor]] = {
-    1: F.adaptive_avg_pool1d,
-    2: F.adaptive_avg_pool2d,
-    3: F.adaptive_avg_pool3d,
-}
+POOLS: list[Callable[[Tensor, int], Tensor]] = [F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d]
 CELLS = 4  # along each axis of the last grid, which the linear layer reads
 GROUPS = 8  # of channels that are normalised together
 DOUBLINGS = 3  # of the width, after which it stays
@@ -36,8 +32,6 @@ class Coder(nn.Module):
     encodes: codes are computed from observations, so that new signals have some at once.
     reads: kind of observations that it computes them from: grids, points, or nothing.
     sees: the same in words, for tables.
-    codes, names: of a codebook alone.
-
     Shapes: signals -> codes (signals, experts + channels), a gate per expert and a bias per channel.
     """
 
@@ -56,7 +50,6 @@ class Codebook(Coder):
     """One free code per signal, stored under the signal's name.
 
     A checkpoint with other names loads as far as the names agree; without names the rows must be as many.
-
     Shapes: signals.index (signals,) -> codes (signals, experts + channels).
     Raises: InputError unless there is at least one signal.
     """
@@ -129,7 +122,6 @@ class ConvCoder(Coder):
     """A convolutional encoder: code = encoder(observation). It sees the samples that it is asked to reproduce.
 
     Blocks that halve the grid and double the channels, down to a grid of about 4 cells per axis, then one linear layer.
-
     Shapes: signals.observations (signals, *shape, channels) -> codes (signals, experts + channels).
     Raises: InputError for more than three axes or a width that 8 does not divide.
     Source: the image encoders of Neural Implicit Dictionary Learning (ICML 2022), section 3.3; normalised by group.
@@ -143,13 +135,12 @@ class ConvCoder(Coder):
         super().__init__()
         axes = len(shape)
         if axes not in CONVOLUTIONS or width < 1 or width % GROUPS:
-            raise InputError(
-                f"An encoder needs one to three axes and a width divisible by {GROUPS}, got {axes} axes and width={width}."
-            )
+            rule = f"An encoder needs one to three axes and a width divisible by {GROUPS}"
+            raise InputError(f"{rule}, got {axes} axes and width={width}.")
         depth = max(1, round(math.log2(max(min(shape) / CELLS, 2))))
         widths = [channels, *(width * 2 ** min(level, DOUBLINGS) for level in range(depth))]
         self.blocks = nn.Sequential(*(Block(axes, *pair, self.residual) for pair in pairwise(widths)))
-        self.pool = POOLS[axes]
+        self.pool = POOLS[axes - 1]
         self.last = nn.Linear(widths[-1] * CELLS**axes, experts + channels)
         self.scale = 1 / math.sqrt(experts)  # codes as large as those of a codebook
 
@@ -162,10 +153,7 @@ class ConvCoder(Coder):
 
 
 class ResNetCoder(ConvCoder):
-    """`ConvCoder` with residual blocks.
-
-    Source: He et al., Deep Residual Learning for Image Recognition (2016), section 3.
-    """
+    """`ConvCoder` with residual blocks. Source: He et al., Deep Residual Learning for Image Recognition (2016), section 3."""
 
     sees = "the observed (corrupted) signal, through a residual encoder"
     residual = True

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -25,13 +26,11 @@ class NeuralDictionary(Network):
 
     The experts W_k are mixed into one head per signal before anything is evaluated, so a point costs the same whatever
     their number.
-
     coder: gives each signal its code: a gate for every expert, then a bias per channel.
     top_k: number of gates, the largest in magnitude, that a signal uses; None: all.
     noise: standard deviation of gaussian noise on the gates when they are chosen in training.
     penalties: on the gates, by name.
     residuals: None, or what every signal adds to: its head, or all weights (`inr.dictionary.residuals`).
-
     Shapes: points (1|signals, ..., in_features) in [-1, 1] -> values (signals, ..., out_features).
     Raises: InputError for a trunk that has a head, experts below 1, a top_k outside 1 .. experts, or negative noise.
     Source: Neural Implicit Dictionary Learning via Mixture-of-Expert Training (ICML 2022), section 3.
@@ -53,14 +52,11 @@ class NeuralDictionary(Network):
             raise InputError(f"A dictionary needs experts >= 1 and noise >= 0, got {experts} and {noise}.")
         if top_k is not None and not 1 <= top_k <= experts:
             raise InputError(f"top_k must be in 1 .. experts = {experts}, or null for all, got top_k={top_k}.")
-        self.trunk = trunk
-        self.coder = coder
-        self.top_k = top_k
-        self.noise = noise
+        self.trunk, self.coder = trunk, coder
+        self.top_k, self.noise = top_k, noise
         self.penalties = dict(penalties or {})
         self.active_gates = experts if top_k is None else top_k
-        self.seed = 0
-        self.step = 0
+        self.seed, self.step = 0, 0
         # Each expert is initialised as a head of its own: one layer with all their outputs has the same fan-in.
         head = last_layer(trunk, experts * out_features)
         self.experts = nn.Parameter(head.reshape(experts, out_features, -1).clone())
@@ -89,18 +85,15 @@ class NeuralDictionary(Network):
 
     def at_step(self, step: int, seed: int, warmup: int) -> None:
         """Prepare a training step: all experts for `warmup` steps, then `top_k`, with noise that depends on seed and step."""
-        self.seed = seed
-        self.step = step
+        self.seed, self.step = seed, step
         self.active_gates = len(self.experts) if self.top_k is None or step < warmup else self.top_k
 
     def gate(self, gates: Float[Tensor, "signals experts"]) -> tuple[Float[Tensor, "signals experts"], Usage]:
         """Return the active gates, the others zero, and their usage for the penalties."""
         experts = gates.shape[-1]
         if self.active_gates >= experts:
-            load = gates.new_full((experts,), len(gates))
-            return gates, Usage(gates, load, dense=True, warm=self.top_k is not None)
-        noise = self.noise if self.training else 0.0
-        noisy = gates
+            return gates, Usage(gates, gates.new_full((experts,), len(gates)), dense=True, warm=self.top_k is not None)
+        noise, noisy = self.noise if self.training else 0.0, gates
         if noise:
             # A function of seed and step alone, so that a resumed run and every process see the same noise.
             random = generator(self.seed, self.step, "gates", gates.device)
@@ -123,10 +116,9 @@ class NeuralDictionary(Network):
         # In float32: rounding of the few numbers of a head would be the same error at all points.
         with torch.autocast(codes.device.type, enabled=False):
             heads = (gates @ self.experts.flatten(1)).unflatten(1, self.experts.shape[1:])
-        if self.residuals is not None and index is not None:
-            heads = heads + self.residuals.heads[index]
-            return Field(Mixture(self, heads, bias, self.residuals.weights_of(index)))
-        return Field(Mixture(self, heads, bias))
+        if self.residuals is None or index is None:
+            return Field(Mixture(self, heads, bias))
+        return Field(Mixture(self, heads + self.residuals.heads[index], bias, self.residuals.weights_of(index)))
 
     def features(self) -> Field:
         """Return the field (1, ..., features + 1) that all fields are linear in: the features of the trunk, and 1."""
@@ -152,11 +144,8 @@ class NeuralDictionary(Network):
         return shared
 
     def forward(self, points: Tensor, heads: Tensor, bias: Tensor, weights: tuple[Tensor, ...] = ()) -> Tensor:
-        """Return values (signals, ..., channels) of heads (signals, channels, features) at the points.
-
-        weights: of the trunk of each signal; none: the trunk's.
-        """
-        features = self.residuals.trunk(points, weights) if self.residuals is not None and weights else self.trunk(points)
+        """Return values (signals, ..., channels) of heads (signals, channels, features), of trunks of own weights if given."""
+        features = self.residuals.trunk(points, weights) if self.residuals and weights else self.trunk(points)
         return mix(features[None], heads, bias)[0]
 
     def pushforward(
@@ -170,18 +159,18 @@ class NeuralDictionary(Network):
             features, back = self.trunk.pullback(points)
             cotangents = heads.transpose(0, 1).reshape(channels, signals, *[1] * (points.ndim - 2), -1)
             return mix(features[None], heads, bias)[0], contract(back(cotangents), tangents)
-        if self.residuals is not None and weights:
+        if self.residuals and weights:
             features, slopes = self.residuals.pushforward(points, tangents, weights)
         else:
             features, slopes = self.trunk.pushforward(points, tangents)
         return mix(features[None], heads, bias)[0], mix(slopes, heads)
 
 
+@dataclass
 class Features:
     """The function of `NeuralDictionary.features`."""
 
-    def __init__(self, trunk: MLP) -> None:
-        self.trunk = trunk
+    trunk: MLP
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return features of the points, and 1."""
@@ -195,20 +184,22 @@ class Features:
         return torch.cat([features, ones], -1), torch.cat([slopes, torch.zeros_like(slopes[..., :1])], -1)
 
 
+@dataclass
 class Mixture:
     """The function of some heads, and of the weights of the trunk of each signal where these differ."""
 
-    def __init__(self, network: NeuralDictionary, heads: Tensor, bias: Tensor, weights: tuple[Tensor, ...] = ()) -> None:
-        self.network = network
-        self.arguments = heads, bias, weights
+    network: NeuralDictionary
+    heads: Tensor
+    bias: Tensor
+    weights: tuple[Tensor, ...] = ()
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return values at the points."""
-        return self.network(points, *self.arguments)
+        return self.network(points, self.heads, self.bias, self.weights)
 
     def pushforward(self, points: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         """Return values, and their derivatives along the tangents."""
-        return self.network.pushforward(points, tangents, *self.arguments)
+        return self.network.pushforward(points, tangents, self.heads, self.bias, self.weights)
 
 
 def mix(features: Tensor, heads: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -51,7 +51,6 @@ class Equations(NamedTuple):
     """A block of equations of one term of the supervision: targets = design @ code, each of the given weight.
 
     `importance` is the weight of the term's mean square over all its equations.
-
     Shapes: design (equations, unknowns), the same for all signals; targets (signals, equations); weights alike or None.
     """
 
@@ -67,10 +66,8 @@ class Problem:
     """All equations of some signals, read as often as a solver wants.
 
     Observations of a term enter with its weight and reduction, and with the weights of the points, as in training.
-
     batches: starts a pass over what was observed.
     cached: the equations, once a pass has found them to be few.
-
     Raises: InputError for signals that do not share their coordinates, and without a term that compares with data.
     """
 
@@ -96,7 +93,6 @@ class Problem:
     @torch.no_grad()
     def observe(self) -> Iterator[Equations]:
         """Yield the equations of one pass over the observations."""
-        network = self.network
         if not any(term.weight > 0 and term.target for term in self.supervision.terms.values()):
             raise InputError("A code is solved for from terms that compare with data, got none of positive weight.")
         for batch in self.batches():
@@ -105,16 +101,15 @@ class Problem:
                 if not terms:
                     continue
                 if len(part.coordinates) != 1:
-                    raise InputError(
-                        f"Closed-form solvers need coordinates that all signals share, got {len(part.coordinates)}."
-                    )
+                    rule = "Closed-form solvers need coordinates that all signals share"
+                    raise InputError(f"{rule}, got {len(part.coordinates)}.")
                 measurement = self.measurements[part_name].within(**part.context)
                 quantities = self.supervision.quantities(part_name)
                 with torch.autocast(part.coordinates.device.type, enabled=False):
-                    seen = observe_at(measurement, network.features(), part.coordinates, quantities)
+                    seen = observe_at(measurement, self.network.features(), part.coordinates, quantities)
                 for name, term in terms.items():
-                    observed = seen[term.quantity]
-                    atoms = network.atoms(observed) if term.quantity == "value" else network.atoms(observed.mT).mT
+                    observed, atoms_of = seen[term.quantity], self.network.atoms
+                    atoms = atoms_of(observed) if term.quantity == "value" else atoms_of(observed.mT).mT
                     yield equations_of(name, term, atoms, part)
 
 
@@ -136,7 +131,6 @@ class NormalEquations:
 
     Every term counts as importance x weighted mean over its own equations. Signals share one gram, and so one
     factorisation, unless their weights differ.
-
     Shapes: gram (1|signals, unknowns, unknowns), moment (signals, unknowns).
     """
 
@@ -165,10 +159,8 @@ class NormalEquations:
         return global_sum(total)
 
     def solver(self, ridge: float, centre: Float[Tensor, "#signals unknowns"]) -> Callable[[Tensor], Tensor]:
-        """Return the function from moments (signals, unknowns) to codes.
-
-        Codes minimise the weighted mean square + ridge |code - centre|^2, so (gram + ridge) code = moment + ridge centre.
-        """
+        """Return the function from moments (signals, unknowns) to codes, (gram + ridge) code = moment + ridge centre."""
+        # Codes minimise the weighted mean square + ridge |code - centre|^2.
         identity = torch.eye(self.gram.shape[-1], dtype=self.gram.dtype, device=self.gram.device)
         floor = FLOOR * self.gram.diagonal(dim1=-2, dim2=-1).mean(-1)
         factor = torch.linalg.cholesky(self.gram + (ridge + floor)[:, None, None] * identity)

@@ -33,7 +33,6 @@ class Balance:
     """importance CV^2(sum of |gates|) + load CV^2(load), over the signals of a step.
 
     published: take the signed sum of the gates for the importance, and a count without gradient for the load.
-
     Raises: InputError for negative weights.
     Source: Neural Implicit Dictionary Learning (ICML 2022), equation 7; Shazeer et al. (2017), section 4.
     """
@@ -41,8 +40,7 @@ class Balance:
     def __init__(self, importance: float = 0.01, load: float = 0.01, published: bool = False) -> None:
         if not (importance >= 0 and load >= 0):
             raise InputError(f"Weights of the balance must not be negative, got importance={importance}, load={load}.")
-        self.importance = importance
-        self.load = load
+        self.importance, self.load = importance, load
         self.published = published
 
     def __call__(self, usage: Usage) -> Float[Tensor, ""]:
@@ -65,8 +63,7 @@ class Sparsity:
     def __init__(self, weight: float = 0.01, base: float = 1.0, always: bool = False) -> None:
         if not (weight >= 0 and base >= 1):
             raise InputError(f"Sparsity needs weight >= 0 and base >= 1, got weight={weight}, base={base}.")
-        self.weight = weight
-        self.base = base
+        self.weight, self.base = weight, base
         self.always = always
 
     def __call__(self, usage: Usage) -> Float[Tensor, ""]:

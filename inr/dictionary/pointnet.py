@@ -16,7 +16,6 @@ class PointNetCoder(Coder):
 
     width: features of the first layer; the later ones are multiples.
     features: numbers of each point: its place and its normal.
-
     Shapes: signals.observations (signals, points, features) -> codes (signals, experts + channels).
     Raises: InputError for a width below 1, and for observations that are not points.
     Source: Qi et al., PointNet (CVPR 2017), section 4.2, without its transformers; normalised by layer instead of by batch.
@@ -44,8 +43,6 @@ class PointNetCoder(Coder):
         """Compute the codes of the signals."""
         seen = signals.observations
         if seen is None or seen.ndim != 3 or seen.shape[-1] != self.features:
-            raise InputError(
-                f"PointNet reads (signals, points, {self.features}), got {'none' if seen is None else tuple(seen.shape)};"
-                " choose data of shapes, or another model/coder."
-            )
+            rule = f"PointNet reads (signals, points, {self.features}), got {'none' if seen is None else tuple(seen.shape)}"
+            raise InputError(f"{rule}; choose data of shapes, or another model/coder.")
         return self.scale * self.last(self.all(self.pool(self.each(seen), None)))

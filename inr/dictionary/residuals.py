@@ -1,6 +1,7 @@
 """Per-signal residual weights on top of a frozen dictionary (`fit.refine`)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Int
@@ -28,10 +29,8 @@ class Pushforward(nn.Module):
 class ResidualWeights(nn.Module):
     """Weights that each signal adds to its head, and with kind `all` to every weight of the trunk; zero at first.
 
-    kind: head or all.
     head: shape of a head (channels, features).
     signals: number of signals, as many as codes.
-
     Raises: InputError for an unknown kind, or without a codebook that says how many signals there are.
     """
 
@@ -55,22 +54,15 @@ class ResidualWeights(nn.Module):
 
     def trunk(self, points: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """Return features (signals, ..., features) of the trunks of these weights (signals, ...), one per signal."""
-
-        def features(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(self.pushforwards[0].trunk, weights, (x,))
-
+        features = partial(functional_call, self.pushforwards[0].trunk)
         # vmap: the trunk is written for one set of weights; its linear layers become batched matrix products.
         points = points.expand(len(weights[0]), *points.shape[1:])
-        return vmap(features)(dict(zip(self.names, weights, strict=True)), points)
+        return vmap(features)(dict(zip(self.names, weights, strict=True)), (points,))
 
     def pushforward(self, points: Tensor, tangents: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the same features, and their tangents (axes, signals, ..., features)."""
-
-        def features(weights: dict[str, Tensor], x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
-            return functional_call(self.pushforwards[0], weights, (x, dx))
-
         signals = len(weights[0])
         named = {f"trunk.{name}": weight for name, weight in zip(self.names, weights, strict=True)}
         points = points.expand(signals, *points.shape[1:])
         tangents = tangents.expand(len(tangents), signals, *tangents.shape[2:])
-        return vmap(features, (0, 0, 1), (0, 1))(named, points, tangents)
+        return vmap(partial(functional_call, self.pushforwards[0]), (0, (0, 1)), (0, 1))(named, (points, tangents))

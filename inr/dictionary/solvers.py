@@ -25,7 +25,6 @@ class Solver:
 
     `ridge=None` is chosen on tuning signals, which the dictionary has not seen, under the same corruption: the weight whose
     reconstructions have the highest mean PSNR.
-
     Units:  ridge in mean-square error (of fitted numbers) per squared code.
     Raises: InputError for a negative ridge.
     """
@@ -55,12 +54,8 @@ class Solver:
         return codes.float()
 
     def choose(self, problems: Iterable[tuple[Problem, Problem, Tensor]]) -> float:
-        """Return the weight for which codes of the tuning signals, solved as they are observed, come closest to the truth.
-
-        `problems` are groups of signals: as they are observed, as they are, and the centre of their codes.
-        """
-        errors = torch.stack([self.errors(*problem) for problem in problems]).sum(0)
-        return RIDGES[int(errors.argmin())]
+        """Return the weight whose codes come closest to the truth, of groups (as observed, as they are, centre of codes)."""
+        return RIDGES[int(torch.stack([self.errors(*problem) for problem in problems]).sum(0).argmin())]
 
     def errors(self, tuning: Problem, truth: Problem, centre: Tensor) -> Float[Tensor, " ridges"]:
         """Return the log of the mean squared error, summed over some signals, for each of `RIDGES`.
@@ -89,8 +84,7 @@ def compared(observed: Iterable[Equations]) -> list[Tensor]:
     if not masks:
         return []
     missing = [(mask == 0).to(mask.dtype) for mask in masks]
-    counts = torch.stack([gaps.sum(-1, keepdim=True) for gaps in missing]).sum(0)
-    lacking = global_sum(counts) > 0
+    lacking = global_sum(torch.stack([gaps.sum(-1, keepdim=True) for gaps in missing]).sum(0)) > 0
     return [torch.where(lacking, gaps, 1.0) for gaps in missing]
 
 
@@ -120,8 +114,7 @@ class TopK(Solver):
         super().__init__(ridge)
         if k < 1 or stages < 1:
             raise InputError(f"solver.k and solver.stages must be at least 1, got k={k}, stages={stages}.")
-        self.k = k
-        self.stages = stages
+        self.k, self.stages = k, stages
 
     def active_gates(self, top_k: int | None) -> int | None:
         """Return as many gates as the codes have."""
@@ -153,8 +146,7 @@ def restrict(normal: NormalEquations, codes: Tensor, gates: int, experts: int, r
     gram = normal.gram.expand(signals, -1, -1)
     few = max(1, GATHERED // unknowns**2)  # signals whose equations are cut out at a time
     groups = zip(gram.split(few), moment.split(few), support.split(few), strict=True)
-    solved = torch.cat([solve_on(*group, ridge) for group in groups])
-    return torch.zeros_like(codes).scatter(1, support, solved)
+    return torch.zeros_like(codes).scatter(1, support, torch.cat([solve_on(*group, ridge) for group in groups]))
 
 
 def solve_on(gram: Tensor, moment: Tensor, support: Tensor, ridge: float) -> Tensor:
@@ -176,7 +168,6 @@ class L1(Solver):
     Residuals r of a signal have the scale s = `cutoff` x 1.4826 x their median magnitude. `loss` gives their weights:
     `l1` min(1, s / |r|), least absolute deviations beyond s; `geman_mcclure` 1 / (1 + (r / s)^2)^2, which forgets outliers
     altogether, but of few equations it may also forget what fits.
-
     Raises: InputError for an unknown loss, and for iterations or a cutoff that are not positive.
     Source: Geman and Yang, Nonlinear Image Recovery with Half-Quadratic Regularization (1995), the additive form; graduated
             from smooth to detailed as in Blake and Zisserman, Visual Reconstruction (1987).
@@ -184,16 +175,13 @@ class L1(Solver):
 
     losses = ("geman_mcclure", "l1")
 
-    def __init__(
-        self, loss: str = "geman_mcclure", cutoff: float = 1.5, iterations: int = 10, ridge: float | None = None
-    ) -> None:
+    def __init__(self, loss: str = losses[0], cutoff: float = 1.5, iterations: int = 10, ridge: float | None = None) -> None:
         super().__init__(ridge)
         if loss not in self.losses:
             raise InputError(f"solver.loss must be one of {', '.join(self.losses)}, got {loss}.")
         if iterations < 1 or not cutoff > 0:
             raise InputError(f"solver.iterations and solver.cutoff must be positive, got {iterations} and {cutoff}.")
-        self.loss = loss
-        self.cutoff = cutoff
+        self.loss, self.cutoff = loss, cutoff
         self.iterations = iterations
 
     def ladder(self, ridge: float) -> list[float]:

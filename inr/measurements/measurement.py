@@ -1,6 +1,7 @@
 """The base of all sensor models."""
 
 import copy
+from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -29,7 +30,6 @@ class Measurement(nn.Module):
 
     Both halves are plain, deterministic functions of tensors, so tangents pass through them by `torch.func.jvp`; what is
     random is drawn before, when the measurement is bound to a batch.
-
     Shapes: coordinates (1|signals, points, axes) -> observations (signals, points, channels).
     Units:  coordinates in steps of the sensor's index; `locate` alone converts to the field's [-1, 1].
     """
@@ -88,3 +88,6 @@ class Measurement(nn.Module):
     def of_constant(self, coordinates: Float[Tensor, "shared points axes"]) -> Tensor:
         """Return the observations (1|signals, points, 1) of a field that is 1 everywhere: 1, unless the sensor sums up."""
         return torch.ones_like(coordinates[..., :1])
+
+
+Sensors = Mapping[str, Measurement]  # by part of a batch

@@ -42,8 +42,6 @@ class Pointwise(Affine):
     shape:  samples of the full grid along each axis.
     aspect: "stretch" maps every axis to the whole of [-1, 1]; "keep" scales all axes by the longest one, so that a pixel
             stays square and the shorter axes are centred.
-
-    Shapes: coordinates (1|signals, points, axes) -> observations (signals, points, channels).
     Units:  coordinates in samples of the full grid; observations are the field's values.
     Raises: InputError for an unknown aspect or an empty axis.
     """
@@ -71,9 +69,7 @@ class Points(Affine):
     """Observe the field at points of space, which lie at rotation (x - centre) / scale in [-1, 1]^axes.
 
     Without options coordinates are the field's own, and derivatives are by its unit.
-
-    Shapes: coordinates (1|signals, points, axes) -> observations (signals, points, channels); rotation (axes, axes), its rows
-            the field's axes; None: the identity.
+    Shapes: rotation (axes, axes), its rows the field's axes; None: the identity.
     Units:  coordinates, centre and scale in one length; observations are the field's values.
     Raises: InputError for a scale that is not positive.
     """
@@ -81,10 +77,7 @@ class Points(Affine):
     turn: Tensor
 
     def __init__(
-        self,
-        centre: Sequence[float] = (0.0, 0.0, 0.0),
-        scale: float = 1.0,
-        rotation: Sequence[Sequence[float]] | None = None,
+        self, centre: Sequence[float] = (0.0, 0.0, 0.0), scale: float = 1.0, rotation: Sequence[Sequence[float]] | None = None
     ) -> None:
         super().__init__()
         if not 0 < scale < math.inf:

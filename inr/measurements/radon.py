@@ -1,6 +1,6 @@
 """Line integrals of a slice: what a detector behind it sees of an X-ray, in parallel or fan beam geometry."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,24 +27,22 @@ def circle_interval(lines: Rays, pivot: Tensor) -> tuple[Tensor, Tensor]:
     return -half, half
 
 
-def square_interval(lines: Rays, pivot: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distances at which lines enter and leave [-1, 1]^2; twice the same if they miss it, or run along a side."""
-    return box_interval(lines.origins, lines.directions, -LONGEST, LONGEST)
-
-
 def strip_interval(lines: Rays, pivot: Tensor) -> tuple[Tensor, Tensor]:
     """Return -1 and 1: of every line a side of the square's length, with its foot in the middle."""
     return -torch.ones_like(lines.origins[..., :1]), torch.ones_like(lines.origins[..., :1])
 
 
-REGIONS = {"circle": circle_interval, "square": square_interval, "strip": strip_interval}
+REGIONS: dict[str, Callable[[Rays, Tensor], tuple[Tensor, Tensor]]] = {
+    "circle": circle_interval,
+    "square": lambda lines, pivot: box_interval(*lines, -LONGEST, LONGEST),
+    "strip": strip_interval,
+}
 
 
 class LineIntegrals(Measurement):
     """Integrate a field along straight lines in a plane, by the midpoint rule. Subclasses define `lines`.
 
     A line of (offset s, angle a) is column = s cos a + t sin a, row = -s sin a + t cos a about the axis of rotation.
-
     bin_width: from bin to bin of the detector [half-widths of the slice].
     view_step: angle from view to view [rad], if there are no `angles`: that of view k is k x view_step.
     samples:   points of the field on every line.
@@ -55,7 +53,6 @@ class LineIntegrals(Measurement):
     region:    stretch of the line that counts; elsewhere is nothing. The `circle` of radius 1 around the axis, the `square`
                [-1, 1]^2, or a `strip` of length 2 with its middle next to the axis (the published protocol).
     jitter:    while training, each sample lies anywhere in its stretch of the line.
-
     Context: `angles` (views,) in place of those given.
     Shapes: coordinates (1|signals, points, 2) = (bin, view) -> observations (signals, points, channels).
     Units:  coordinates in detector bins and views; observations [field value x half-width].
@@ -85,12 +82,9 @@ class LineIntegrals(Measurement):
             raise InputError(f"region must be one of {', '.join(REGIONS)}, got region={region}.")
         if angles is not None and not len(angles):
             raise InputError("A scan needs at least one view, got angles=[].")
-        self.bin_width = bin_width
-        self.view_step = view_step
-        self.samples = samples
-        self.centre = centre
-        self.region = region
-        self.jitter = jitter
+        self.bin_width, self.view_step = bin_width, view_step
+        self.samples, self.centre = samples, centre
+        self.region, self.jitter = region, jitter
         known = None if angles is None else torch.tensor(list(angles), dtype=torch.float64)
         self.register_buffer("angles", known, persistent=False)
         self.register_buffer("pivot", torch.tensor(list(pivot), dtype=torch.float64), persistent=False)
@@ -120,8 +114,7 @@ class LineIntegrals(Measurement):
         offset, angle = self.lines(coordinates)
         sine, cosine = angle.sin(), angle.cos()
         pivot = self.pivot.to(coordinates)
-        foot = pivot + torch.cat([-offset * sine, offset * cosine], -1)
-        lines = Rays(foot, torch.cat([cosine, sine], -1))
+        lines = Rays(pivot + torch.cat([-offset * sine, offset * cosine], -1), torch.cat([cosine, sine], -1))
         return lines, *REGIONS[self.region](lines, pivot)
 
     def locate(self, coordinates: Float[Tensor, "shared points 2"]) -> SamplePoints:
@@ -134,8 +127,7 @@ class LineIntegrals(Measurement):
         """Sum the values (signals, points, samples, channels) along each line, weighted by the stretch each stands for."""
         # Midpoint rule: every sample has the weight length / samples; the error falls with 1 / samples^2. Jittered, one
         # sample per stretch, it is an unbiased estimate instead.
-        (length,) = quadrature
-        return values.mean(-2) * length
+        return values.mean(-2) * quadrature[0]
 
     def of_constant(self, coordinates: Float[Tensor, "shared points 2"]) -> Tensor:
         """Return the lengths of the lines."""
@@ -147,7 +139,6 @@ class ParallelBeam(LineIntegrals):
     """Integrate a field along parallel lines: the two-dimensional Radon transform.
 
     Bin j lies `bin_width` x (j - `centre`) from the axis.
-
     Source: Kak & Slaney, Principles of Computerized Tomographic Imaging (1988), section 3.1.
     """
 
@@ -163,7 +154,6 @@ class FanBeam(LineIntegrals):
     source:   its distance before the axis.
     detector: its distance behind the axis, 0 for a detector through the axis itself; bins are `bin_width` apart on it.
     parallel: options of `LineIntegrals`.
-
     Units:  source and detector in half-widths of the slice.
     Raises: InputError also for a source inside the slice's circle or a negative distance of the detector.
     Source: Kak & Slaney, Principles of Computerized Tomographic Imaging (1988), section 3.4.2.
@@ -173,8 +163,7 @@ class FanBeam(LineIntegrals):
         super().__init__(**parallel)
         if not (source > 1 and detector >= 0):
             raise InputError(f"A fan beam needs its source outside the slice and detector >= 0, got {source} and {detector}.")
-        self.source = source
-        self.detector = detector
+        self.source, self.detector = source, detector
 
     def lines(self, coordinates: Float[Tensor, "shared points 2"]) -> tuple[Tensor, Tensor]:
         """Return offset and angle of the parallel line that each ray lies on."""
@@ -214,5 +203,4 @@ class Pixels(Pointwise):
 
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
         """Return the values inside."""
-        (inside,) = quadrature
-        return values * inside
+        return values * quadrature[0]

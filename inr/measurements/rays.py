@@ -47,8 +47,7 @@ def box_interval(
     leaves = faces.amax(0).masked_fill(between, far).masked_fill(beyond, near)
     # Inside the box is inside all pairs of faces: after the last that is entered, before the first that is left.
     first = enters.amax(-1, keepdim=True).clamp(near, far)
-    last = leaves.amin(-1, keepdim=True).clamp(max=far)
-    return first, torch.maximum(first, last)
+    return first, torch.maximum(first, leaves.amin(-1, keepdim=True).clamp(max=far))
 
 
 def camera_rays(
@@ -71,7 +70,6 @@ def to_ndc(rays: Rays, slopes: Sequence[float]) -> Rays:
     """Return the same lines in normalised device coordinates, where distances 0 .. 1 reach from depth 1 to infinity.
 
     A point (x, y, z) in front of a camera that looks along -z goes to (-s_x x / z, -s_y y / z, 1 + 2 / z).
-
     Shapes: slopes = (s_y, s_x), twice the focal length over the picture's height and width.
     Source: Mildenhall et al., NeRF (ECCV 2020), appendix C, near plane at depth 1.
     """
@@ -99,7 +97,6 @@ def strata(samples: int, jitter: Tensor | None, like: Tensor, open_end: bool = F
 
     With `open_end` the strata surround points that are evenly spaced from 0 to 1, so the first and the last are half as
     wide, and without jitter the points themselves are meant.
-
     Shapes: jitter (..., samples) -> (..., samples), else (samples,), in the type and on the device of `like`.
     """
     if not open_end:
@@ -115,9 +112,8 @@ def strata(samples: int, jitter: Tensor | None, like: Tensor, open_end: bool = F
 
 def spaced(fractions: Tensor, near: Tensor | float, far: Tensor | float, spacing: str) -> Tensor:
     """Return distances at fractions of the way from near to far, which is even in depth or in disparity, 1 / depth."""
-    if spacing == "disparity":  # 1 / distance runs linearly from 1 / near to 1 / far
-        return 1 / ((1 - fractions) / near + fractions / far)
-    return near + (far - near) * fractions
+    even_disparity = spacing == "disparity"  # 1 / distance runs linearly from 1 / near to 1 / far
+    return 1 / ((1 - fractions) / near + fractions / far) if even_disparity else near + (far - near) * fractions
 
 
 def check_range(near: float, far: float, spacing: str) -> None:

@@ -15,8 +15,6 @@ from inr.randomness import StepRandomness
 
 THINNER = 2.0  # taken off a raw density before softplus: a fresh field, about 0, is thin whatever the scale
 ENDLESS = 1e10  # length of an open interval, as published
-
-
 DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {"softplus": lambda raw: F.softplus(raw - THINNER), "relu": F.relu}
 
 
@@ -37,7 +35,6 @@ class VolumeRendering(Measurement):
     directions: append the unit direction of view to each point.
     open_end:   the published quadrature: a sample stands for the interval to the next one, the last has no end.
     proposal:   observe the field's `coarse` one.
-
     Context: poses (1|signals, points|1, 3, 4), intrinsics (1|signals, points|1, 4) as `camera_rays` takes them; `distances`
              fixes the samples; jitter, fine jitter and noise are drawn while training.
     Shapes: coordinates (1|signals, points, 2) = (row, column) -> observations (signals, points, 3) in 0..1.
@@ -81,18 +78,13 @@ class VolumeRendering(Measurement):
         for option, (holds, rule, value) in rules.items():
             if not holds:
                 raise InputError(f"{option} {rule}, got {option}={value}.")
-        self.near = near
-        self.far = far
-        self.samples = samples
-        self.importance = importance
+        self.near, self.far = near, far
+        self.samples, self.importance = samples, importance
         self.spacing = spacing
         self.density = DENSITIES[density]
-        self.scale = scale
-        self.noise = noise
-        self.ndc = ndc
-        self.box = box
-        self.directions = directions
-        self.open_end = open_end
+        self.scale, self.noise = scale, noise
+        self.ndc, self.box = ndc, box
+        self.directions, self.open_end = directions, open_end
         self.proposal = proposal
         self.register_buffer("background", torch.tensor([float(channel) for channel in background]), persistent=False)
 
@@ -125,8 +117,7 @@ class VolumeRendering(Measurement):
         distances = self.context.get("distances")  # of `prepare`, which do not move with the pixel
         if distances is None:
             fractions = strata(self.samples, self.context.get("jitter"), coordinates, self.open_end)
-            distances = spaced(fractions, near, far, self.spacing)
-            distances = distances.expand(*coordinates.shape[:-1], self.samples)
+            distances = spaced(fractions, near, far, self.spacing).expand(*coordinates.shape[:-1], self.samples)
         points = rays.at(distances)
         length = rays.directions.norm(dim=-1, keepdim=True)  # of a unit of distance: directions are a depth of 1 long
         if self.directions:
@@ -145,8 +136,7 @@ class VolumeRendering(Measurement):
 
         Shapes: values (..., samples, 4), lengths (..., samples).
         """
-        noise = self.context.get("noise")
-        raw = values[..., 3]
+        noise, raw = self.context.get("noise"), values[..., 3]
         raw = raw if noise is None else raw + noise[..., : raw.shape[-1]]
         # With a constant density s in every cell of length l the transmittance falls by exp(-s l), so the weight is
         # exp(-sum of s l before) (1 - exp(-s l)); expm1 keeps the digits of thin cells.
@@ -156,8 +146,7 @@ class VolumeRendering(Measurement):
 
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
         """Return the colours of the pixels."""
-        _, lengths = quadrature
-        return self.colour(values, self.composite(values, lengths))
+        return self.colour(values, self.composite(values, quadrature[1]))
 
     def colour(self, values: Tensor, weights: Tensor) -> Float[Tensor, "*batch 3"]:
         """Blend the colours of samples by their weights, over the background."""
@@ -176,8 +165,7 @@ class VolumeRendering(Measurement):
             weights = self.composite(field.coarse(first.points), lengths)
             near, far = self.interval(self.rays(coordinates))  # the whole range unless box, which excludes ndc
             edges = cell_edges(distances, near, far).expand(*weights.shape[:-1], -1)
-            fractions = strata(self.importance, self.context.get("fine_jitter"), weights)
-            fine = propose(weights, edges, fractions)
+            fine = propose(weights, edges, strata(self.importance, self.context.get("fine_jitter"), weights))
             distances = torch.cat([distances.expand(*fine.shape[:-1], -1), fine], -1).sort(-1).values
         return self.within(**self.context, distances=distances), field
 

@@ -56,9 +56,7 @@ class MeanOverImages(torchmetrics.Metric):
 def luma(image: Float[Tensor, "*shape channels"]) -> Float[Tensor, "*shape"]:
     """Return the brightness of an image: ITU-R BT.601 luma without offset for three channels, their mean otherwise."""
     # kornia's grey is of full range (0.299, 0.587, 0.114); published figures are of MATLAB's rgb2ycbcr, of studio range.
-    if image.shape[-1] != 3:
-        return image.mean(-1)
-    return image @ image.new_tensor(LUMA)
+    return image @ image.new_tensor(LUMA) if image.shape[-1] == 3 else image.mean(-1)
 
 
 def mean_square(pairs: Iterable[tuple[Tensor, ...]]) -> float:

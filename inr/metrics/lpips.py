@@ -3,6 +3,7 @@
 # torchmetrics' LPIPS needs torchvision for AlexNet, and fetches its weights as it is constructed; only its weights of layers
 # are used. The computation is checked against its own.
 
+import itertools
 import warnings
 from importlib.resources import files
 from pathlib import Path
@@ -52,12 +53,9 @@ class LPIPS:
     def features(self, image: Float[Tensor, "rows columns 3"]) -> list[Tensor]:
         """Return features (channels, rows, columns) of five layers, of unit length at each place, of an image in 0..1."""
         x = ((2 * image - 1 - image.new_tensor(SHIFT)) / image.new_tensor(SCALE)).permute(2, 0, 1)[None]
-        taps = []
-        for index, module in enumerate(self.backbone):
-            x = module(x)
-            if index in TAPS:
-                taps.append(x[0] / (x[0].square().sum(0) + 1e-8).sqrt())  # of the published code; features may be zero
-        return taps
+        outputs = itertools.accumulate(self.backbone, lambda x, module: module(x), initial=x)
+        taps = [x[0] for index, x in enumerate(outputs, -1) if index in TAPS]
+        return [tap / (tap.square().sum(0) + 1e-8).sqrt() for tap in taps]  # of the published code; features may be zero
 
     def __call__(self, prediction: Float[Tensor, "rows columns 3"], target: Float[Tensor, "rows columns 3"]) -> float:
         """Return the distance of two images in 0..1; nan below 64 pixels."""
@@ -71,7 +69,6 @@ def load_lpips(weights: str | None) -> LPIPS | None:
     """Load LPIPS with AlexNet's weights: a file, `download` (once, into torch's cache), or None for those in the cache.
 
     Without weights the result is None, and `MISSING` says what to do.
-
     Raises: InputError for a file that is not there or holds something else. A download that fails gives one warning.
     """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE.rpartition("/")[-1]

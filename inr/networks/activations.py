@@ -114,8 +114,7 @@ class Sine(Activation):
     def __init__(self, omega: float = 30.0, siren: bool = True) -> None:
         super().__init__()
         require_positive(omega=omega)
-        self.omega = omega
-        self.siren = siren
+        self.omega, self.siren = omega, siren
 
     def forward(self, z: Tensor) -> Tensor:
         """Return sin(omega z)."""
@@ -133,13 +132,12 @@ class Sine(Activation):
 
     def initialise(self, linear: Linear, position: str) -> None:
         """Keep the distribution of phases the same from layer to layer."""
-        if not self.siren:
-            return
         # A sine of wide phases has variance 1/2, and U(+-b) has b^2 / 3: with b = sqrt(6 / in) / omega the phase omega W s of
         # the next layer has variance omega^2 in (b^2 / 3) / 2 = 1, whatever the width.
-        first = position == "first"
-        bound = 1 / linear.in_features if first else math.sqrt(6 / linear.in_features) / self.omega
-        linear.weight.uniform_(-bound, bound)
+        if self.siren:
+            inputs = linear.in_features
+            bound = 1 / inputs if position == "first" else math.sqrt(6 / inputs) / self.omega
+            linear.weight.uniform_(-bound, bound)
 
 
 class Finer(Sine):
@@ -235,8 +233,7 @@ class Gauss(Activation):
 
     def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
         """Return (z^2 / sigma^2 - 1) / sigma^2 times the value."""
-        x = at_least_float32(z)
-        return (self.rate * (self.rate * x.square() - 1) * value).to(z.dtype)
+        return (self.rate * (self.rate * at_least_float32(z).square() - 1) * value).to(z.dtype)
 
 
 class Gabor(Activation):
@@ -277,9 +274,8 @@ class Gabor(Activation):
         da, db = at_least_float32(dz).chunk(2, -1)
         dgrowth = -self.omega * db - 2 * self.rate * (a * da + b * db)
         dphase = self.omega * da
-        value = torch.cat([u, v], -1)
         tangent = torch.cat([u * dgrowth - v * dphase, v * dgrowth + u * dphase], -1)
-        return value.to(z.dtype), tangent.to(z.dtype)
+        return torch.cat([u, v], -1).to(z.dtype), tangent.to(z.dtype)
 
     def pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Return the wavelet, and the transpose of its real differential."""
@@ -287,8 +283,7 @@ class Gabor(Activation):
 
         def pull(cotangent: Tensor) -> Tensor:
             by_u, by_v = at_least_float32(cotangent).chunk(2, -1)
-            by_growth = by_u * u + by_v * v
-            by_phase = by_v * u - by_u * v
+            by_growth, by_phase = by_u * u + by_v * v, by_v * u - by_u * v
             by_a = self.omega * by_phase - 2 * self.rate * a * by_growth
             by_b = -(self.omega + 2 * self.rate * b) * by_growth
             return torch.cat([by_a, by_b], -1).to(z.dtype)

@@ -36,10 +36,8 @@ class Waves(Encoding):
         # Each of sine and cosine is, up to sign, the derivative of the other, so both are computed once.
         phase, dphase = self.phases(x), self.phases(dx)
         sine, cosine = phase.sin(), phase.cos()
-        value, tangent = [sine, cosine], [cosine * dphase, -sine * dphase]
-        if self.with_coordinates:
-            value, tangent = [x, *value], [dx.expand(len(dx), *x.shape), *tangent]
-        return torch.cat(value, -1), torch.cat(tangent, -1)
+        value, tangent = ([x], [dx.expand(len(dx), *x.shape)]) if self.with_coordinates else ([], [])
+        return torch.cat([*value, sine, cosine], -1), torch.cat([*tangent, cosine * dphase, -sine * dphase], -1)
 
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Encode coordinates, and pull cotangents back: through the phases, and directly where coordinates come along."""

@@ -52,7 +52,6 @@ class ComplexLinear(nn.Module):
 
     The first layer takes real features, with real weights, and appends a zero imaginary part; the last returns the real
     part only. So bf16, `torch.compile` and the pushforward see nothing but real matrices.
-
     Shapes: (..., in) -> (..., 2 out) for position "first", (..., 2 in) -> (..., 2 out) for "hidden",
             (..., 2 in) -> (..., out) for "last"; in and out count complex features.
     Source: Saragadam et al., WIRE: Wavelet Implicit Neural Representations (CVPR 2023), section 3; initialised as there,
@@ -89,8 +88,7 @@ class ComplexLinear(nn.Module):
         """Map the features, and their tangents by M."""
         matrix = self.matrix()  # put together once for both
         z = self.apply_weight(x, matrix, self.bias.flatten())
-        dz = self.apply_weight(dx, matrix)
-        return self.complete(z), self.complete(dz)
+        return self.complete(z), self.complete(self.apply_weight(dx, matrix))
 
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Map the features, and cotangents by the transpose of M."""

@@ -21,11 +21,8 @@ class MLP(Network):
     out_features:    channels; None leaves the last layer out, for a trunk whose features others combine.
     activation:      nonlinearity; it also makes and initialises the layers that feed it.
     encoding:        features of the points that the first layer sees; None: the points themselves.
-    hidden_features: width of every hidden layer.
-    hidden_layers:   their number.
     input_scale:     stretches the points before anything else sees them.
     skip:            number of hidden layers after which the encoded points enter once more; None: never.
-
     Shapes: points (..., in_features) in [-1, 1] -> values (..., out_features).
     Raises: InputError for a width or depth below 1, a skip that is not between two hidden layers, and more than one signal.
     """
@@ -48,11 +45,9 @@ class MLP(Network):
             raise InputError(f"skip must be in 1 .. hidden_layers - 1 = {hidden_layers - 1}, or null, got skip={skip}.")
         if skip is not None and activation.complex_valued:
             raise InputError(f"The points cannot enter again among complex features, got skip={skip}; use skip=null.")
-        self.input_scale = input_scale
-        self.hidden_features = hidden_features
+        self.input_scale, self.hidden_features = input_scale, hidden_features
         self.out_features = out_features
-        encoded = in_features if encoding is None else encoding.out_features
-        features = encoded
+        features = encoded = in_features if encoding is None else encoding.out_features
         modules: list[nn.Module] = []
         for index in range(hidden_layers):
             if index == skip:

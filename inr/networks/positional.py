@@ -24,7 +24,6 @@ class PositionalEncoding(Waves):
     """The coordinates, followed by sin(2^i lowest x) and cos(2^i lowest x) for i = 0 .. bands - 1.
 
     `bands=None` follows from the training grid by `nyquist_bands`.
-
     Shapes: (..., in_features) -> (..., in_features (1 + 2 bands)).
     Units:  lowest, the frequency of the first octave, in radians per unit of [-1, 1].
     Raises: InputError if neither bands nor the training grid's shape is given, bands < 1, or lowest is not positive.
@@ -35,11 +34,7 @@ class PositionalEncoding(Waves):
     frequencies: Tensor
 
     def __init__(
-        self,
-        in_features: int,
-        bands: int | None = None,
-        training_shape: Sequence[int] | None = None,
-        lowest: float = math.pi,
+        self, in_features: int, bands: int | None = None, training_shape: Sequence[int] | None = None, lowest: float = math.pi
     ) -> None:
         super().__init__()
         if bands is None:
@@ -57,5 +52,4 @@ class PositionalEncoding(Waves):
 
     def phases_transposed(self, cotangent: Tensor) -> Tensor:
         """Sum cotangents over the frequencies of each coordinate, weighted by them."""
-        bands = len(self.frequencies)
-        return (cotangent.unflatten(-1, (-1, bands)) * self.frequencies.to(cotangent)).sum(-1)
+        return (cotangent.unflatten(-1, (-1, len(self.frequencies))) * self.frequencies.to(cotangent)).sum(-1)

@@ -19,14 +19,10 @@ class RadianceField(Network):
     """Density from the position, colour from the position's features and the encoded direction of view.
 
     position -> trunk -> density; (linear(trunk), encoding(direction)) -> linear -> activation -> linear -> colour.
-
-    in_features:     axes of the scene, 3.
     out_features:    channels of colour, and one of density.
     trunk:           perceptron of positions without a head (`out_features` None).
     activation:      nonlinearity between the two layers of colours.
-    encoding:        features of directions.
     hidden_features: width of the layer of colours.
-
     Shapes: points (..., 6) = position in [-1, 1]^3 and unit direction -> values (..., 4) = raw colour and density.
     Raises: InputError for a trunk with a head, other than three axes, and more than one signal.
     Source: Mildenhall et al., NeRF (ECCV 2020), appendix A: a trunk of 8 x 256 with a skip after 5, `hidden_features` 128.
@@ -48,13 +44,10 @@ class RadianceField(Network):
             raise InputError(f"model=radiance is for scenes (task=nerf), with {SPACE} axes, got {in_features}; choose another.")
         last = trunk.layers[-1]
         if not isinstance(last, Activation) or activation.complex_valued:
-            raise InputError(
-                "The trunk of a radiance field must end in its activation (out_features: null), and the colours' activation be"
-                f" real, got {type(last).__name__} and {type(activation).__name__}."
-            )
+            rule = "The trunk of a radiance field must end in its activation (out_features: null), and the colours' activation"
+            raise InputError(f"{rule} be real, got {type(last).__name__} and {type(activation).__name__}.")
         width = trunk.hidden_features * (2 if last.complex_valued else 1)
-        self.trunk = trunk
-        self.encoding = encoding
+        self.trunk, self.encoding = trunk, encoding
         self.density = Linear(width, 1, exact=True)  # its errors add up along a ray
         self.features = Linear(width, trunk.hidden_features)
         first = activation.layer(trunk.hidden_features + encoding.out_features, hidden_features, "hidden")
@@ -87,19 +80,6 @@ class RadianceField(Network):
         return Field(self)
 
 
-class CascadeField(Field):
-    """The fine field of a cascade, with the coarse one that says where it is worth sampling."""
-
-    def __init__(self, fine: Field, coarse: Field) -> None:
-        super().__init__(fine.function, fine.penalties)
-        self.coarse_field = coarse
-
-    @property
-    def coarse(self) -> Field:
-        """The field of the coarse network."""
-        return self.coarse_field
-
-
 class Cascade(Network):
     """Two networks of one scene: the field is that of `fine`, and `coarse` proposes where it is worth sampling.
 
@@ -108,10 +88,10 @@ class Cascade(Network):
 
     def __init__(self, coarse: Network, fine: Network) -> None:
         super().__init__()
-        self.coarse = coarse
-        self.fine = fine
+        self.coarse, self.fine = coarse, fine
         self.directions = fine.directions
 
     def field(self, signals: Signals) -> Field:
         """Return the fine field, with the coarse one beside it."""
-        return CascadeField(self.fine.field(signals), self.coarse.field(signals))
+        fine = self.fine.field(signals)
+        return Field(fine.function, fine.penalties, self.coarse.field(signals))

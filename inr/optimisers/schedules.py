@@ -24,8 +24,7 @@ class Cosine:
     def __init__(self, steps: int, warmup: int = 0, floor: float = 0.0) -> None:
         if steps <= warmup:
             raise InputError(f"A cosine schedule needs more steps than its warmup of {warmup}, got steps={steps}.")
-        self.steps = steps
-        self.warmup = warmup
+        self.steps, self.warmup = steps, warmup
         self.floor = floor
 
     def __call__(self, step: int) -> float:
@@ -37,16 +36,12 @@ class Cosine:
 
 
 class Exponential:
-    """decay^(step / decay_steps).
-
-    Raises: InputError for a decay outside 0..1, or over less than a step.
-    """
+    """decay^(step / decay_steps). Raises: InputError for a decay outside 0..1, or over less than a step."""
 
     def __init__(self, decay: float = 0.1, decay_steps: int = 250000) -> None:
         if not 0 < decay <= 1 or decay_steps < 1:
             raise InputError(f"A decay is in 0..1 over at least one step, got decay={decay}, decay_steps={decay_steps}.")
-        self.decay = decay
-        self.decay_steps = decay_steps
+        self.decay, self.decay_steps = decay, decay_steps
 
     def __call__(self, step: int) -> float:
         """Return the factor at a step."""

@@ -19,13 +19,6 @@ class FittedField:
     """A fitted field, callable at sensor coordinates: `field(c)`, `field.value(c)`, `field.jacobian(c)`.
 
     Evaluates `chunk` coordinates at a time, so memory does not grow with their number.
-
-    axes: number of sensor coordinates.
-    scale, offset: file value = scale * fitted value + offset.
-    unit: of the file values.
-    constant: added to the fitted values (channels,); None: nothing.
-    signal: row of the signal among those of the network.
-
     Shapes: coordinates (..., axes) -> value (..., channels), jacobian (..., channels, axes), on the CPU.
     Units:  coordinates in steps of the sensor's index (pixel, sample), fractions welcome; values in `unit`.
     Raises: InputError if the last axis of the coordinates is not `axes` long.
@@ -34,11 +27,11 @@ class FittedField:
     network: Network
     measurement: Measurement
     axes: int
-    scale: float = 1.0
+    scale: float = 1.0  # file value = scale * fitted value + offset
     offset: float = 0.0
     unit: str = ""
-    constant: Tensor | None = None
-    signal: int = 0
+    constant: Tensor | None = None  # added to the fitted values (channels,)
+    signal: int = 0  # row among those of the network
     chunk: int = 65536
 
     def within(self, **context: Tensor) -> "FittedField":
@@ -63,8 +56,7 @@ class FittedField:
     def value(self, coordinates: Tensor | ArrayLike) -> Tensor:
         """Return values (..., channels) in file units."""
         value = self.observe(coordinates, "value")
-        if self.constant is not None:
-            value = value + self.constant.to(value)
+        value = value if self.constant is None else value + self.constant.to(value)
         return (value * self.scale + self.offset).float()
 
     def jacobian(self, coordinates: Tensor | ArrayLike) -> Tensor:

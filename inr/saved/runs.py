@@ -22,17 +22,8 @@ Plain = dict[str, Any]  # containers of containers, numbers and words (and tenso
 TENSORS = "field.safetensors"
 DESCRIPTION = "field.json"
 LISTED = 8  # names in a message
-UNREADABLE = (  # errors of torch.load over files that are broken or of another kind
-    OSError,
-    EOFError,
-    RuntimeError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    struct.error,
-    pickle.UnpicklingError,
-)
+# Errors of torch.load over files that are broken or of another kind.
+BROKEN = (EOFError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, struct.error, pickle.UnpicklingError)
 CARRIED = ("config", "options", "units", "signals", "state_dict", "global_step")
 
 
@@ -75,7 +66,7 @@ def read_checkpoint(run: str | Path) -> Plain:
     file = checkpoint_of(run)
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)  # no code of a pickle is run
-    except UNREADABLE as error:
+    except (OSError, *BROKEN) as error:
         rule = "A checkpoint must be whole and hold tensors and plain options"
         raise InputError(f"{rule}, {file} does not; use another one.") from error
     missing = [name for name in CARRIED if not isinstance(checkpoint, dict) or name not in checkpoint]
@@ -85,11 +76,13 @@ def read_checkpoint(run: str | Path) -> Plain:
     return checkpoint
 
 
-def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
-    """Copy saved tensors into a module.
+def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names have a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
-    Raises: InputError if their names or shapes are not the module's.
-    """
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Copy saved tensors into a module. Raises: InputError if their names or shapes are not the module's."""
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
@@ -109,9 +102,8 @@ def signal_of(network: nn.Module, signal: int | str | None, source: Path) -> int
     found = 0 if signal is None and len(names) == 1 else names.index(signal) if signal in names else signal
     if not isinstance(found, int) or not 0 <= found < len(names):
         listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-        raise InputError(
-            f"One of the {len(names)} signals in {source} must be chosen, got signal={signal}; there are {listed}."
-        )
+        rule = f"One of the {len(names)} signals in {source} must be chosen"
+        raise InputError(f"{rule}, got signal={signal}; there are {listed}.")
     return found
 
 
@@ -135,15 +127,13 @@ def describe(checkpoint: Plain) -> tuple[Plain, dict[str, Tensor]]:
         "shape": config["data"]["shape"],
     }
     state = checkpoint["state_dict"]
-    tensors = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-    return description, tensors | {"constant": state["constant.value"]}
+    return description, below("network.", state) | {"constant": state["constant.value"]}
 
 
 def load(run: str | Path, signal: int | str | None = None) -> FittedField:
     """Load the field of a run folder, a checkpoint file, or an exported `field.safetensors`, callable at coordinates.
 
     `signal` chooses one of several by its position or its name.
-
     Units:  coordinates in steps of the sensor's index, values as in the file that was fitted (see `unit` of the result).
     Raises: InputError if the path holds no such thing, or no such signal.
     """

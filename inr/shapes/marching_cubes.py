@@ -15,14 +15,13 @@ from torch import Tensor
 from inr.errors import InputError
 from inr.shapes.meshes import Mesh
 
+Distance = Callable[[Tensor], Tensor]  # points (points, 3) -> (points,)
 CHUNK = 65536  # points a field is asked for at a time
 STRETCH = 16  # chunks of a lattice that are searched at once for the samples to evaluate
 
 
 @torch.no_grad()
-def evaluate(
-    distance: Callable[[Tensor], Tensor], points: Float[Tensor, "points 3"], chunk: int = CHUNK
-) -> Float[Tensor, " points"]:
+def evaluate(distance: Distance, points: Float[Tensor, "points 3"], chunk: int = CHUNK) -> Float[Tensor, " points"]:
     """Evaluate distances at any number of points, of which the field sees at most `chunk` at a time."""
     values = points.new_empty(len(points))
     for start in range(0, len(points), chunk):
@@ -47,8 +46,8 @@ def march_volume(
         raise InputError(f"A surface needs finite distances, got samples from {low} to {high}; the fit may have diverged.")
     if not low <= 0 < high:
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
-    inside = None if mask is None else np.asarray(mask)
     try:
+        inside = None if mask is None else np.asarray(mask)
         vertices, faces, _, _ = marching_cubes(samples, 0.0, mask=inside, gradient_direction="descent")
     except RuntimeError:  # nothing crosses within the mask
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
@@ -61,11 +60,6 @@ def over_corners(choose: Callable[[Tensor, Tensor], Tensor], samples: Tensor) ->
         cells = samples.shape[axis] - 1
         samples = choose(samples.narrow(axis, 0, cells), samples.narrow(axis, 1, cells))
     return samples
-
-
-def corners_of(cells: Bool[Tensor, "a b c"]) -> Bool[Tensor, "a+1 b+1 c+1"]:
-    """Mark the samples that are corners of the marked cells."""
-    return over_corners(torch.logical_or, F.pad(cells, [1] * 6))
 
 
 def repeated(lattice: Tensor, size: int, factor: int) -> Tensor:
@@ -81,11 +75,7 @@ def axis_places(stride: int, resolution: int) -> Float[Tensor, " places"]:
 
 
 def evaluate_lattice(
-    values: Float[Tensor, "a a a"],
-    wanted: Bool[Tensor, "a a a"],
-    places: Float[Tensor, " a"],
-    distance: Callable[[Tensor], Tensor],
-    chunk: int,
+    values: Float[Tensor, "a a a"], wanted: Bool[Tensor, "a a a"], places: Tensor, distance: Distance, chunk: int
 ) -> None:
     """Evaluate the field at the wanted samples of a lattice, in place, in stretches of bounded memory."""
     size = len(places)
@@ -96,7 +86,7 @@ def evaluate_lattice(
 
 
 def near_surface(
-    distance: Callable[[Tensor], Tensor], resolution: int, chunk: int = CHUNK, block: int = 8, slope: float = 2.0
+    distance: Distance, resolution: int, chunk: int = CHUNK, block: int = 8, slope: float = 2.0
 ) -> Float[Tensor, "resolution resolution resolution"]:
     """Return samples of a field in [-1, 1]^3: exact around its surface, and elsewhere of the right sign.
 
@@ -116,24 +106,21 @@ def near_surface(
         stride //= factor
         places = axis_places(stride, resolution)
         values = repeated(values, len(places), factor)  # of the right sign where the surface is not
-        evaluate_lattice(values, corners_of(repeated(cells, len(places) - 1, factor)), places, distance, chunk)
+        crossed = repeated(cells, len(places) - 1, factor)
+        corners = over_corners(torch.logical_or, F.pad(crossed, [1] * 6))  # the samples at the corners of these cells
+        evaluate_lattice(values, corners, places, distance, chunk)
     return values
 
 
-def march(
-    distance: Callable[[Tensor], Tensor], resolution: int, chunk: int = CHUNK, block: int = 8, slope: float = 2.0
-) -> Mesh:
+def march(distance: Distance, resolution: int, chunk: int = CHUNK, block: int = 8, slope: float = 2.0) -> Mesh:
     """Return the surface of a field in [-1, 1]^3, sampled `resolution` times along each axis, evaluated near it only.
 
     It is the surface of all samples, vertex for vertex, of every field whose values differ by at most `slope` times the
     distance of the points. A distance has slope 1; 2 leaves room for a network that only approaches one. A steeper field
     may lose details thinner than a block: raise `slope`, or take block=1, which evaluates every sample.
-
     Raises: InputError if there is no block or no slope to march with, or a sample is not finite.
     """
     if resolution < 2 or chunk < 1 or block < 1 or not slope > 0:
-        raise InputError(
-            "Marching needs resolution >= 2, chunk >= 1, block >= 1 and slope > 0,"
-            f" got resolution={resolution}, chunk={chunk}, block={block}, slope={slope}."
-        )
+        rule = "Marching needs resolution >= 2, chunk >= 1, block >= 1 and slope > 0"
+        raise InputError(f"{rule}, got resolution={resolution}, chunk={chunk}, block={block}, slope={slope}.")
     return march_volume(near_surface(distance, resolution, chunk, block, slope))

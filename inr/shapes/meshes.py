@@ -106,7 +106,6 @@ def sample_distances(
     Of points on the surface the first, as many as there are normals, are samples of distance 0 with the normals as
     gradients. The others are left by gaussian steps, equally many of each sigma; steps out of the cube end at its side, so
     that none is lost where a shape touches it.
-
     Shapes: points (points, 3), normals (on, 3), certain (on,).
     """
     touching, close = len(normals), len(points) - len(normals)
@@ -115,12 +114,8 @@ def sample_distances(
     anywhere = random.uniform(-1, 1, (count - len(points), 3))
     apart = distances(np.concatenate([around, anywhere]))
     order = random.permutation(count)  # so that any first part of the samples is the same mix
-    columns = (
-        [points[:touching], around, anywhere],
-        [np.zeros(touching), apart.value],
-        [normals, apart.gradient],
-        [certain, apart.certain],
-    )
+    on = (np.zeros(touching), normals, certain)
+    columns = [[points[:touching], around, anywhere], *zip(on, apart, strict=True)]
     places, distance, gradient, known = (torch.from_numpy(np.concatenate(column)[order]) for column in columns)
     return DistanceSamples(places.float(), distance.float(), gradient.float(), known)
 

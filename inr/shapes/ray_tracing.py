@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inr.errors import InputError
 from inr.measurements.rays import box_interval
-from inr.shapes.marching_cubes import CHUNK, evaluate
+from inr.shapes.marching_cubes import CHUNK, Distance, evaluate
 
 REFINEMENTS = 12  # as many bring a step of half the cube down to rounding
 
@@ -27,7 +27,7 @@ class Hits(NamedTuple):
 
 @torch.no_grad()
 def trace(
-    distance: Callable[[Tensor], Tensor],
+    distance: Distance,
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
     far: float = 4.0,
@@ -41,7 +41,6 @@ def trace(
     A ray steps by the distance over `slope`, the most that the field changes over a unit of length, so no step can jump
     over the surface. If the field is steeper than that and a step does, the crossing is found by false position. A ray that
     starts inside ends where it leaves the body. What is not reached ends where the ray leaves the cube, or gave up.
-
     Raises: InputError if the slope or the tolerance is not positive.
     Source: Hart, Sphere Tracing (The Visual Computer 12, 1996); Dowell & Jarratt, A Modified Regula Falsi Method (1971).
     """
@@ -51,8 +50,7 @@ def trace(
     (alive,) = (along < leave).nonzero(as_tuple=True)
     along = along.where(along < leave, 0.0)
     before = along.clone()  # the step before, of the value `earlier`
-    value = torch.zeros_like(along)
-    earlier = torch.zeros_like(along)
+    value, earlier = torch.zeros_like(along), torch.zeros_like(along)
     reached = torch.zeros_like(along, dtype=torch.bool)
     for _ in range(steps):
         here = evaluate(distance, origins[alive] + along[alive, None] * directions[alive], chunk)
@@ -70,11 +68,7 @@ def trace(
 
 
 def false_position(
-    value_at: Callable[[Tensor], Tensor],
-    before: Float[Tensor, " rays"],
-    along: Float[Tensor, " rays"],
-    earlier: Float[Tensor, " rays"],
-    value: Float[Tensor, " rays"],
+    value_at: Callable[[Tensor], Tensor], before: Tensor, along: Tensor, earlier: Tensor, value: Tensor
 ) -> Float[Tensor, " rays"]:
     """Return the lengths at which a value of one sign `before` and of another `along` a ray is 0, by false position.
 
@@ -91,7 +85,7 @@ def false_position(
 
 
 def normals(
-    distance: Callable[[Tensor], Tensor], points: Float[Tensor, "points 3"], step: float = 1e-3, chunk: int = CHUNK
+    distance: Distance, points: Float[Tensor, "points 3"], step: float = 1e-3, chunk: int = CHUNK
 ) -> Float[Tensor, "points 3"]:
     """Return unit vectors up the field, which point outward, by central differences; one-sided at the faces of the cube."""
     gradient = torch.zeros_like(points)
@@ -110,7 +104,6 @@ def orthographic(
 
     Without azimuth the eye is on the z axis with x to its right; with up="z", on the x axis with y to its right. It goes to
     its right with the azimuth, and up with the elevation. The picture is `width` wide, and its plane 2 from the origin.
-
     Units:  azimuth and elevation [degrees].
     Raises: InputError if `up` is neither y nor z.
     """

@@ -29,7 +29,6 @@ class UnknownConstant(nn.Module):
     A field and the field plus c have one jacobian, and a sensor that is linear in the field observes response x c more
     of the second. Equal weighted sums of targets and observations, sum(w t) = sum(w (v + response c)), give
     c = sum(w (t - v)) / sum(w response).
-
     Shapes: value (signals, channels), zero until estimated.
     """
 
@@ -54,8 +53,7 @@ class UnknownConstant(nn.Module):
 
         over_processes: every process saw some of the residuals only; else each saw all of them.
         """
-        total = torch.zeros_like(self.value)
-        mass = total[:, :1].clone()
+        total, mass = torch.zeros_like(self.value), torch.zeros_like(self.value[:, :1])
         for signals, differences, response, weights in residuals:
             weights = torch.ones_like(response) if weights is None else weights[..., None]
             total[signals] += (weights * differences).sum(1)

@@ -58,8 +58,7 @@ def stencil(
         ends = FIRST, LAST
     first, last = constants(ends, index.device)
     table = torch.where((index == 0)[:, None], first, table)
-    table = torch.where((index == size - 1)[:, None], last, table)
-    return around.clamp(0, size - 1), table
+    return around.clamp(0, size - 1), torch.where((index == size - 1)[:, None], last, table)
 
 
 @functools.cache
@@ -73,9 +72,8 @@ def cells(
 ) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
     """Yield indices and weights of the samples that the filter along one axis reads, one cell of the stencil at a time."""
     across = SMOOTHING if filter == "sobel" else IDENTITY
-    stencils = [
-        stencil(indices[:, other], size, DERIVATIVE if other == axis else across, border) for other, size in enumerate(shape)
-    ]
+    weights_of = [DERIVATIVE if other == axis else across for other in range(len(shape))]
+    stencils = [stencil(indices[:, other], size, weights_of[other], border) for other, size in enumerate(shape)]
     # Across the axis, central differences read the middle column alone: 3 cells instead of 3^axes.
     columns = [range(3) if other == axis or filter == "sobel" else (1,) for other in range(len(shape))]
     for cell in product(*columns):
@@ -94,7 +92,6 @@ def jacobian_at(
 
     `central` is (-1, 0, 1)/2 along each axis; `sobel` also smooths by (1, 2, 1)/4 across it. With border=replicate they
     equal kornia's normalised `diff` and `sobel`.
-
     Shapes: grid ([grids,] *shape, channels) of any number type, indices (points, axes) -> (points, channels, axes).
     Units:  grid value per grid step.
     Source: Yuan et al., Sobolev Training for Implicit Neural Representations with Approximated Image Derivatives

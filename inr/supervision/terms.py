@@ -41,7 +41,6 @@ class Term:
     reduction: mean over channels (and axes), or sum_axes; both average over points.
     axes: columns of the jacobian; None: all.
     target: None for a term that needs no data.
-
     Shapes: prediction and target (signals, points, channels[, axes]).
     Raises: InputError for an unknown quantity or reduction, a negative weight, or shapes that differ.
     """
@@ -65,10 +64,8 @@ class Term:
             raise InputError(f"The weight of a term must be finite and not negative, got weight={weight}.")
         if axes is not None and quantity != "jacobian":
             raise InputError(f"axes selects columns of the jacobian; a {quantity} has none, got axes={list(axes)}.")
-        self.part = part
-        self.quantity = quantity
-        self.weight = weight
-        self.reduction = reduction
+        self.part, self.quantity = part, quantity
+        self.weight, self.reduction = weight, reduction
         self.axes = None if axes is None else list(axes)
         self.target = target
 
@@ -83,17 +80,13 @@ class Term:
     def __call__(self, prediction: Tensor, target: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """Return the weighted term, a scalar."""
         if target is not None and prediction.shape != target.shape:
-            raise InputError(
-                f"{self.quantity}: prediction {tuple(prediction.shape)} and target {tuple(target.shape)} must have equal"
-                " shapes; no broadcasting."
-            )
+            rule = f"{self.quantity}: prediction {tuple(prediction.shape)} and target {tuple(target.shape)}"
+            raise InputError(f"{rule} must have equal shapes; no broadcasting.")
         if self.axes is not None:
             prediction = prediction[..., self.axes]
             target = None if target is None else target[..., self.axes]
-        over = tuple(range(-CHANNEL_AXES[self.quantity], 0))
-        error = self.compare(prediction, target)
-        error = error.mean(over) if self.reduction == "mean" else error.sum(over)
-        return self.weight * weighted_mean(error, weights)
+        error, over = self.compare(prediction, target), tuple(range(-CHANNEL_AXES[self.quantity], 0))
+        return self.weight * weighted_mean(error.mean(over) if self.reduction == "mean" else error.sum(over), weights)
 
 
 class Supervision:

@@ -13,17 +13,11 @@ from tasks.base import INRTask
 
 
 def dictionary_of(task: INRTask[Any]) -> NeuralDictionary:
-    """Return the task's network, which must be a dictionary.
-
-    Raises: InputError for a network without codes.
-    """
-    network = task.network
-    if not isinstance(network, NeuralDictionary):
-        raise InputError(
-            f"The regimes dictionary and fit need a model with codes, got {type(network).__name__}; choose model=nid_moe,"
-            " or regime=single."
-        )
-    return network
+    """Return the task's network, which must be a dictionary. Raises: InputError for a network without codes."""
+    if not isinstance(task.network, NeuralDictionary):
+        rule = "The regimes dictionary and fit need a model with codes"
+        raise InputError(f"{rule}, got {type(task.network).__name__}; choose model=nid_moe, or regime=single.")
+    return task.network
 
 
 def refuse_unfit(task: INRTask[Any], solver: Solver) -> None:
@@ -36,10 +30,8 @@ def refuse_unfit(task: INRTask[Any], solver: Solver) -> None:
         given = f"solver={type(solver).__name__} and {nonlinear[0]}"
         raise InputError(f"Closed-form codes need observations linear in the field, got {given}; choose solver=adam.")
     if coder.encodes and coder.reads != task.data.encodable:
-        raise InputError(
-            f"{type(coder).__name__} reads {coder.reads}, and these signals offer {task.data.encodable} to an"
-            " encoder; choose model/coder=codebook, for grids conv or resnet, for points pointnet."
-        )
+        rule = f"{type(coder).__name__} reads {coder.reads}, and these signals offer {task.data.encodable} to an encoder"
+        raise InputError(f"{rule}; choose model/coder=codebook, for grids conv or resnet, for points pointnet.")
 
 
 def comparing(supervision: Supervision, batches: Callable[[], Iterable[Batch]], preferred: str | None = None) -> Supervision:

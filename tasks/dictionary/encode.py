@@ -72,8 +72,7 @@ class Encode(Callback):
         network = task.scored_network
         assert isinstance(network, NeuralDictionary)
         if not network.coder.encodes and all(measurement.linear for measurement in task.sensors.values()):
-            self.result.drawings["atoms"] = lambda: draw_atoms(network, task)
-            self.result.drawings["usage"] = lambda: draw_usage(network)
+            self.result.drawings |= {"atoms": lambda: draw_atoms(network, task), "usage": lambda: draw_usage(network)}
 
     def encode(self, task: Task, signals: int) -> Tensor:
         """Find the codes (signals, unknowns) of the first evaluated signals, from one pass over what was observed of them."""
@@ -88,10 +87,8 @@ class Encode(Callback):
         coder = self.encoder or dictionary_of(task).coder
         how = f"{type(self.solver).__name__} ({chosen})" if self.solver.closed_form else "nothing but the coder"
         seen = f"{coder.sees}, {task.data.encoded_as}" if self.encoder else coder.sees
-        text = (
-            f"wall-clock time to find the codes of {signals} signals together by {how}; the {type(coder).__name__} saw {seen}"
-        )
-        self.result.figures["encode_seconds"] = Metric(seconds, "s", text)
+        text = f"wall-clock time to find the codes of {signals} signals together by {how}"
+        self.result.figures["encode_seconds"] = Metric(seconds, "s", f"{text}; the {type(coder).__name__} saw {seen}")
         return codes
 
     @staticmethod
@@ -118,9 +115,7 @@ class Encode(Callback):
     @torch.no_grad()
     def centre(self, task: Task, batches: Batches) -> Tensor:
         """Return what codes are pulled to: the mean of the dictionary's codes, or what its encoder makes of each signal."""
-        if self.encoder is None:
-            return self.codes(task).mean(0, keepdim=True)
-        return self.encoder(next(iter(batches())).signals)
+        return self.codes(task).mean(0, keepdim=True) if self.encoder is None else self.encoder(next(iter(batches())).signals)
 
     def codes(self, task: Task) -> Tensor:
         """Return the codes (signals, unknowns) that the dictionary was learned with."""
@@ -146,8 +141,7 @@ class Encode(Callback):
 
         def problems(signals: Tensor) -> tuple[Problem, Problem, Tensor]:
             observed, clean = (partial(task.data.tuning_batches, signals, task.device, altered) for altered in (True, False))
-            supervision = comparing(task.supervision, clean, "value")
-            truth = Problem(dictionary_of(task), task.sensors, supervision, clean)
+            truth = Problem(dictionary_of(task), task.sensors, comparing(task.supervision, clean, "value"), clean)
             return self.problem(task, observed), truth, self.centre(task, observed)
 
         ridge = self.solver.choose(problems(group) for group in torch.arange(tuning).split(self.group(task)))

@@ -6,13 +6,12 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from datamodules.common.batch import Batch
 from inr.dictionary.coders import Coder
 from inr.dictionary.network import NeuralDictionary
 from inr.dictionary.solvers import Solver
 from inr.errors import InputError
 from inr.metrics.figures import Metric
-from inr.saved.runs import build, load_weights, read_checkpoint
+from inr.saved.runs import below, build, load_weights, read_checkpoint
 from tasks.dictionary.checks import dictionary_of
 from tasks.dictionary.encode import Encode, Task, task_of
 
@@ -21,24 +20,17 @@ class Fit(Encode):
     """Freeze trunk and experts of a dictionary; the shown signals get codes in it.
 
     Closed-form solvers take no steps. With `refine`, or by solver=adam, gradient steps follow on what is the signals' own.
-
     dictionary: the run whose dictionary is used.
     refine: what the steps change: None: codes; head: what signals add to their heads; all: to every weight.
     snapshots: steps after which reconstructions are remembered for table and pictures.
-
     Raises: InputError without a dictionary.
     """
 
     def __init__(
-        self,
-        solver: Solver,
-        dictionary: str | None = None,
-        refine: str | None = None,
-        snapshots: Sequence[int] = (0, 1, 3, 10),
+        self, solver: Solver, dictionary: str | None = None, refine: str | None = None, snapshots: Sequence[int] = (0, 1, 3, 10)
     ) -> None:
         super().__init__(solver)
-        self.dictionary = dictionary
-        self.refine = refine
+        self.dictionary, self.refine = dictionary, refine
         self.snapshots = list(snapshots)
         self.learned: Tensor | None = None  # codes that the dictionary was learned with
 
@@ -52,7 +44,7 @@ class Fit(Encode):
         if self.dictionary is None:
             raise InputError("regime=fit encodes signals in a dictionary, got dictionary=null; add dictionary=RUN.")
         checkpoint = read_checkpoint(self.dictionary)
-        state = {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
+        state = below("network.", checkpoint["state_dict"])
         self.adopt(network, state, self.dictionary)
         self.result.figures["seen"] = seen_before(checkpoint["signals"], network.coder)
         if "coder.codes" in state:
@@ -72,8 +64,7 @@ class Fit(Encode):
     def load_encoder(config: dict[str, Any], state: Mapping[str, Tensor], source: str) -> Coder:
         """Rebuild the encoder that the dictionary was learned with."""
         encoder = build(config)
-        weights = {name.removeprefix("coder."): value for name, value in state.items() if name.startswith("coder.")}
-        load_weights(encoder, weights, source)
+        load_weights(encoder, below("coder.", state), source)
         assert isinstance(encoder, Coder)
         return encoder
 
@@ -95,9 +86,7 @@ class Fit(Encode):
         elif 0 in self.snapshots:
             self.snapshot(task, 0)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object, **kwargs: object) -> None:
         """Remember what some of the steps made of the signals."""
         if trainer.global_step in self.snapshots:
             self.snapshot(task_of(pl_module), trainer.global_step)

@@ -23,8 +23,7 @@ class Learn(Encode):
         super().__init__(solver)
         if warmup < 0:
             raise InputError(f"regime.callbacks.dictionary.warmup counts steps and must not be negative, got {warmup}.")
-        self.warmup = warmup
-        self.seed = seed
+        self.warmup, self.seed = warmup, seed
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what nothing is learned from."""
@@ -33,10 +32,8 @@ class Learn(Encode):
         if len(data.trained) < 2:
             raise InputError("regime=dictionary learns from two signals or more, got 1; choose a collection, such as phantoms.")
         if self.encoder is None and not self.solver.closed_form and data.holds_out:
-            raise InputError(
-                "regime=dictionary encodes held-out signals in closed form, got solver=adam; choose ridge, topk or l1, or an"
-                " encoder (model/coder=conv)."
-            )
+            rule = "regime=dictionary encodes held-out signals in closed form"
+            raise InputError(f"{rule}, got solver=adam; choose ridge, topk or l1, or an encoder (model/coder=conv).")
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int) -> None:
         """Tell the network how far the training is."""
@@ -44,8 +41,7 @@ class Learn(Encode):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Encode the signals that a validation looks at."""
-        task = task_of(pl_module)
-        self.encode_first(task, "validate")
+        self.encode_first(task_of(pl_module), "validate")
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Encode the signals that the test looks at."""

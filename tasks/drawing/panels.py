@@ -1,5 +1,6 @@
 """Pictures of results: labelled panels, derivative maps, waveforms and spectrograms, as uint8 arrays."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,32 +24,26 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 def panels(rows: Sequence[Sequence[tuple[str, np.ndarray]]], inches: float = 3.2) -> np.ndarray:
-    """Draw images with titles side by side, one list per row; one of a single channel is an error map with a colour bar.
-
-    Shapes: images (rows, columns, 3) in 0..1, or (rows, columns).
-    """
+    """Draw titled images (rows, columns, 3) in 0..1, a list per row; one (rows, columns) is an error map with a colour bar."""
     tall, wide = rows[0][0][1].shape[:2]
     height = inches * min(max(tall / wide, 0.3), 3.0) + 0.35  # long strips are squeezed; the rest is the title
     figure = Figure(figsize=(inches * len(rows[0]), height * len(rows)), dpi=120, layout="constrained")
     axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
-    for line, images in zip(axes, rows, strict=True):
-        for axis, (title, image) in zip(line, images, strict=True):
-            top = float(np.quantile(image, BRIGHTEST)) or 1.0  # of colours, matplotlib ignores the range
-            smoothing = "nearest" if max(image.shape) < SMALL else None
-            picture = axis.imshow(image, cmap="magma", vmin=0, vmax=top, interpolation=smoothing)
-            axis.set_title(title, fontsize=9)
-            axis.set_axis_off()
-            if image.ndim == 2:
-                figure.colorbar(picture, ax=axis, fraction=0.046, extend="max")
+    for axis, (title, image) in zip(axes.flat, itertools.chain(*rows), strict=True):
+        top = float(np.quantile(image, BRIGHTEST)) or 1.0  # of colours, matplotlib ignores the range
+        smoothing = "nearest" if max(image.shape) < SMALL else None
+        picture = axis.imshow(image, cmap="magma", vmin=0, vmax=top, interpolation=smoothing)
+        axis.set_title(title, fontsize=9)
+        axis.set_axis_off()
+        if image.ndim == 2:
+            figure.colorbar(picture, ax=axis, fraction=0.046, extend="max")
     return pixels(figure)
 
 
 def direction_map(gradient: np.ndarray, full_scale: float) -> np.ndarray:
-    """Colour a gradient field: hue is the direction, brightness the magnitude, full at `full_scale`.
+    """Colour a gradient field: hue is the direction, red to the right and on clockwise, brightness the magnitude.
 
-    Red points to the right, and the hues go round clockwise, as rows count downward.
-
-    Shapes: gradient (rows, columns, 2) along rows and columns -> (rows, columns, 3) in 0..1.
+    Shapes: gradient (rows, columns, 2) along rows and columns -> (rows, columns, 3) in 0..1, full at `full_scale`.
     """
     down, right = gradient[..., 0], gradient[..., 1]
     hue = (np.arctan2(down, right) / (2 * np.pi)) % 1.0
@@ -57,10 +52,7 @@ def direction_map(gradient: np.ndarray, full_scale: float) -> np.ndarray:
 
 
 def waveforms(time: np.ndarray, target: np.ndarray, prediction: np.ndarray, zoom: slice | None, unit: str) -> np.ndarray:
-    """Draw target, prediction and error over time [s], whole and zoomed in, one column of plots per channel.
-
-    Shapes: time (samples,), target and prediction (samples, channels).
-    """
+    """Draw target, prediction (samples, channels) and error over time (samples,) [s], whole and zoomed in, by channel."""
     channels = target.shape[1]
     views = [slice(None), *([] if zoom is None else [zoom])]
     figure = Figure(figsize=(9 * channels, 2.3 * (len(views) + 1)), dpi=110, layout="constrained")
@@ -84,7 +76,6 @@ def power(signal: np.ndarray, window: int) -> np.ndarray:
 
     Windows overlap by half, as each fades out at its ends; of a long signal, samples between them are left out. This is why
     scipy's, whose windows follow one another, is not used: minutes of sound would give more columns than can be drawn.
-
     Shapes: (frequencies, windows), frequencies from 0 to half the sampling rate.
     """
     count = min(max(2 * len(signal) // window, 1), WINDOWS)
@@ -94,11 +85,7 @@ def power(signal: np.ndarray, window: int) -> np.ndarray:
 
 
 def spectrograms(signals: Sequence[tuple[str, np.ndarray]], rate: float) -> np.ndarray:
-    """Draw power over time and frequency [dB], the same colours for all.
-
-    Shapes: signals (samples,) with a title each.
-    Units:  rate in samples per second.
-    """
+    """Draw power [dB] over time and frequency, the same colours for all titled signals (samples,); rate in samples / s."""
     figure = Figure(figsize=(6 * len(signals), 4), dpi=110, layout="constrained")
     axes = figure.subplots(1, len(signals), squeeze=False)[0]
     samples = len(signals[0][1])

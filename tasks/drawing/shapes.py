@@ -1,6 +1,7 @@
 """Pictures of shapes: solids in the light, and sections through fields of distances, positive outside."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -43,10 +44,7 @@ ZERO = {"reconstruction": Pen("black", 1.8), "truth": Pen("limegreen", 1.4, "das
 
 
 class View(NamedTuple):
-    """A solid as a camera sees it: its normals, the pixels that see it, and the camera's axes (right, top, eye) as rows.
-
-    Shapes: normals (size, size, 3), zero beside the solid; reached (size, size); axes (3, 3).
-    """
+    """A solid as a camera sees it: normals (size, size, 3), pixels that see it, and the rows (right, top, eye) of its axes."""
 
     normals: Tensor
     reached: Tensor
@@ -79,7 +77,6 @@ def shaded(
     Where its normal points away from the viewer, which the inside of a surface does, it is red. The camera is that of
     `orthographic`: without azimuth x is to the right, with up="z" y. `normal` gives unit normals at points, by default
     differences of the distance.
-
     Shapes: distance (points, 3) -> (points,), normal (points, 3) -> (points, 3); the picture (size, size, 3) in 0..1.
     Units:  azimuth and elevation [degrees].
     """
@@ -106,16 +103,14 @@ def draw_lines(axis: Axes, plane: np.ndarray, levels: np.ndarray, pen: Pen) -> N
     levels = levels[(levels > finite.min(initial=np.inf)) & (levels < finite.max(initial=-np.inf))]
     if len(levels):
         places = (np.linspace(-1, 1, side) for side in plane.T.shape)
-        axis.contour(
-            *places, np.ma.masked_invalid(plane), levels, colors=pen.colour, linewidths=pen.width, linestyles=pen.dashes
-        )
+        draw = partial(axis.contour, colors=pen.colour, linewidths=pen.width, linestyles=pen.dashes)
+        draw(*places, np.ma.masked_invalid(plane), levels)
 
 
 def sections(volume: np.ndarray, truth: np.ndarray | None = None, title: str = "") -> np.ndarray:
     """Draw the planes x = 0, y = 0 and z = 0 of a field of distances: colours, thin lines every 0.1, a bold line where it is 0.
 
     The zero line of the true distances, if given, is dashed over it.
-
     Shapes: volume and truth (n, n, n), each with its n, over x, y, z sampled at linspace(-1, 1, n) -> (rows, columns, 3).
     """
     fields = {"reconstruction": volume} | ({} if truth is None else {"truth": truth})

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -38,28 +39,15 @@ def even(frame: np.ndarray) -> np.ndarray:
 
 
 def write_mp4(path: Path, frames: Iterator[np.ndarray], rate: float) -> None:
-    """Write an h264 video that every viewer plays, encoded as the frames come.
-
-    Raises: OSError with the reason if it cannot be written.
-    """
+    """Write an h264 video that every viewer plays, encoded as the frames come. Raises: OSError with the reason if it fails."""
     stream = cast("list[np.ndarray]", map(even, frames))  # its writer takes a generator, which its type hints do not know
     # faststart puts the table of frames first, so that a browser plays before it has loaded everything.
     output = ["-crf", str(CRF), "-movflags", "+faststart"]
     try:
         path.open("wb").close()  # tells why it cannot be written: imageio loses what ffmpeg says
         # A block of 1 pixel: imageio would stretch odd sizes, instead of repeating the last row and column as `even` does.
-        imwrite(
-            path,
-            stream,
-            plugin="FFMPEG",
-            is_batch=True,
-            fps=rate,
-            codec="libx264",
-            quality=None,
-            macro_block_size=1,
-            output_params=output,
-            ffmpeg_log_level="quiet",
-        )
+        encode = partial(imwrite, plugin="FFMPEG", is_batch=True, codec="libx264", quality=None, macro_block_size=1)
+        encode(path, stream, fps=rate, output_params=output, ffmpeg_log_level="quiet")
         count_frames(path)  # and its exit status, too: where the disk filled up, the file cannot be read to its end
     except (OSError, InputError) as error:
         raise OSError(f"A film could not be written to {path}: {one_line(error)}.") from error
