@@ -156,17 +156,6 @@ def test_bf16_keeps_values_and_derivatives_within_its_precision(model):
         assert not torch.equal(precise, approximate)
 
 
-def test_shared_points_equal_the_same_points_repeated():
-    codes = torch.rand(4, 1, 3)
-    shared = Field(lambda points: points.sin().sum(-1, keepdim=True) * codes)
-    at = coordinates()
-    value, jacobian = value_and_jacobian(Pointwise(SHAPE), shared, at)
-    repeated_value, repeated_jacobian = value_and_jacobian(Pointwise(SHAPE), shared, at.expand(4, -1, -1))
-    assert value.shape == (4, 7, 3)
-    assert_close(value, repeated_value)
-    assert_close(jacobian, repeated_jacobian)
-
-
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch hides it, but not where warnings are errors
 @pytest.mark.parametrize("model", ANYWHERE)
 def test_compiled_functions_equal_eager_ones(model):

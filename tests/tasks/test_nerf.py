@@ -1,7 +1,6 @@
 """Radiance fields: what a run leaves, and what its figures mean."""
 
 import dataclasses
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from tiny.captures import generated, read, write_blender
 from torch.testing import assert_close
 
 import inr
-import train
 from datamodules.grids.read_video import ffmpeg, read_video
 from datamodules.scenes.generated import GeneratedScene
 from inr.errors import InputError
@@ -155,20 +153,6 @@ def test_a_finer_export_is_larger_and_shows_the_same(fitted, scene, tmp_path):
         assert np.abs(means - coarse).mean() < np.abs(means - coarse.mean((0, 1))).mean()
 
 
-def test_exports_that_a_task_has_not_are_refused_in_one_line(tmp_path):
-    with pytest.raises(InputError, match=r"^export must be one of all, result for this task, got export=video\.$"):
-        run(tmp_path / "image", *tiny("image", tmp_path), "model.hidden_features=16", *STEPS, "export=video")
-
-
-def test_exports_that_there_are_not_are_refused_in_one_line(monkeypatch, capfd):
-    monkeypatch.setattr(sys, "argv", ["train.py", "task=nerf", "export=nonsense"])
-    with pytest.raises(SystemExit):
-        train.main()
-    (line,) = capfd.readouterr().err.splitlines()
-    assert "must be one of all, depth, mesh, pointcloud, sinogram, slice, video, views, volume" in line
-    assert "got nonsense" in line
-
-
 def test_a_film_without_frames_is_refused():
     for option in ("frames", "rate", "film_scale", "cloud"):
         with pytest.raises(InputError, match=rf"^task\.{option} must be positive, got 0\.$"):
@@ -215,11 +199,6 @@ def test_a_field_that_was_saved_sees_from_any_camera(fitted, scene):
     grid = torch.stack(torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij"), -1)
     picture = pixels(fitted / "export" / "views" / f"{scene.names[view].replace('/', '_')}.png")
     assert_close(field(grid).clamp(0, 255), torch.from_numpy(picture).float(), rtol=0, atol=0.51)
-
-
-def test_without_a_camera_a_saved_field_says_what_it_needs(fitted):
-    with pytest.raises(InputError, match=r"needs a camera: bind it with within\(poses="):
-        inr.load(fitted)(torch.zeros(1, 2))
 
 
 def test_a_coarse_and_a_fine_network_learn_from_a_term_each(tmp_path):
