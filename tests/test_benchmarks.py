@@ -26,11 +26,6 @@ def benchmarks(monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.fixture
-def dictionary(benchmarks):
-    return benchmarks("dictionary")
-
-
 def rows(text: str) -> list[list[str]]:
     """The cells of all rows of tables, headers left out."""
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
@@ -38,7 +33,8 @@ def rows(text: str) -> list[list[str]]:
     return [row for place, row in enumerate(cells) if not {place, place + 1} & rules]
 
 
-def test_steps_of_all_forms_are_compared(dictionary, capsys):
+def test_steps_of_all_forms_are_compared(benchmarks, capsys):
+    dictionary = benchmarks("dictionary")
     dictionary.main([*TOY, "--skip-memory"])
     *experts, forms = capsys.readouterr().out.partition("losses of all forms agree")
     assert [row[0] for row in rows(experts[0])] == ["4", "8"]
@@ -46,7 +42,8 @@ def test_steps_of_all_forms_are_compared(dictionary, capsys):
 
 
 @pytest.mark.parametrize("top_k", [2, None])
-def test_all_forms_have_the_same_values_and_gradients(dictionary, top_k, float64):
+def test_all_forms_have_the_same_values_and_gradients(benchmarks, top_k, float64):
+    dictionary = benchmarks("dictionary")
     size = dictionary.Size(3, 16, 8, "cpu")
     points, found = 2 * torch.rand(1, 16, 2) - 1, []
     for form in dictionary.FORMS.values():
@@ -83,7 +80,6 @@ def test_steps_of_a_radiance_field_agree_and_are_compared(benchmarks, capsys):
     words = capsys.readouterr().out
     assert "the same jacobian" in words
     assert [row[0] for row in rows(words)] == eager
-    assert all(float(row[3]) > 0 for row in rows(words))
 
 
 def test_a_way_that_is_wrong_is_not_timed(benchmarks, monkeypatch):
@@ -96,7 +92,11 @@ def test_a_way_that_is_wrong_is_not_timed(benchmarks, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "words", "way"),
-    [("dictionary", TOY, "naive | top 2"), ("nerf", RAYS, "double backward"), ("nerf", RAYS, "render")],
+    [
+        ("dictionary", TOY, "naive: trunk and every expert per signal, messages | top 2"),
+        ("nerf", RAYS, "double backward"),
+        ("nerf", RAYS, "render"),
+    ],
 )
 def test_memory_is_measured(name, words, way, benchmarks, monkeypatch, capsys):
     benchmark = benchmarks(name)
@@ -151,9 +151,7 @@ def test_phantoms_are_encoded_and_fitted_from_scratch(here, capsys, tmp_path):
 
 def test_ways_of_derivatives_in_space_agree_and_are_compared(benchmarks, capsys):
     benchmarks("sdf").main(["derivatives", "--points", "64", "--rounds", "1"])
-    found = rows(capsys.readouterr().out)
-    assert len(found) == 8
-    assert all(float(row[2]) > 0 for row in found)
+    assert len(rows(capsys.readouterr().out)) == 8
 
 
 def test_a_way_in_space_that_is_wrong_is_not_timed(benchmarks, monkeypatch):

@@ -5,14 +5,26 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from PIL import Image
-from running import QUICK, ROOT, checkpoint, command, composed, curve, metrics, run, tiny_image, tiny_sound
+from running import (
+    QUICK,
+    ROOT,
+    assert_resumes,
+    assert_same_run,
+    checkpoint,
+    command,
+    composed,
+    curve,
+    metrics,
+    run,
+    tiny_image,
+    tiny_sound,
+)
 from torch.testing import assert_close
 
 import inr
@@ -22,16 +34,6 @@ from inr.saved.runs import build
 LOGGED = (*QUICK, "callbacks.checkpoints.every=4", "trainer.val_check_interval=3", "data.points=50")
 
 
-def same_run(one: Path, other: Path) -> None:
-    """Weights, optimiser and curve are equal to the bit."""
-    first, second = checkpoint(one), checkpoint(other)
-    for name, weights in first["state_dict"].items():
-        assert torch.equal(weights, second["state_dict"][name]), name
-    assert str(first["optimizer_states"]) == str(second["optimizer_states"])
-    assert first["global_step"] == second["global_step"]
-    assert curve(one) == curve(other)
-
-
 SCHEDULERS = [(1, "constant"), (2, "constant"), (3, "cosine scheduler.steps=12"), (4, "exponential"), (5, "constant")]
 
 
@@ -39,10 +41,8 @@ SCHEDULERS = [(1, "constant"), (2, "constant"), (3, "cosine scheduler.steps=12")
 def test_half_a_run_and_its_resume_equal_the_whole_wherever_validations_and_checkpoints_fall(interval, scheduler, tmp_path):
     choices = [f"trainer.val_check_interval={interval}", *f"scheduler={scheduler}".split()]
     options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, *choices]
-    whole = run(tmp_path / "whole", *options, "trainer.max_steps=12")
-    half = run(tmp_path / "half", *options, "trainer.max_steps=8")
-    same_run(whole, run(tmp_path / "resumed", f"ckpt_path={half}", "trainer.max_steps=12"))
-    assert sum(bool(row["val/psnr"]) for row in curve(whole)) == 12 // interval
+    resumed = assert_resumes(tmp_path, *options, half=8, whole=12)
+    assert sum(bool(row["val/psnr"]) for row in curve(resumed)) == 12 // interval
 
 
 @pytest.mark.parametrize("interval", [3, 4])
@@ -59,7 +59,7 @@ def test_a_killed_run_resumes_as_if_it_had_not_been(interval, tmp_path):
     target = max(12, checkpoint(tmp_path / "killed")["global_step"] + 4)
     whole = run(tmp_path / "whole", *options, f"trainer.max_steps={target}")
     resumed = run(tmp_path / "resumed", f"ckpt_path={tmp_path / 'killed'}", f"trainer.max_steps={target}")
-    same_run(whole, resumed)
+    assert_same_run(whole, resumed)
 
 
 def test_a_resumed_run_takes_the_new_learning_rate(tmp_path):
