@@ -197,3 +197,22 @@ def metrics(folder: Path) -> dict[str, Any]:
 def command(*options: str) -> list[str]:
     """The words of a run in a process of its own."""
     return [sys.executable, str(ROOT / "train.py"), *options]
+
+
+def assert_resumes(folder: Path, *options: str, half: int = 2, whole: int = 4) -> Path:
+    """Check that half a run and its resume equal the whole run to the bit: weights, optimiser and curve; the resumed folder."""
+    once = run(folder / "whole", *options, f"trainer.max_steps={whole}")
+    first = run(folder / "half", *options, f"trainer.max_steps={half}")
+    resumed = run(folder / "resumed", f"ckpt_path={first}", f"trainer.max_steps={whole}")
+    assert_same_run(once, resumed)
+    return resumed
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Check that weights, optimiser and curve are equal to the bit."""
+    first, second = checkpoint(one), checkpoint(other)
+    for name, weights in first["state_dict"].items():
+        assert torch.equal(weights, second["state_dict"][name]), name
+    assert str(first["optimizer_states"]) == str(second["optimizer_states"])
+    assert first["global_step"] == second["global_step"]
+    assert curve(one) == curve(other)

@@ -26,11 +26,6 @@ def benchmarks(monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.fixture
-def dictionary(benchmarks):
-    return benchmarks("dictionary")
-
-
 def rows(text: str) -> list[list[str]]:
     """The cells of all rows of tables, headers left out."""
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
@@ -38,7 +33,8 @@ def rows(text: str) -> list[list[str]]:
     return [row for place, row in enumerate(cells) if not {place, place + 1} & rules]
 
 
-def test_steps_of_all_forms_are_compared(dictionary, capsys):
+def test_steps_of_all_forms_are_compared(benchmarks, capsys):
+    dictionary = benchmarks("dictionary")
     dictionary.main([*TOY, "--skip-memory"])
     *experts, forms = capsys.readouterr().out.partition("losses of all forms agree")
     assert [row[0] for row in rows(experts[0])] == ["4", "8"]
@@ -46,7 +42,8 @@ def test_steps_of_all_forms_are_compared(dictionary, capsys):
 
 
 @pytest.mark.parametrize("top_k", [2, None])
-def test_all_forms_have_the_same_values_and_gradients(dictionary, top_k, float64):
+def test_all_forms_have_the_same_values_and_gradients(benchmarks, top_k, float64):
+    dictionary = benchmarks("dictionary")
     size = dictionary.Size(3, 16, 8, "cpu")
     points, found = 2 * torch.rand(1, 16, 2) - 1, []
     for form in dictionary.FORMS.values():
@@ -56,11 +53,6 @@ def test_all_forms_have_the_same_values_and_gradients(dictionary, top_k, float64
         found.append([values, *(parameter.grad for parameter in network.parameters())])
     for others in found[:-1]:
         torch.testing.assert_close(others, found[-1])
-
-
-def test_memory_of_a_step_is_measured(dictionary, capsys):
-    dictionary.main([*TOY, "--memory-of", f"{next(iter(dictionary.FORMS))} | top 2"])
-    assert float(capsys.readouterr().out) >= 0
 
 
 def test_held_out_faces_are_encoded_refined_and_fitted_from_scratch(benchmarks, tmp_path, capsys):
@@ -88,7 +80,6 @@ def test_steps_of_a_radiance_field_agree_and_are_compared(benchmarks, capsys):
     words = capsys.readouterr().out
     assert "the same jacobian" in words
     assert [row[0] for row in rows(words)] == eager
-    assert all(float(row[3]) > 0 for row in rows(words))
 
 
 def test_a_way_that_is_wrong_is_not_timed(benchmarks, monkeypatch):
@@ -99,11 +90,19 @@ def test_a_way_that_is_wrong_is_not_timed(benchmarks, monkeypatch):
         nerf.main([*RAYS, "--skip-memory"])
 
 
-def test_memory_of_steps_and_renderings_is_measured(benchmarks, capsys):
-    nerf = benchmarks("nerf")
-    for way in ("double backward", "render"):
-        nerf.main([*RAYS, "--memory-of", way])
-        assert float(capsys.readouterr().out) >= 0
+@pytest.mark.parametrize(
+    ("name", "words", "way"),
+    [
+        ("dictionary", TOY, "naive: trunk and every expert per signal, messages | top 2"),
+        ("nerf", RAYS, "double backward"),
+        ("nerf", RAYS, "render"),
+    ],
+)
+def test_memory_is_measured(name, words, way, benchmarks, monkeypatch, capsys):
+    benchmark = benchmarks(name)
+    monkeypatch.setattr(benchmark, "resident", {"VmRSS": 40.0, "VmHWM": 42.5}.get)
+    benchmark.main([*words, "--memory-of", way])
+    assert float(capsys.readouterr().out) == 2.5  # the peak, less what was held before
 
 
 def test_a_view_is_rendered_in_proportion(benchmarks, monkeypatch, capsys):
@@ -142,16 +141,8 @@ def test_every_model_reconstructs_a_slice(here, capsys, tmp_path):
 
 def test_phantoms_are_encoded_and_fitted_from_scratch(here, capsys, tmp_path):
     tiny = ["data.count=8", "data.size=12", "data.tuning=2"]
-    options = [
-        "experiment=nid/ct",
-        *tiny,
-        *small("nid_moe")[1:],
-        "model.experts=260",
-        *STEPS,
-        "data.held_out=2",
-        "trainer.val_check_interval=2",
-    ]
-    learned = run(tmp_path / "learned", *options)
+    words = ["experiment=nid/ct", *tiny, *small("nid_moe")[1:], "model.experts=260", "data.held_out=2"]
+    learned = run(tmp_path / "learned", *words, *STEPS, "trainer.val_check_interval=2")
     here("ct").main(["phantoms", str(learned), "--views", "6", "--count", "2", "--scratch", "1", "--steps", "1", *tiny])
     found = [row[0] for row in rows(capsys.readouterr().out)]
     assert found[:3] == ["ridge", "topk 128", "topk 256"]
@@ -160,9 +151,7 @@ def test_phantoms_are_encoded_and_fitted_from_scratch(here, capsys, tmp_path):
 
 def test_ways_of_derivatives_in_space_agree_and_are_compared(benchmarks, capsys):
     benchmarks("sdf").main(["derivatives", "--points", "64", "--rounds", "1"])
-    found = rows(capsys.readouterr().out)
-    assert len(found) == 8
-    assert all(float(row[2]) > 0 for row in found)
+    assert len(rows(capsys.readouterr().out)) == 8
 
 
 def test_a_way_in_space_that_is_wrong_is_not_timed(benchmarks, monkeypatch):

@@ -13,7 +13,6 @@ from tiny.signals import ANYWHERE, MODELS, SUPERVISIONS, TASKS
 from inr.errors import InputError
 
 CODED, VIEWED = "nid_moe", "radiance"
-LINEAR = [task for task in TASKS if task != "nerf"]  # whose codes have a closed form
 
 
 def composes(pair):
@@ -34,14 +33,13 @@ def test_every_composition_learns_and_obeys_its_supervision(task, model, tmp_pat
             open_to_derivatives = supervision == "der" and name.endswith("bias")
             moved = not torch.equal(weights[supervision][f"network.{name}"], parameter)
             assert moved or open_to_derivatives, f"{name} did not move under {supervision}"
-        assert metrics(folder)["psnr"] > 0
     losses = [float(row["train/value"]) for row in curve(tmp_path / "val")]
     assert losses[1] < losses[0]
     for one, other in (("val", "der"), ("val", "val_der"), ("der", "val_der")):
         assert any(not torch.equal(weights[one][name], weights[other][name]) for name in weights[one])
 
 
-@pytest.mark.parametrize(("task", "supervision"), list(product(LINEAR, SUPERVISIONS)))
+@pytest.mark.parametrize(("task", "supervision"), list(product(TASKS, SUPERVISIONS)))
 def test_a_dictionary_is_learned_and_new_signals_get_codes_in_it(task, supervision, tmp_path):
     options = [*collection(task, tmp_path), f"supervision={supervision}", *STEPS]
     learned = run(tmp_path / "dictionary", *options, *small(CODED), "regime=dictionary")
@@ -50,27 +48,15 @@ def test_a_dictionary_is_learned_and_new_signals_get_codes_in_it(task, supervisi
     shared = [name for name in before if name.startswith(("network.trunk.", "network.experts"))]
     assert len(shared) == 5  # two layers and the experts
     assert all(torch.equal(before[name], after[name]) for name in shared)
-    assert metrics(fitted)["steps"] == 0
+    assert metrics(fitted)["steps"] == (2 if task == "nerf" else 0)
+    if task == "nerf":  # whose codes have no closed form: they leave the mean of the training scenes step by step
+        assert [checkpoint(folder)["signals"][-1] for folder in (learned, fitted)] == ["spheres_02", "spheres_04"]
+        start = before["network.coder.codes"].mean(0)
+        assert not any(torch.equal(codes, start) for codes in after["network.coder.codes"])
+        return
     margin = {"ct": 8, "sdf": 30}.get(task, 3)  # eight random sines hardly make a skull, and tori are much alike
     assert metrics(fitted)["psnr"] > metrics(fitted)["mean/psnr"] - margin
     assert metrics(fitted)["psnr"] == pytest.approx(metrics(learned)["psnr"], abs=0.01)  # which encodes the same signals
-
-
-@pytest.mark.parametrize("supervision", SUPERVISIONS)
-def test_a_dictionary_of_scenes_is_learned_and_new_scenes_get_codes_step_by_step(supervision, tmp_path):
-    options = [*collection("nerf", tmp_path), f"supervision={supervision}", *STEPS]
-    learned = run(tmp_path / "dictionary", *options, *small(CODED), "regime=dictionary")
-    fitted = run(tmp_path / "fit", *options, "regime=fit", f"dictionary={learned}")
-    before, after = checkpoint(learned), checkpoint(fitted)
-    shared = [name for name in before["state_dict"] if name.startswith(("network.trunk.", "network.experts"))]
-    assert len(shared) == 5
-    assert all(torch.equal(before["state_dict"][name], after["state_dict"][name]) for name in shared)
-    assert before["signals"] == ["spheres_00", "spheres_01", "spheres_02"]
-    assert after["signals"] == ["spheres_03", "spheres_04"]
-    start = before["state_dict"]["network.coder.codes"].mean(0)
-    assert not any(torch.equal(codes, start) for codes in after["state_dict"]["network.coder.codes"])
-    assert metrics(fitted)["steps"] == 2
-    assert metrics(fitted)["psnr"] > 0
 
 
 def test_scenes_have_no_codes_in_closed_form(tmp_path):

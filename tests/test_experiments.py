@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from running import composed, tiny_celeba, tiny_cloud, tiny_images, tiny_olivetti
 from tiny.captures import generated, write_blender, write_llff
-from tiny.signals import CONF
+from tiny.signals import CONF, field_of
 
 from conf.command.compose import instantiate_data
 from inr.networks.radiance import Cascade
@@ -26,16 +26,13 @@ def blender(folder):
     return [f"data.root={write_blender(folder / 'blender', generated(size=12, views=6))}"]
 
 
-def channels(network):
-    """How many numbers a network gives at a point; of two networks, both."""
-    if isinstance(network, Cascade):
-        assert channels(network.coarse) == channels(network.fine)
-        return channels(network.fine)
+def channels(network, axes=3):
+    """How many numbers a network gives at a point, at which its coarser field, if there is one, gives as many."""
     if hasattr(network, "experts"):
         return network.experts.shape[1]
-    if getattr(network, "directions", False):
-        return network(torch.zeros(1, 6)).shape[-1]
-    return network.layers[-1].out_features
+    field, points = field_of(network), torch.zeros(1, 1, axes)
+    assert field.coarse(points).shape == field(points).shape
+    return field(points).shape[-1]
 
 
 OWN_DATA = {  # of experiments that come without
@@ -58,7 +55,7 @@ def test_experiment_composes_and_its_network_fits_its_data(experiment, tmp_path)
     data.setup()
     OmegaConf.to_container(cfg, resolve=True)
     network = instantiate(cfg.model)
-    assert channels(network) == cfg.data.out_features
+    assert channels(network, cfg.data.in_features + 3 * network.directions) == cfg.data.out_features
 
 
 def test_dictionary_protocol(tmp_path):

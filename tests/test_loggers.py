@@ -30,12 +30,7 @@ def test_a_sweep_leaves_a_folder_a_wandb_run_and_a_row_for_each_job(tmp_path):
     words = ["-m", f"data.path={tiny_image(tmp_path)}", "data.factor=2", "model=sine,relu", "supervision=val,val_der"]
     environment = os.environ | {"WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
     subprocess.run(
-        command(*words, *options, "logger=wandb"),
-        check=True,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        timeout=300,
+        command(*words, *options, "logger=wandb"), check=True, cwd=tmp_path, env=environment, capture_output=True, timeout=300
     )
     (sweep,) = (tmp_path / "multirun").iterdir()
     with (sweep / "summary.csv").open(newline="") as file:

@@ -2,59 +2,35 @@
 
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
 from PIL import Image
-from running import QUICK, ROOT, checkpoint, metrics, run, tiny_image
+from running import QUICK, checkpoint, command, metrics, run, tiny_image
 
 BASE = (*QUICK, "data.points=64", "trainer.max_steps=3")
-CHANGES = [
-    ["seed=1"],
-    ["model.hidden_layers=3"],
-    ["model.hidden_features=24"],
-    ["model.input_scale=2.0"],
-    ["model.activation.omega=20"],
-    ["model=relu", "model.activation.normal=false"],
-    ["model=gauss", "model.activation.sigma=0.2"],
-    ["model=wire", "model.activation.omega=5"],
-    ["model=wire", "model.activation.sigma=5"],
-    ["model=finer", "model.activation.first_bias=5"],
-    ["model=finer", "model.activation.first_bias=null"],
-    ["model=positional", "model.encoding.bands=4"],
-    ["model=fourier", "model.encoding.frequencies=8"],
-    ["model=fourier", "model.encoding.scale=3"],
-    ["supervision.terms.jacobian.weight=0.5"],
-    ["supervision.terms.jacobian.reduction=mean"],
-    ["supervision.terms.jacobian.axes=[0]"],
-    ["supervision.terms.value._target_=inr.supervision.losses.AbsoluteError"],
-    ["optimizer=adamw"],
-    ["optimizer=sgd"],
-    ["optimizer.lr=1e-3"],
-    ["scheduler=cosine"],
-    ["scheduler=cosine", "scheduler.warmup=1"],
-    ["scheduler=exponential", "scheduler.decay_steps=1"],
-    ["trainer.precision=bf16-mixed"],
-    ["optimizer=sgd", "trainer.gradient_clip_val=1e-3"],
-    ["data.points=32"],
-    ["data.points=null"],
-    ["data.factor=2"],
-    ["data.factor=2", "data.offset=1"],
-    ["data.factor=2", "data.train_pixels=stencil"],
-    ["data.factor=2", "data.train_pixels=random"],
-    ["data.factor=2", "data.train_pixels=all"],
-    ["data.limit=40"],
-    ["data.filter=sobel"],
-    ["data.border=replicate"],
-    ["data.border=periodic"],
-    ["data.aspect=keep"],
-]
+CHANGES = """
+seed=1; model.hidden_layers=3; model.hidden_features=24; model.input_scale=2.0; model.activation.omega=20
+model=relu model.activation.normal=false; model=gauss model.activation.sigma=0.2
+model=wire model.activation.omega=5; model=wire model.activation.sigma=5
+model=finer model.activation.first_bias=5; model=finer model.activation.first_bias=null
+model=positional model.encoding.bands=4; model=fourier model.encoding.frequencies=8; model=fourier model.encoding.scale=3
+supervision.terms.jacobian.weight=0.5; supervision.terms.jacobian.reduction=mean; supervision.terms.jacobian.axes=[0]
+supervision.terms.value._target_=inr.supervision.losses.AbsoluteError
+optimizer=adamw; optimizer=sgd; optimizer.lr=1e-3; optimizer=sgd trainer.gradient_clip_val=1e-3; trainer.precision=bf16-mixed
+scheduler=cosine; scheduler=cosine scheduler.warmup=1; scheduler=exponential scheduler.decay_steps=1
+data.points=32; data.points=null; data.limit=40; data.filter=sobel; data.aspect=keep
+data.border=replicate; data.border=periodic; data.factor=2; data.factor=2 data.offset=1
+data.factor=2 data.train_pixels=stencil; data.factor=2 data.train_pixels=random; data.factor=2 data.train_pixels=all
+"""
+
+
+def weights(folder) -> list[torch.Tensor]:
+    return [tensor for name, tensor in checkpoint(folder)["state_dict"].items() if name.startswith("network.")]
 
 
 def learned(folder, *options: str) -> list[torch.Tensor]:
-    state = checkpoint(run(folder, *options))["state_dict"]
-    return [weights for name, weights in state.items() if name.startswith("network.")]
+    return weights(run(folder, *options))
 
 
 @pytest.fixture(scope="module")
@@ -66,25 +42,21 @@ def picture(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=" ".join)
+@pytest.mark.parametrize("change", [words.strip() for line in CHANGES.splitlines() for words in line.split(";") if words])
 def test_the_last_option_changes_what_is_learned(change, picture, tmp_path):
-    options = [f"data.path={picture}", *BASE]
-    without = learned(tmp_path / "without", *options, *change[:-1])
-    changed = learned(tmp_path / "changed", *options, *change)
-    same = len(without) == len(changed) and all(
-        one.shape == other.shape and torch.equal(one, other) for one, other in zip(without, changed, strict=True)
-    )
-    assert not same
+    options, words = [f"data.path={picture}", *BASE], change.split()
+    without = learned(tmp_path / "without", *options, *words[:-1])
+    changed = learned(tmp_path / "changed", *options, *words)
+    assert len(without) != len(changed) or not all(map(torch.equal, without, changed))
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="compiling needs a C++ compiler")
 def test_compiled_functions_learn_what_eager_ones_do(picture, tmp_path):
     options = [f"data.path={picture}", *BASE]
     eager = learned(tmp_path / "eager", *options)
-    words = [sys.executable, str(ROOT / "train.py"), *options, "compile=true", f"hydra.run.dir={tmp_path / 'compiled'}"]
+    words = command(*options, "compile=true", f"hydra.run.dir={tmp_path / 'compiled'}")
     subprocess.run(words, check=True, capture_output=True, timeout=600)
-    state = checkpoint(tmp_path / "compiled")["state_dict"]
-    compiled = [weights for name, weights in state.items() if name.startswith("network.")]
+    compiled = weights(tmp_path / "compiled")
     assert any(not torch.equal(one, other) for one, other in zip(eager, compiled, strict=True))
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(eager, compiled, strict=True))
 
@@ -98,4 +70,4 @@ def test_chunks_change_nothing_but_memory(picture, tmp_path):
 
 def test_a_seed_repeats_a_run_to_the_bit(picture, tmp_path):
     one, other = (learned(tmp_path / name, f"data.path={picture}", *BASE, "seed=3") for name in ("one", "other"))
-    assert all(torch.equal(first, second) for first, second in zip(one, other, strict=True))
+    assert all(map(torch.equal, one, other))

@@ -1,79 +1,65 @@
 """A run from start to end: resume, evaluate, load, export, several processes, loggers, sweeps."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from PIL import Image
-from running import QUICK, ROOT, checkpoint, command, composed, curve, metrics, run, tiny_image, tiny_sound
+from running import (
+    QUICK,
+    ROOT,
+    assert_resumes,
+    assert_same_run,
+    checkpoint,
+    command,
+    composed,
+    curve,
+    metrics,
+    run,
+    tiny_image,
+    tiny_sound,
+)
 from torch.testing import assert_close
 
 import inr
 from datamodules.common.pictures import read_image
 from inr.saved.runs import build
-from tasks.checkpoints import AtomicCheckpointIO
 
 LOGGED = (*QUICK, "callbacks.checkpoints.every=4", "trainer.val_check_interval=3", "data.points=50")
 
 
-def same_run(one: Path, other: Path) -> None:
-    """Weights, optimiser and curve are equal to the bit."""
-    first, second = checkpoint(one), checkpoint(other)
-    for name, weights in first["state_dict"].items():
-        assert torch.equal(weights, second["state_dict"][name]), name
-    assert str(first["optimizer_states"]) == str(second["optimizer_states"])
-    assert first["global_step"] == second["global_step"]
-    assert curve(one) == curve(other)
+SCHEDULERS = [(1, "constant"), (2, "constant"), (3, "cosine scheduler.steps=12"), (4, "exponential"), (5, "constant")]
 
 
-@pytest.mark.parametrize("interval", [1, 2, 4, 5])
-def test_the_curve_is_whole_wherever_validations_and_checkpoints_fall(interval, tmp_path):
-    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, f"trainer.val_check_interval={interval}"]
-    whole = run(tmp_path / "whole", *options, "trainer.max_steps=12")
-    half = run(tmp_path / "half", *options, "trainer.max_steps=8")
-    same_run(whole, run(tmp_path / "resumed", f"ckpt_path={half}", "trainer.max_steps=12"))
-    assert sum(bool(row["val/psnr"]) for row in curve(whole)) == 12 // interval
-
-
-@pytest.mark.parametrize("scheduler", ["constant", "cosine", "exponential"])
-def test_half_a_run_and_its_resume_equal_the_whole_run(scheduler, tmp_path):
-    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, f"scheduler={scheduler}"]
-    options += ["scheduler.steps=12"] if scheduler == "cosine" else []
-    whole = run(tmp_path / "whole", *options, "trainer.max_steps=12")
-    half = run(tmp_path / "half", *options, "trainer.max_steps=8")
-    resumed = run(tmp_path / "resumed", f"ckpt_path={half}", "trainer.max_steps=12")
-    same_run(whole, resumed)
+@pytest.mark.parametrize(("interval", "scheduler"), SCHEDULERS)
+def test_half_a_run_and_its_resume_equal_the_whole_wherever_validations_and_checkpoints_fall(interval, scheduler, tmp_path):
+    choices = [f"trainer.val_check_interval={interval}", *f"scheduler={scheduler}".split()]
+    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, *choices]
+    resumed = assert_resumes(tmp_path, *options, half=8, whole=12)
+    assert sum(bool(row["val/psnr"]) for row in curve(resumed)) == 12 // interval
 
 
 @pytest.mark.parametrize("interval", [3, 4])
 def test_a_killed_run_resumes_as_if_it_had_not_been(interval, tmp_path):
     options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, f"trainer.val_check_interval={interval}"]
-    whole = run(tmp_path / "whole", *options, "trainer.max_steps=12")
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
-    process = subprocess.Popen(
-        command(*options, "trainer.max_steps=1000000", f"hydra.run.dir={tmp_path / 'killed'}"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    words = command(*options, "trainer.max_steps=1000000", f"hydra.run.dir={tmp_path / 'killed'}")
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while not last.is_file() and time.monotonic() < until:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    steps = checkpoint(tmp_path / "killed")["global_step"]
-    target = max(12, steps + 4)
+    target = max(12, checkpoint(tmp_path / "killed")["global_step"] + 4)
+    whole = run(tmp_path / "whole", *options, f"trainer.max_steps={target}")
     resumed = run(tmp_path / "resumed", f"ckpt_path={tmp_path / 'killed'}", f"trainer.max_steps={target}")
-    if target != 12:
-        whole = run(tmp_path / "longer", *options, f"trainer.max_steps={target}")
-    same_run(whole, resumed)
+    assert_same_run(whole, resumed)
 
 
 def test_a_resumed_run_takes_the_new_learning_rate(tmp_path):
@@ -85,13 +71,11 @@ def test_a_resumed_run_takes_the_new_learning_rate(tmp_path):
 
 def test_evaluation_reproduces_the_figures_of_the_run(tmp_path):
     first = run(tmp_path / "first", f"data.path={tiny_image(tmp_path)}", "data.factor=2", *QUICK)
-    second = run(tmp_path / "second", f"ckpt_path={first}", "train=false", "export.scale=3")
+    second = run(tmp_path / "second", f"ckpt_path={first / 'checkpoints' / 'last.ckpt'}", "train=false", "export.scale=3")
     before, after = metrics(first), metrics(second)
     assert before | {"seconds": 0} == after | {"seconds": 0}
     with Image.open(second / "export" / "reconstruction.png") as picture:
         assert picture.size == (72, 72)
-    third = run(tmp_path / "third", f"ckpt_path={first / 'checkpoints' / 'last.ckpt'}", "train=false")
-    assert metrics(third) | {"seconds": 0} == before | {"seconds": 0}
 
 
 def test_load_gives_the_field_in_the_units_of_the_file(tmp_path):
@@ -144,13 +128,11 @@ def test_pictures_are_exported_in_their_own_numbers(number, channels, tmp_path):
         array = (np.asarray(image)[..., :channels].astype(number) * (257 if number == "uint16" else 1)).astype(number)
     np.save(tmp_path / "array.npy", array)
     folder = run(tmp_path / "run", f"data.path={tmp_path / 'array.npy'}", *QUICK)
-    file = folder / "export" / ("reconstruction.npy" if number == "float32" else "reconstruction.png")
-    result = read_image(file)
+    result = read_image(folder / "export" / ("reconstruction.npy" if number == "float32" else "reconstruction.png"))
     assert (result.dtype, result.shape) == (array.dtype, array.shape)
     expected = inr.load(folder)(np.stack(np.indices((24, 24)), -1))
-    assert_close(
-        torch.from_numpy(result.astype(np.float32)), expected.clamp(0, 65535 if number == "uint16" else 255), rtol=0, atol=0.51
-    )
+    limit = 65535 if number == "uint16" else 255
+    assert_close(torch.from_numpy(result.astype(np.float32)), expected.clamp(0, limit), rtol=0, atol=0.51)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -169,7 +151,7 @@ def test_pictures_show_what_they_promise(task, tmp_path):
     pictures = {file.stem: np.array(Image.open(file)) for file in (folder / "pictures").iterdir()}
     expected = {"image": {"reconstruction", "derivatives"}, "audio": {"waveform", "spectrogram", "derivatives"}}
     assert set(pictures) == expected[task]
-    assert all(picture.std() > 1 and min(picture.shape[:2]) > 200 for picture in pictures.values())
+    assert all(min(picture.shape[:2]) > 200 for picture in pictures.values())
 
 
 def test_two_processes_follow_the_curve_of_one(tmp_path):
@@ -186,20 +168,6 @@ def test_two_processes_follow_the_curve_of_one(tmp_path):
         for name in alone:
             if alone[name]:
                 assert float(alone[name]) == pytest.approx(float(together[name]), rel=1e-5)
-
-
-def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
-    path = tmp_path / "last.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"step": torch.tensor(1)}, path)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(inr.InputError, match="No space left"):
-        AtomicCheckpointIO().save_checkpoint({"step": torch.tensor(2)}, path)
-    assert torch.load(path, weights_only=True)["step"] == 1
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_checkpoints_hold_plain_containers_only(tmp_path):
@@ -225,11 +193,9 @@ def test_debug_choices_do_what_they_say(choice, tmp_path):
     losses = [float(row["train/loss"]) for row in curve(folder) if row.get("train/loss")]
     steps = metrics(folder)["steps"]
     if choice == "overfit":
-        assert steps == 200
-        assert losses[-1] < 0.01 * losses[0]
+        assert (steps, losses[-1] < 0.01 * losses[0]) == (200, True)
     if choice == "limit":
-        assert steps == 4
-        assert len(losses) == 4
+        assert steps == len(losses) == 4
     if choice == "profiler":
         (table,) = folder.glob("fit-profile*.txt")
         assert "run_training_batch" in table.read_text()

@@ -12,7 +12,7 @@ from inr.measurements.radon import Pixels
 from inr.networks.activations import Activation, Elementwise, Finer, Gauss, ReLU, Sine
 from inr.networks.linear import Chain, Linear, SkipConnection
 from inr.networks.mlp import MLP
-from inr.tangents import linearise, pullback
+from inr.tangents import linearise, pullback, pushforward
 
 SHAPE = (12, 9)
 CHANNELS = [3, 1]  # of more channels than axes tangents go forward, of fewer gradients go backward
@@ -25,10 +25,6 @@ def coordinates(points: int = 7) -> torch.Tensor:
     return torch.rand(1, points, 2) * (torch.tensor(SHAPE) - 1)
 
 
-def layers(model):
-    return next(module for module in model.modules() if isinstance(module, Chain))
-
-
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("model", ANYWHERE)
 def test_forward_equals_reverse_equals_central_differences(model, channels):
@@ -36,22 +32,13 @@ def test_forward_equals_reverse_equals_central_differences(model, channels):
     assert_derivatives_are_exact(Pointwise(SHAPE), model, field_of(model), coordinates())
 
 
-@pytest.mark.parametrize("model", ANYWHERE)
-def test_every_layer_pushes_tangents_as_jacrev_does(model):
-    model, x = network(model), torch.rand(1, 5, 2)
-    tangents = torch.eye(2)[:, None, None].expand(2, 1, 5, 2)
-    for module in layers(model):
-        value, derivatives = module.pushforward(x, tangents)
-        jacobian = torch.func.vmap(torch.func.jacrev(module))(x[0])
-        assert_close(value, module(x))
-        assert_close(derivatives[:, 0], torch.einsum("pcd,kpd->kpc", jacobian, tangents[:, 0]), rtol=1e-10, atol=1e-10)
-        x, tangents = value.detach(), derivatives.detach()
-
-
-def assert_pulls_as_jacrev(module, x):
-    value, back = pullback(module, x)
-    assert_close(value, module(x))
+def assert_moves_as_jacrev(module, x):
     jacobian = torch.func.vmap(torch.func.jacrev(module))(x[0])
+    tangents = torch.rand(3, 1, 5, x.shape[-1])
+    forward, derivatives = pushforward(module, x, tangents)
+    assert_close(derivatives[:, 0], torch.einsum("pcd,kpd->kpc", jacobian, tangents[:, 0]), rtol=1e-10, atol=1e-10)
+    value, back = pullback(module, x)
+    assert_close((forward, value), (module(x), module(x)))
     shared, own = torch.rand(3, 1, 1, value.shape[-1]), torch.rand(3, 1, 5, value.shape[-1])
     for cotangents in (shared, own):
         expected = torch.einsum("pcd,kpc->kpd", jacobian, cotangents[:, 0].expand(3, 5, -1))
@@ -59,16 +46,16 @@ def assert_pulls_as_jacrev(module, x):
 
 
 @pytest.mark.parametrize("model", ANYWHERE)
-def test_every_layer_pulls_cotangents_as_jacrev_does(model):
-    x = torch.rand(1, 5, 2)
-    for module in layers(network(model)):
-        assert_pulls_as_jacrev(module, x)
+def test_every_layer_moves_tangents_and_cotangents_as_jacrev_does(model):
+    model, x = network(model), torch.rand(1, 5, 2)
+    for module in next(module for module in model.modules() if isinstance(module, Chain)):
+        assert_moves_as_jacrev(module, x)
         x = module(x).detach()
 
 
 @pytest.mark.parametrize("module", [SkipConnection(Chain(Linear(4, 3), Sine(2.0))), torch.nn.Tanh()], ids=["skip", "foreign"])
-def test_skips_and_foreign_modules_pull_as_jacrev_does(module):
-    assert_pulls_as_jacrev(module.double(), torch.rand(1, 5, 4))
+def test_skips_and_foreign_modules_move_both_as_jacrev_does(module):
+    assert_moves_as_jacrev(module.double(), torch.rand(1, 5, 4))
 
 
 @pytest.mark.parametrize("model", TRUNKS)
@@ -154,17 +141,6 @@ def test_bf16_keeps_values_and_derivatives_within_its_precision(model):
         assert approximate.dtype == torch.float32
         assert (precise - approximate).norm() < 0.1 * precise.norm()
         assert not torch.equal(precise, approximate)
-
-
-def test_shared_points_equal_the_same_points_repeated():
-    codes = torch.rand(4, 1, 3)
-    shared = Field(lambda points: points.sin().sum(-1, keepdim=True) * codes)
-    at = coordinates()
-    value, jacobian = value_and_jacobian(Pointwise(SHAPE), shared, at)
-    repeated_value, repeated_jacobian = value_and_jacobian(Pointwise(SHAPE), shared, at.expand(4, -1, -1))
-    assert value.shape == (4, 7, 3)
-    assert_close(value, repeated_value)
-    assert_close(jacobian, repeated_jacobian)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch hides it, but not where warnings are errors

@@ -8,7 +8,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_array_equal
 from PIL import Image
-from running import metrics, run
+from running import assert_resumes, metrics, run
 from torch.testing import assert_close
 
 from datamodules.grids.read_video import ffmpeg, read_video
@@ -199,7 +199,5 @@ def test_a_run_on_an_own_film_needs_no_truth(tmp_path):
 
 
 def test_a_resumed_run_goes_on_from_its_codes(tmp_path):
-    whole = run(tmp_path / "whole", *QUICK, "scheduler=constant")
-    half = run(tmp_path / "half", *QUICK, "scheduler=constant", "trainer.max_steps=2")
-    more = run(tmp_path / "more", f"ckpt_path={half}", "trainer.max_steps=3")
-    assert metrics(more)["psnr_background"] == metrics(whole)["psnr_background"]
+    more = assert_resumes(tmp_path, *QUICK, "scheduler=constant", whole=3)
+    assert metrics(more)["psnr_background"] == metrics(tmp_path / "whole")["psnr_background"]

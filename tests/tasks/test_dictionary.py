@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
-from running import STEPS, checkpoint, collection, command, metrics, run, small, tiny_sound
+from running import STEPS, assert_resumes, checkpoint, collection, command, metrics, run, small, tiny_sound
 
 import inr
 from inr.errors import InputError
@@ -42,21 +42,14 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("coder", ["codebook", "conv", "resnet"])
 def test_held_out_signals_do_not_touch_the_dictionary(coder, tmp_path):
     options = [f"model/coder={coder}", *([] if coder == "codebook" else ["model.coder.width=8"])]
-    first = learn(tmp_path, *options)
-    before = weights(first)
+    words = [*collection("image", tmp_path), *small("nid_moe"), *STEPS, "regime=dictionary", *options]
+    first = run(tmp_path / "first", *words)
     for name in ("4.png", "5.png"):  # the held-out ones
         pixels = np.asarray(Image.open(tmp_path / "images" / name))
         Image.fromarray(255 - pixels).save(tmp_path / "images" / name)
-    words = [*collection_without_writing(tmp_path), *small("nid_moe"), *STEPS, "regime=dictionary", *options]
     again = run(tmp_path / "again", *words)
-    assert equal(before, weights(again))
+    assert equal(weights(first), weights(again))
     assert metrics(first)["psnr"] != metrics(again)["psnr"]
-
-
-def collection_without_writing(folder: Path) -> list[str]:
-    """The options of the collection that lies there already."""
-    shared = ["data.held_out=2", "data.tuning=1", "data.points=32"]
-    return ["task=image", "data=images", f"data.root={folder / 'images'}", "data.size=null", *shared]
 
 
 @pytest.mark.parametrize(
@@ -105,15 +98,9 @@ def test_signals_that_were_trained_on_are_counted(tmp_path):
 
 @pytest.mark.parametrize("regime", ["dictionary", "fit"])
 def test_a_resumed_run_goes_on_to_the_bit(regime, tmp_path):
-    learned = learn(tmp_path)
-    words = [*collection_without_writing(tmp_path), *STEPS, "data.batch_signals=2"]
-    own = [*small("nid_moe"), "regime=dictionary", *GATED] if regime == "dictionary" else ["regime=fit", "solver=adam"]
-    own += [f"dictionary={learned}"] if regime == "fit" else []
-    whole = run(tmp_path / "whole", *words, *own, "trainer.max_steps=6")
-    half = run(tmp_path / "half", *words, *own, "trainer.max_steps=3")
-    resumed = run(tmp_path / "resumed", f"ckpt_path={half}", "trainer.max_steps=6")
-    one, other = checkpoint(whole)["state_dict"], checkpoint(resumed)["state_dict"]
-    assert equal(one, other)
+    words = [*collection("image", tmp_path), *STEPS, "data.batch_signals=2", f"regime={regime}"]
+    words += [*small("nid_moe"), *GATED] if regime == "dictionary" else ["solver=adam", f"dictionary={learn(tmp_path)}"]
+    assert_resumes(tmp_path, *words, half=3, whole=6)
 
 
 def test_a_finished_fit_is_evaluated_without_its_dictionary_and_loads_by_name(tmp_path):
@@ -121,9 +108,8 @@ def test_a_finished_fit_is_evaluated_without_its_dictionary_and_loads_by_name(tm
     fitted = fit(tmp_path, learned)
     (learned / "checkpoints" / "last.ckpt").unlink()
     again = run(tmp_path / "again", "train=false", f"ckpt_path={fitted}", "trainer=cpu")
-    assert {name: metrics(again)[name] for name in ("psnr", "ssim", "encode_seconds")} == {
-        name: metrics(fitted)[name] for name in ("psnr", "ssim", "encode_seconds")
-    }
+    for name in ("psnr", "ssim", "encode_seconds"):
+        assert metrics(again)[name] == metrics(fitted)[name]
     exported = np.asarray(Image.open(fitted / "export" / "reconstruction" / "5.png")).astype(float)
     corner = torch.cartesian_prod(torch.arange(12), torch.arange(12)).float()
     for source in (fitted, fitted / "export" / "field.safetensors"):
@@ -187,7 +173,7 @@ def test_a_run_without_a_dictionary_is_no_dictionary(tmp_path):
 def test_two_processes_learn_and_fit_what_one_does(tmp_path):
     learned = learn(tmp_path, "data.points=33", *GATED, "trainer.max_steps=4")
     fitted = fit(tmp_path, learned, "data.corruption=missing", "data.points=33")
-    shared = [*collection_without_writing(tmp_path), *(word for word in STEPS if word != "trainer=cpu")]
+    shared = [*collection("image", tmp_path), *(word for word in STEPS if word != "trainer=cpu")]
     shared += ["data.points=33", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
     constant = fit(tmp_path, learned, "supervision=der", "data.points=33", name="constant")
     again = [f"regime=fit dictionary={learned} data.corruption=missing", "regime=dictionary trainer.max_steps=4"]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from inr.derivatives import value_and_jacobian
-from inr.field import Field
+from inr.field import Field, Signals
 from inr.measurements.measurement import Measurement
 
 
@@ -35,3 +35,14 @@ def assert_derivatives_are_exact(measurement: Measurement, network: nn.Module, f
         difference = (measurement(field, at + shift) - measurement(field, at - shift)) / (2 * step)
         assert_close(difference, forward[1][..., axis], rtol=1e-4, atol=1e-6)
     assert_close(gradients(forward, network.parameters()), gradients(reverse, network.parameters()), rtol=1e-9, atol=1e-10)
+
+
+def assert_codes_depend_on_their_own_observations(coder: nn.Module, seen: Tensor):
+    """Check that codes differ, and that neither the order nor the number of the signals nor another observation moves one."""
+    codes, order = coder(Signals(torch.arange(4), seen)), torch.tensor([2, 0, 3, 1])
+    assert torch.pdist(codes).min() > 1e-3
+    assert_close(coder(Signals(torch.arange(4), seen[order])), codes[order], rtol=0, atol=1e-12)
+    assert_close(coder(Signals(torch.arange(1), seen[1:2])), codes[1:2], rtol=0, atol=1e-12)
+    moved = torch.cat([seen[:2], 1.5 * seen[2:3], seen[3:]])
+    changed = (coder(Signals(torch.arange(4), moved)) - codes).abs().amax(-1) > 1e-9
+    assert changed.tolist() == [False, False, True, False]

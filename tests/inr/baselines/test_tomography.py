@@ -164,12 +164,6 @@ def test_a_rebinned_fan_is_the_sinogram_of_parallel_beams(centre):
     assert_close(sinogram, parallel(turned, centre), rtol=0, atol=0.005 * float(sinogram.max()))
 
 
-def test_sart_of_a_rebinned_fan_gives_the_slice_where_it_is():
-    angles = even(240, math.tau)
-    sinogram, angles, width, centre = to_parallel(fan(angles), angles, FAN_WIDTH, CENTRE, SOURCE, DETECTOR)
-    assert error(sart(sinogram, angles, **GRID, bin_width=width, centre=centre)) < 0.015
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -3,6 +3,7 @@ import io
 import pytest
 import torch
 from safetensors.torch import load, save
+from tiny.laws import assert_codes_depend_on_their_own_observations
 from tiny.signals import CODERS, network
 from torch.testing import assert_close
 
@@ -91,17 +92,8 @@ def test_without_names_the_rows_must_be_as_many(saved):
 @pytest.mark.parametrize("kind", [ConvCoder, ResNetCoder])
 def test_a_code_depends_on_its_own_observation(kind, grid, training):
     coder, seen = kind(grid, EXPERTS, CHANNELS, width=8).train(training), observed(4, grid)
-    codes = coder(Signals(index(4), seen))
-    assert codes.shape == (4, EXPERTS + CHANNELS)
-    assert codes.dtype == torch.float64
-    assert (codes[1:] - codes[:1]).norm(dim=-1).min() > 1e-3
-    order = torch.tensor([2, 0, 3, 1])
-    assert_close(coder(Signals(index(4), seen[order])), codes[order], rtol=0, atol=1e-12)
-    assert_close(coder(Signals(index(1), seen[1:2])), codes[1:2], rtol=0, atol=1e-12)
-    moved = seen.clone()
-    moved[2] += torch.randn(*grid, CHANNELS)
-    changed = (coder(Signals(index(4), moved)) - codes).abs().amax(-1) > 1e-9
-    assert changed.tolist() == [False, False, True, False]
+    assert coder(Signals(index(4), seen)).shape == (4, EXPERTS + CHANNELS)
+    assert_codes_depend_on_their_own_observations(coder, seen)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -115,7 +107,11 @@ def test_a_residual_block_adds_a_projection_of_its_input():
     (block, *_), x = ResNetCoder((16, 16), EXPERTS, CHANNELS, width=8).blocks, torch.randn(2, CHANNELS, 16, 16)
     block.after.weight.data.zero_()
     block.after.bias.data.zero_()
+<<<<<<< HEAD
     assert_close(block(x), block.project(x[..., ::2, ::2]).relu())  # which is what a stride of 2 would do
+=======
+    assert_close(block(x), block.project(x[..., ::2, ::2]).relu())
+>>>>>>> t2
 
 
 @pytest.mark.parametrize("coder", CODERS)

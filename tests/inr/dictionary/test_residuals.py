@@ -2,11 +2,12 @@ import copy
 
 import pytest
 import torch
+from tiny.laws import by_reverse
 from tiny.signals import EXPERTS, TRUNKS, every_signal, network
 from torch.testing import assert_close
 
 from inr.derivatives import value_and_jacobian
-from inr.field import Signals
+from inr.field import Field, Signals
 from inr.measurements.pointwise import Pointwise
 
 SHAPE = (12, 9)
@@ -18,14 +19,6 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 def coordinates(signals):
     return torch.rand(signals, 7, 2) * (torch.tensor(SHAPE) - 1)
-
-
-def reverse(function, at):
-    """Value and jacobian of one signal's field, by reverse mode."""
-    at = at.clone().requires_grad_()
-    value = function(Pointwise(SHAPE).locate(at).points)
-    rows = [torch.autograd.grad(value[..., c].sum(), at, create_graph=True)[0] for c in range(value.shape[-1])]
-    return value, torch.stack(rows, -2)
 
 
 def loss(value, jacobian):
@@ -67,7 +60,8 @@ def test_every_signal_is_a_network_of_the_summed_weights(kind, trunk, signals):
         head = torch.einsum("e,ecf->cf", code[:EXPERTS], model.experts) + model.residuals.heads[signal]
         head = head.detach().requires_grad_()
         bias = code[EXPERTS:].requires_grad_()
-        expected = reverse(lambda points, h=head, b=bias, net=alone: net(points) @ h.T + b, at[row % signals][None])
+        field = Field(lambda points, h=head, b=bias, net=alone: net(points) @ h.T + b)
+        expected = by_reverse(Pointwise(SHAPE), field, at[row % signals][None])
         inputs = [head, bias, *(alone.parameters() if kind == "all" else ())]
         gradients = torch.autograd.grad(loss(*expected), inputs)
         ours = [model.residuals.heads.grad[signal], model.coder.codes.grad[signal, EXPERTS:]]

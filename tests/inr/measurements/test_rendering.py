@@ -212,5 +212,5 @@ def test_options_outside_their_range_are_refused(options, line):
 
 
 def test_a_camera_that_is_not_bound_is_named():
-    with pytest.raises(InputError, match="needs a camera"):
+    with pytest.raises(InputError, match=r"needs a camera: bind it with within\(poses="):
         VolumeRendering().locate(pixels())

@@ -49,16 +49,13 @@ def test_limits(figure):
     assert math.isnan(figure(target, target, mask=torch.zeros(8, dtype=torch.bool)))
 
 
-def test_snr_of_silence_is_minus_infinity():
-    assert snr(torch.ones(8), torch.zeros(8)) == -math.inf
-
-
 def test_snr_compares_energies():
     time = torch.arange(1000, dtype=torch.float64)
     tone, hum = ((2 * math.pi * turns * time / 1000).sin() for turns in (30, 7))
     assert snr(tone + 0.01 * hum, tone) == pytest.approx(40)
     for gain in (1e-3, 1e3):
         assert snr(gain * (tone + 0.1 * hum), gain * tone) == pytest.approx(20)
+    assert snr(tone, 0 * tone) == -math.inf
 
 
 def test_luma_is_that_of_bt601():
@@ -80,13 +77,6 @@ def test_ssim_is_that_of_wang_over_the_windows_inside(shape):
         expected = structural_similarity(target, prediction, **options)  # its mean leaves a window's half out at the border
         assert 0 < expected < 0.99
         assert ssim(torch.from_numpy(prediction), torch.from_numpy(target), peak) == pytest.approx(expected, abs=1e-6)
-
-
-def test_ssim_of_equal_images_is_one_and_falls_with_noise():
-    target = torch.from_numpy(skimage.data.camera()[:64, :64] / 255)
-    figures = [ssim(target + noise * torch.randn(64, 64), target) for noise in (0, 0.05, 0.2)]
-    assert figures[0] == pytest.approx(1, abs=1e-12)
-    assert figures[0] > figures[1] > figures[2]
 
 
 @pytest.mark.parametrize("shape", [(10, 64), (64, 10), (1, 1)])
