@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import png
@@ -33,7 +34,7 @@ class ImageTask(EvaluatedTask[GridSignals]):
     Source: the test protocol of Sobolev Training for Implicit Neural Representations (ECCV 2022), section 4.1.
     """
 
-    reads = GridSignals
+    reads: ClassVar[type] = GridSignals
 
     def __init__(
         self, training: Training, measurements: Sensors, channels: int = 1, signals: int = 1, lpips: str | None = None

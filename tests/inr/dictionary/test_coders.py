@@ -107,11 +107,7 @@ def test_a_residual_block_adds_a_projection_of_its_input():
     (block, *_), x = ResNetCoder((16, 16), EXPERTS, CHANNELS, width=8).blocks, torch.randn(2, CHANNELS, 16, 16)
     block.after.weight.data.zero_()
     block.after.bias.data.zero_()
-<<<<<<< HEAD
     assert_close(block(x), block.project(x[..., ::2, ::2]).relu())  # which is what a stride of 2 would do
-=======
-    assert_close(block(x), block.project(x[..., ::2, ::2]).relu())
->>>>>>> t2
 
 
 @pytest.mark.parametrize("coder", CODERS)
