@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
 
@@ -107,17 +106,6 @@ def test_colour_can_be_left_out():
     assert_array_equal(everything(data), grey(moving_square()[0]))
     assert data.background.shape == (40, 64, 64, 1)
     assert data.describe()["out_features"] == 1
-
-
-def test_a_batch_holds_normalised_pixels_of_some_frames():
-    data = VideoCollection(batch_signals=7, points=50)
-    data.setup()
-    draw = next(iter(data.train_dataloader()))
-    part = data.training_batch(draw, torch.device("cpu")).parts["data"]
-    assert part.targets["value"].shape == (7, 50, 3)
-    row, column = part.coordinates[0, 3].long()
-    pixel = moving_square()[0][draw.signals, row, column]
-    assert_array_equal(data.restore(part.targets["value"][:, 3]).round().numpy(), pixel)
 
 
 @pytest.mark.parametrize(
