@@ -45,7 +45,6 @@ def test_sounds_are_cut_to_the_shortest_and_share_one_scale(folder):
     assert data.units.peak == data.units.scale == pytest.approx(loudest)
     (batch,) = data.training_batches(torch.device("cpu"))
     assert_allclose(batch.parts["data"].targets["value"][0].numpy(), SOUNDS[0] / loudest, rtol=1e-6)
-    assert data.describe()["out_features"] == 2
 
 
 @pytest.mark.parametrize(("start", "duration", "excerpt"), [(0.02, None, slice(20, 120)), (0.01, 0.05, slice(10, 60))])
@@ -75,8 +74,7 @@ def test_excerpts_of_one_sound_are_split(folder):
 
 def test_time_is_stretched_as_for_one_sound(folder):
     data, one = load(folder, duration=0.05), AudioData(path=str(folder / "inner" / "0.wav"), duration=0.05)
-    assert data.rate == one.rate
-    assert data.describe()["input_scale"] == one.describe()["input_scale"]
+    assert (data.rate, data.describe()["input_scale"]) == (one.rate, one.describe()["input_scale"])
 
 
 BAD = {
