@@ -136,8 +136,7 @@ def test_merging_inverts_cutting(whole, size):
 
 
 def test_patches_are_named_by_row_and_column():
-    patches = Patches((6, 8), (3, 4))
-    picture = torch.arange(48).reshape(6, 8, 1)
+    patches, picture = Patches((6, 8), (3, 4)), torch.arange(48).reshape(6, 8, 1)
     assert patches.names("x") == ["x#0,0", "x#0,1", "x#1,0", "x#1,1"]
     assert torch.equal(patches.cut(picture)[2], picture[3:, :4])
     assert Patches((6, 8)).names("x") == ["x"]
@@ -149,15 +148,10 @@ def test_patches_are_signals_of_their_own_and_shown_an_image_at_a_time():
     assert len(data.evaluated) == 8
     batch = take(data, 1)[0]
     assert batch.signals.index.reshape(2, 4).diff(dim=1).unique().tolist() == [1]
-    for signals in (torch.arange(8), torch.tensor([6, 1])):
-        (whole,) = data.observation_batches(signals, CPU)
-        patches = whole.parts["data"].targets["value"].reshape(-1, 3, 4, 3)
-        if len(signals) == 8:
-            assert_close(data.restore(data.merge(patches)), torch.from_numpy(PICTURES[18:]).float())
-        else:
-            assert torch.equal(data.restore(patches)[0], torch.from_numpy(PICTURES[19, 3:, :4]).float())
-    names = {name.partition("#")[0] for name in data.trained.names}
-    assert not names & set(data.names)
+    whole, some = (values_of(data.observation_batches(index, CPU), data) for index in (torch.arange(8), torch.tensor([6, 1])))
+    assert_close(data.restore(data.merge(whole)), originals([18, 19]).float())
+    assert torch.equal(some, whole[[6, 1]])
+    assert not {name.partition("#")[0] for name in data.trained.names} & set(data.names)
 
 
 # batches
@@ -217,7 +211,6 @@ def test_evaluation_covers_every_sample_of_every_signal_in_order(loader, count, 
     sweep = getattr(data, loader)()
     batches = [data.transfer_batch_to_device(one, CPU, 0) for one in sweep]
     values = [batch.parts["data"].targets["value"] for batch in batches]
-    assert len(sweep) == len(batches)
     assert max(value.shape[0] * value.shape[1] for value in values) <= max(chunk, 48)
     assert set(batches[0].parts["data"].targets) == {"value"}
     flat = torch.cat([value.flatten(0, 1) for value in values])
@@ -304,21 +297,16 @@ def test_constants_are_estimated_from_one_evaluated_signal_at_a_time_if_it_was_s
         ({"memory": -1}, ["data.memory must not be negative", "got -1"]),
         ({"filter": "prewitt"}, ["one of central, sobel"]),
         ({"corruption": "rain"}, ["among square, jitter, missing, noise", "got rain"]),
-        ({"held_out": -0.1}, ["a fraction below 1, or a count of at most 20", "got -0.1"]),
-        ({"held_out": 1.5}, ["a count", "got 1.5"]),
-        ({"held_out": 21}, ["at most 20", "got 21"]),
+        *(({"held_out": some}, ["a fraction below 1, or a count of at most 20", f"got {some}"]) for some in (-0.1, 1.5, 21)),
         ({"held_out": 20}, ["data.shown=train needs signals", "hold out fewer"]),
         ({"held_out": 0, "shown": "held_out"}, ["data.shown=held_out needs signals", "hold out more"]),
         ({"held_out": None}, ["data.held_out=null", "have none", "a fraction"]),
         ({"held_out": "nowhere"}, ["data.held_out must be an existing file", "got nowhere"]),
         ({"held_out": "{}/typo.txt"}, ["names of the collection, such as a/00", "has c/00"]),
         ({"held_out": "{}/bytes.txt"}, ["must be a text file of names", "bytes.txt"]),
-        ({"choose": [16]}, ["different positions in 0 .. 15", "got [16]"]),
+        *(({"choose": some}, ["different positions in 0 .. 15", f"got {some}"]) for some in ([16], [1, 1], [])),
         ({"tuning": -0.1}, ["data.tuning must not be negative", "got -0.1"]),
-        ({"tuning": 1.5}, ["data.tuning must be a fraction below 1, or a count of at most 18", "got 1.5"]),
-        ({"tuning": 19}, ["data.tuning", "at most 18", "got 19"]),
-        ({"choose": [1, 1]}, ["different positions", "got [1, 1]"]),
-        ({"choose": []}, ["different positions", "got []"]),
+        *(({"tuning": some}, ["data.tuning must be a fraction below 1, or a count of at most 18"]) for some in (1.5, 19)),
         ({"patch_size": 4}, ["does not divide 6", "3 and 6"]),
         ({"patch_size": [3, 5]}, ["does not divide 8", "4 and 8"]),
         ({"patch_size": [2]}, ["one positive number per axis, 2 in all", "got [2]"]),

@@ -156,9 +156,8 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("build", "choice", "message"), MISTAKES)
 def test_mistakes_are_named(tmp_path, build, choice, message):
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=rf"\A.*(?:{message}).*\Z"):
         read_video(build(tmp_path), **choice)
-    assert "\n" not in str(caught.value)
 
 
 def test_without_ffmpeg_folders_are_read_and_films_name_the_remedy(films, monkeypatch):

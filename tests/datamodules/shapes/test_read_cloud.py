@@ -129,9 +129,8 @@ def test_what_is_no_cloud_is_refused_in_one_line(name, content, words, tmp_path)
         np.save(tmp_path / name, content)
     else:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=words) as caught:
+    with pytest.raises(InputError, match=rf"\A.*(?:{words}).*\Z"):
         read_cloud(tmp_path / name)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_cloud_without_normals_is_refused_by_the_names_it_has(tmp_path):

@@ -203,9 +203,8 @@ PLY += "property list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\
 )
 def test_what_is_no_solid_is_refused_in_one_line(name, text, words, tmp_path):
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=words) as caught:
+    with pytest.raises(InputError, match=rf"\A.*(?:{words}).*\Z"):
         read_mesh(tmp_path / name)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("fill", [0.0, -1.0, 1.1, float("nan")])
