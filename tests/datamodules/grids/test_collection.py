@@ -4,41 +4,15 @@ import itertools
 
 import pytest
 import torch
-from tiny.pictures import (
-    CORRUPTIONS,
-    COUNT,
-    CPU,
-    NAMES,
-    PICTURES,
-    SHAPE,
-    Pictures,
-    assert_equal_batches,
-    collection,
-    originals,
-    take,
-    values_of,
-)
+from tiny.pictures import CORRUPTIONS, COUNT, CPU, NAMES, SHAPE, Pictures, assert_equal, collection, originals, take, values_of
 from torch.testing import assert_close
 
-import datamodules.common.draws
 import datamodules.common.signal_data
 import datamodules.common.splits
-import datamodules.grids.baselines
 from datamodules.common.signal_data import Wanted
 from datamodules.grids.patches import Patches
 from inr.errors import InputError
 from inr.supervision.differences import BORDERS, FILTERS, jacobian_at
-
-
-@pytest.fixture
-def ranked(monkeypatch):
-    """Pretend to be one of several processes."""
-
-    def ranked(rank, ranks):
-        monkeypatch.setattr(datamodules.common.draws, "rank", lambda: rank)
-        monkeypatch.setattr(datamodules.common.draws, "ranks", lambda: ranks)
-
-    return ranked
 
 
 @pytest.fixture
@@ -167,7 +141,7 @@ def test_targets_are_those_of_every_single_signal(points, border, filter):
         assert part.weights == {}
         indices = part.coordinates[0].long()
         for row, signal in enumerate(batch.signals.index.tolist()):
-            fitted = data.normalise(torch.from_numpy(PICTURES[NAMES.index(data.trained.names[signal])]))
+            fitted = data.normalise(originals([NAMES.index(data.trained.names[signal])])[0])
             assert_close(part.targets["value"][row], fitted[tuple(indices.T)])
             assert_close(part.targets["jacobian"][row], jacobian_at(fitted, indices, filter, border), rtol=1e-5, atol=1e-6)
     assert data.normalise(torch.tensor([0, 255])).tolist() == [-1, 1]
@@ -181,7 +155,7 @@ def test_reading_for_each_step_gives_what_memory_does(options, shown):
     for one in (kept, read):
         one.serve(Wanted(observations=True))
     for one, other in zip(take(kept, 12), take(read, 12), strict=True):
-        assert_equal_batches(one, other)
+        assert_equal(one, other)
     assert len(kept.reads) == (14 if shown == "train" else 6)
     assert len(read.reads) >= 12 * (1 if "patch_size" in options else 3)
 
@@ -214,7 +188,7 @@ def test_evaluation_covers_every_sample_of_every_signal_in_order(loader, count, 
     assert max(value.shape[0] * value.shape[1] for value in values) <= max(chunk, 48)
     assert set(batches[0].parts["data"].targets) == {"value"}
     flat = torch.cat([value.flatten(0, 1) for value in values])
-    assert_close(data.restore(flat).reshape(count, *SHAPE, 3), torch.from_numpy(PICTURES[15 : 15 + count]).float())
+    assert_close(data.restore(flat).reshape(count, *SHAPE, 3), originals(range(15, 15 + count)).float())
 
 
 def tuning(data, altered=True):
@@ -259,7 +233,7 @@ def test_tuning_signals_are_observed_as_if_they_were_held_out(patch_size, mask):
         one.serve(Wanted(observations=True))
     observed = encodes.observation_batches(torch.arange(len(tunes.tuned)), CPU)
     for one, other in zip(tuning(tunes), observed, strict=True):
-        assert_equal_batches(one, other)
+        assert_equal(one, other)
 
 
 @pytest.mark.parametrize("memory", [0, 1])

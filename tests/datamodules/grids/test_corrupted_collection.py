@@ -5,9 +5,7 @@ import torch
 from tiny.pictures import COUNT, CPU, NAMES, PICTURES, collection, observed, originals, take, values_of
 from torch.testing import assert_close
 
-import datamodules.common.draws
 import datamodules.grids.baselines
-import datamodules.grids.collection
 from datamodules.common.signal_data import Wanted
 from inr.supervision.differences import complete_at
 

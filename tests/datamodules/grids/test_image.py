@@ -56,12 +56,9 @@ def tiff(array, **options):
 
 
 def palette(**options):
-    def write(path):
-        image = Image.fromarray(INDICES, "P")
-        image.putpalette(COLOURS.flatten().tolist())
-        image.save(path, **options)
-
-    return write
+    image = Image.fromarray(INDICES, "P")
+    image.putpalette(COLOURS.flatten().tolist())
+    return lambda path: image.save(path, **options)
 
 
 def animation(path):
@@ -70,13 +67,7 @@ def animation(path):
 
 
 def numpy_file(array):
-    def write(path):
-        if path.suffix == ".npy":
-            np.save(path, array)
-        else:
-            np.savez(path, array)
-
-    return write
+    return lambda path: (np.save if path.suffix == ".npy" else np.savez)(path, array)
 
 
 def cat(*parts):

@@ -42,8 +42,9 @@ def folder(tmp_path):
 # folders
 
 
-def test_all_pictures_below_a_folder_are_read_as_they_are(folder):
-    found = everything(ImageCollection(root=str(folder), size=None))
+@pytest.mark.parametrize("size", [None, 32])  # pictures of one size are not resampled
+def test_all_pictures_below_a_folder_are_read_as_they_are(folder, size):
+    found = everything(ImageCollection(root=str(folder), size=size))
     assert list(found) == ["test/0.png", "test/4.png", *(f"train/inner/{place}.png" for place in (1, 2, 3, 5, 6, 7))]
     for name, picture in found.items():
         assert_array_equal(picture, COLOUR[int(Path(name).stem)])
@@ -65,10 +66,6 @@ def test_one_picture_is_decoded_before_any_is_asked_for(folder, monkeypatch):
     data.describe()
     data.setup()
     assert len(reads) == 1
-
-
-def test_pictures_of_one_size_are_not_resampled(folder):
-    assert_array_equal(everything(ImageCollection(root=str(folder), size=32))["train/inner/1.png"], COLOUR[1])
 
 
 @pytest.mark.parametrize(("size", "box"), [(24, (0, 8, 48, 48)), ([24, 16], (0, 16, 48, 32)), ([12, 24], (8, 0, 32, 64))])
