@@ -1,7 +1,6 @@
 """Laws of the contract between data and task, over every data set there is; new yaml files enter by themselves."""
 
 import itertools
-import sys
 
 import pytest
 import torch
@@ -31,20 +30,6 @@ def make(options):
         return data
 
     return make
-
-
-@pytest.fixture
-def ranked(monkeypatch):
-    """Pretend to be one of several processes, in every module that asks."""
-    modules = [module for name, module in sys.modules.items() if name.startswith(("datamodules.", "inr.")) and module]
-
-    def ranked(rank, ranks):
-        for module in modules:
-            for name, number in (("rank", rank), ("ranks", ranks)):
-                if callable(getattr(module, name, None)):
-                    monkeypatch.setattr(module, name, lambda number=number: number)
-
-    return ranked
 
 
 def take(data, count, step=0):

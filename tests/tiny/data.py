@@ -1,27 +1,18 @@
 """A tiny data set for every yaml file in conf/data: files where it needs some, and options that make it small."""
 
 import numpy as np
+import running
 from omegaconf import OmegaConf
 from PIL import Image
-from running import (
-    SOLID,
-    composed,
-    tiny_celeba,
-    tiny_cloud,
-    tiny_image,
-    tiny_images,
-    tiny_olivetti,
-    tiny_sound,
-    tiny_sounds,
-)
 from tiny.captures import generated, write_blender, write_llff, write_nerfstudio
 from tiny.signals import CONF
 from tiny.solids import ball, box
 
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
-MANY = ["data.held_out=2", "data.tuning=1", "data.points=5", "data.batch_signals=2"]
+FEW = ["data.held_out=2", "data.batch_signals=2"]
+MANY = [*FEW, "data.tuning=1", "data.points=5"]
 SCENE = ["data.points=7", "data.validation_points=30"]
-SHAPES = [*(word for word in SOLID if word.startswith("data.")), "data.points=7"]
+SHAPES = [*(word for word in running.SOLID if word.startswith("data.")), "data.points=7"]
 
 
 def tiny_cifar(folder):
@@ -82,34 +73,26 @@ def tiny_frames(folder):
 
 
 OPTIONS = {
-    "image": lambda folder: [f"data.path={tiny_image(folder)}", "data.factor=2", "data.points=11"],
-    "audio": lambda folder: [f"data.path={tiny_sound(folder)}", "data.factor=3", "data.points=11"],
-    "images": lambda folder: [*tiny_images(folder)[1:], *MANY],
-    "faces": lambda folder: [*tiny_images(folder)[1:], *MANY],
-    "celeba": lambda folder: [*tiny_celeba(folder), "data.size=16"],
-    "olivetti": lambda folder: [*tiny_olivetti(folder), *MANY],
+    "image": lambda folder: [f"data.path={running.tiny_image(folder)}", "data.factor=2", "data.points=11"],
+    "audio": lambda folder: [f"data.path={running.tiny_sound(folder)}", "data.factor=3", "data.points=11"],
+    **dict.fromkeys(("images", "faces"), lambda folder: [*running.tiny_images(folder)[1:], *MANY]),
+    "celeba": lambda folder: [*running.tiny_celeba(folder), "data.size=16"],
+    "olivetti": lambda folder: [*running.tiny_olivetti(folder), *MANY],
     "cifar10": tiny_cifar,
-    "sounds": lambda folder: [*tiny_sounds(folder)[1:], *MANY],
+    "sounds": lambda folder: [*running.tiny_sounds(folder)[1:], *MANY],
     "video": tiny_frames,
     "spheres": lambda folder: ["data.size=12", "data.views=8", "data.hold_every=4", *SCENE],
     "llff": tiny_scene(write_llff),
     "blender": tiny_scene(write_blender),
     "nerfstudio": tiny_scene(write_nerfstudio),
     "scene": lambda folder: [f"data.path={write_blender(folder, generated(12, 8, 4))}", *SCENE],
-    "scenes": lambda folder: [
-        "data.scenes=5",
-        "data.views=8",
-        "data.size=12",
-        "data.held_out=2",
-        "data.batch_signals=2",
-        *SCENE,
-    ],
+    "scenes": lambda folder: ["data.scenes=5", "data.views=8", "data.size=12", *FEW, *SCENE],
     "slice": lambda folder: ["data.size=16", "data.points=9"],
     "slices": tiny_slices,
     "phantoms": lambda folder: ["data.count=6", "data.size=12", *MANY],
     "sinogram": tiny_sinogram,
     "mesh": lambda folder: SHAPES,
-    "pointcloud": lambda folder: [tiny_cloud(folder), *SHAPES],
+    "pointcloud": lambda folder: [running.tiny_cloud(folder), *SHAPES],
     "volume": tiny_volume,
     "shapes": tiny_solids,
     "tori": lambda folder: ["data.count=6", *SHAPES, *MANY],
@@ -119,5 +102,5 @@ OPTIONS = {
 def tiny_options(name, folder):
     """The options of a yaml file's data set in a folder of its own; one without tiny options must be small by itself."""
     words = OPTIONS.get(name, lambda folder: [])(folder)
-    data = composed(folder / "run", f"data={name}", "regime=dictionary", *words).data
+    data = running.composed(folder / "run", f"data={name}", "regime=dictionary", *words).data
     return OmegaConf.to_container(data, resolve=True)

@@ -4,41 +4,15 @@ import itertools
 
 import pytest
 import torch
-from tiny.pictures import (
-    CORRUPTIONS,
-    COUNT,
-    CPU,
-    NAMES,
-    PICTURES,
-    SHAPE,
-    Pictures,
-    assert_equal_batches,
-    collection,
-    originals,
-    take,
-    values_of,
-)
+from tiny.pictures import CORRUPTIONS, COUNT, CPU, NAMES, SHAPE, Pictures, assert_equal, collection, originals, take, values_of
 from torch.testing import assert_close
 
-import datamodules.common.draws
 import datamodules.common.signal_data
 import datamodules.common.splits
-import datamodules.grids.baselines
 from datamodules.common.signal_data import Wanted
 from datamodules.grids.patches import Patches
 from inr.errors import InputError
 from inr.supervision.differences import BORDERS, FILTERS, jacobian_at
-
-
-@pytest.fixture
-def ranked(monkeypatch):
-    """Pretend to be one of several processes."""
-
-    def ranked(rank, ranks):
-        monkeypatch.setattr(datamodules.common.draws, "rank", lambda: rank)
-        monkeypatch.setattr(datamodules.common.draws, "ranks", lambda: ranks)
-
-    return ranked
 
 
 @pytest.fixture
@@ -136,8 +110,7 @@ def test_merging_inverts_cutting(whole, size):
 
 
 def test_patches_are_named_by_row_and_column():
-    patches = Patches((6, 8), (3, 4))
-    picture = torch.arange(48).reshape(6, 8, 1)
+    patches, picture = Patches((6, 8), (3, 4)), torch.arange(48).reshape(6, 8, 1)
     assert patches.names("x") == ["x#0,0", "x#0,1", "x#1,0", "x#1,1"]
     assert torch.equal(patches.cut(picture)[2], picture[3:, :4])
     assert Patches((6, 8)).names("x") == ["x"]
@@ -149,15 +122,10 @@ def test_patches_are_signals_of_their_own_and_shown_an_image_at_a_time():
     assert len(data.evaluated) == 8
     batch = take(data, 1)[0]
     assert batch.signals.index.reshape(2, 4).diff(dim=1).unique().tolist() == [1]
-    for signals in (torch.arange(8), torch.tensor([6, 1])):
-        (whole,) = data.observation_batches(signals, CPU)
-        patches = whole.parts["data"].targets["value"].reshape(-1, 3, 4, 3)
-        if len(signals) == 8:
-            assert_close(data.restore(data.merge(patches)), torch.from_numpy(PICTURES[18:]).float())
-        else:
-            assert torch.equal(data.restore(patches)[0], torch.from_numpy(PICTURES[19, 3:, :4]).float())
-    names = {name.partition("#")[0] for name in data.trained.names}
-    assert not names & set(data.names)
+    whole, some = (values_of(data.observation_batches(index, CPU), data) for index in (torch.arange(8), torch.tensor([6, 1])))
+    assert_close(data.restore(data.merge(whole)), originals([18, 19]).float())
+    assert torch.equal(some, whole[[6, 1]])
+    assert not {name.partition("#")[0] for name in data.trained.names} & set(data.names)
 
 
 # batches
@@ -170,11 +138,10 @@ def test_targets_are_those_of_every_single_signal(points, border, filter):
     data = collection(points=points, batch_signals=5, filter=filter, border=border)
     for batch in take(data, 2):
         part = batch.parts["data"]
-        assert part.coordinates.shape == (1, points or 48, 2)
         assert part.weights == {}
         indices = part.coordinates[0].long()
         for row, signal in enumerate(batch.signals.index.tolist()):
-            fitted = data.normalise(torch.from_numpy(PICTURES[NAMES.index(data.trained.names[signal])]))
+            fitted = data.normalise(originals([NAMES.index(data.trained.names[signal])])[0])
             assert_close(part.targets["value"][row], fitted[tuple(indices.T)])
             assert_close(part.targets["jacobian"][row], jacobian_at(fitted, indices, filter, border), rtol=1e-5, atol=1e-6)
     assert data.normalise(torch.tensor([0, 255])).tolist() == [-1, 1]
@@ -188,7 +155,7 @@ def test_reading_for_each_step_gives_what_memory_does(options, shown):
     for one in (kept, read):
         one.serve(Wanted(observations=True))
     for one, other in zip(take(kept, 12), take(read, 12), strict=True):
-        assert_equal_batches(one, other)
+        assert_equal(one, other)
     assert len(kept.reads) == (14 if shown == "train" else 6)
     assert len(read.reads) >= 12 * (1 if "patch_size" in options else 3)
 
@@ -204,31 +171,11 @@ def test_the_signals_of_the_next_step_are_read_ahead():
     assert collection(batch_signals=3).trained.pending == {}
 
 
-def test_only_the_quantities_that_are_trained_on_are_computed():
-    data = collection()
-    data.serve(Wanted({"data": frozenset({"value"})}))
-    assert set(take(data, 1)[0].parts["data"].targets) == {"value"}
-
-
 def test_the_batch_of_everything_is_built_once():
     data = collection(points=None, batch_signals=None)
     one, other = take(data, 2)
     assert one is other
     assert one.signals.index.tolist() == list(range(18))
-
-
-@pytest.mark.parametrize("points", [None, 9])
-def test_processes_share_the_signals_and_together_show_the_samples_of_one(points, ranked):
-    def show(rank, ranks):
-        ranked(rank, ranks)
-        return take(collection(points=points, batch_signals=5), 3)
-
-    for whole, *slices in zip(show(0, 1), show(0, 2), show(1, 2), strict=True):
-        parts = [part.parts["data"] for part in slices]
-        assert all(torch.equal(part.signals.index, whole.signals.index) for part in slices)
-        assert torch.equal(torch.cat([part.coordinates for part in parts], 1), whole.parts["data"].coordinates)
-        values = torch.cat([part.targets["value"] for part in parts], 1)
-        assert torch.equal(values, whole.parts["data"].targets["value"])
 
 
 @pytest.mark.parametrize("chunk", [10, 48, 100, 10**6])
@@ -238,21 +185,20 @@ def test_evaluation_covers_every_sample_of_every_signal_in_order(loader, count, 
     sweep = getattr(data, loader)()
     batches = [data.transfer_batch_to_device(one, CPU, 0) for one in sweep]
     values = [batch.parts["data"].targets["value"] for batch in batches]
-    assert len(sweep) == len(batches)
     assert max(value.shape[0] * value.shape[1] for value in values) <= max(chunk, 48)
     assert set(batches[0].parts["data"].targets) == {"value"}
     flat = torch.cat([value.flatten(0, 1) for value in values])
-    assert_close(data.restore(flat).reshape(count, *SHAPE, 3), torch.from_numpy(PICTURES[15 : 15 + count]).float())
+    assert_close(data.restore(flat).reshape(count, *SHAPE, 3), originals(range(15, 15 + count)).float())
+
+
+def tuning(data, altered=True):
+    return data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered=altered)
 
 
 PASSES = {
     "training": (lambda data: data.training_batches(CPU), range(10), False),
-    "tuning": (lambda data: data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered=True), range(10, 15), True),
-    "tuning, as they are": (
-        lambda data: data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered=False),
-        range(10, 15),
-        False,
-    ),
+    "tuning": (tuning, range(10, 15), True),
+    "tuning, as they are": (lambda data: tuning(data, altered=False), range(10, 15), False),
     "held out": (lambda data: data.observation_batches(torch.arange(5), CPU), range(15, 20), True),
 }
 
@@ -276,19 +222,6 @@ def test_a_pass_covers_its_signals_in_chunks(name, memory, ranked):
         assert torch.equal(values_of([batch for share in shares for batch in share], data), whole)
 
 
-def test_tuning_signals_are_never_shown_in_training():
-    data = collection(held_out=5, tuning=4, batch_signals=3)
-    shown = torch.cat([batch.parts["data"].targets["value"] for batch in take(data, 12)]).reshape(-1, *SHAPE, 3)
-    shown = set(map(bytes, data.restore(shown).round().to(torch.uint8).numpy()))
-    assert shown == set(map(bytes, PICTURES[:11]))
-    tuned = (
-        data.restore(values_of(data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered=False), data))
-        .round()
-        .to(torch.uint8)
-    )
-    assert torch.equal(tuned, originals(range(11, 15)))
-
-
 @pytest.mark.parametrize("mask", ["known", "unknown"])
 @pytest.mark.parametrize("patch_size", [None, [3, 4]])
 def test_tuning_signals_are_observed_as_if_they_were_held_out(patch_size, mask):
@@ -298,14 +231,9 @@ def test_tuning_signals_are_observed_as_if_they_were_held_out(patch_size, mask):
     encodes = collection(held_out=9, **options)
     for one in (tunes, encodes):
         one.serve(Wanted(observations=True))
-    signals = torch.arange(len(tunes.tuned))
-    pairs = zip(
-        tunes.tuning_batches(torch.arange(tunes.tuning_signals), CPU, altered=True),
-        encodes.observation_batches(signals, CPU),
-        strict=True,
-    )
-    for one, other in pairs:
-        assert_equal_batches(one, other)
+    observed = encodes.observation_batches(torch.arange(len(tunes.tuned)), CPU)
+    for one, other in zip(tuning(tunes), observed, strict=True):
+        assert_equal(one, other)
 
 
 @pytest.mark.parametrize("memory", [0, 1])
@@ -313,10 +241,7 @@ def test_training_and_tuning_look_at_few_of_many_images(memory, monkeypatch):
     for module in (datamodules.common.signal_data, datamodules.common.splits):
         monkeypatch.setattr(module, "TUNED", 3)
     data = collection(held_out=5, tuning=5, patch_size=[3, 4], memory=memory)
-    (trained,), (tuned,) = (
-        data.training_batches(CPU),
-        data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered=True),
-    )
+    (trained,), (tuned,) = data.training_batches(CPU), tuning(data)
     assert trained.signals.index.tolist() == list(range(3 * 4))
     assert tuned.signals.index.tolist() == [0, 4, 8]  # a patch of each image
     assert memory or data.reads == [0, 1, 2, 10, 11, 12]
@@ -346,21 +271,16 @@ def test_constants_are_estimated_from_one_evaluated_signal_at_a_time_if_it_was_s
         ({"memory": -1}, ["data.memory must not be negative", "got -1"]),
         ({"filter": "prewitt"}, ["one of central, sobel"]),
         ({"corruption": "rain"}, ["among square, jitter, missing, noise", "got rain"]),
-        ({"held_out": -0.1}, ["a fraction below 1, or a count of at most 20", "got -0.1"]),
-        ({"held_out": 1.5}, ["a count", "got 1.5"]),
-        ({"held_out": 21}, ["at most 20", "got 21"]),
+        *(({"held_out": some}, ["a fraction below 1, or a count of at most 20", f"got {some}"]) for some in (-0.1, 1.5, 21)),
         ({"held_out": 20}, ["data.shown=train needs signals", "hold out fewer"]),
         ({"held_out": 0, "shown": "held_out"}, ["data.shown=held_out needs signals", "hold out more"]),
         ({"held_out": None}, ["data.held_out=null", "have none", "a fraction"]),
         ({"held_out": "nowhere"}, ["data.held_out must be an existing file", "got nowhere"]),
         ({"held_out": "{}/typo.txt"}, ["names of the collection, such as a/00", "has c/00"]),
         ({"held_out": "{}/bytes.txt"}, ["must be a text file of names", "bytes.txt"]),
-        ({"choose": [16]}, ["different positions in 0 .. 15", "got [16]"]),
+        *(({"choose": some}, ["different positions in 0 .. 15", f"got {some}"]) for some in ([16], [1, 1], [])),
         ({"tuning": -0.1}, ["data.tuning must not be negative", "got -0.1"]),
-        ({"tuning": 1.5}, ["data.tuning must be a fraction below 1, or a count of at most 18", "got 1.5"]),
-        ({"tuning": 19}, ["data.tuning", "at most 18", "got 19"]),
-        ({"choose": [1, 1]}, ["different positions", "got [1, 1]"]),
-        ({"choose": []}, ["different positions", "got []"]),
+        *(({"tuning": some}, ["data.tuning must be a fraction below 1, or a count of at most 18"]) for some in (1.5, 19)),
         ({"patch_size": 4}, ["does not divide 6", "3 and 6"]),
         ({"patch_size": [3, 5]}, ["does not divide 8", "4 and 8"]),
         ({"patch_size": [2]}, ["one positive number per axis, 2 in all", "got [2]"]),

@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from tiny.pictures import COUNT, CPU, NAMES, PICTURES, SHAPE, collection, observed, originals, take, values_of
+from tiny.pictures import COUNT, CPU, NAMES, PICTURES, collection, observed, originals, take, values_of
 from torch.testing import assert_close
 
-import datamodules.common.draws
 import datamodules.grids.baselines
-import datamodules.grids.collection
 from datamodules.common.signal_data import Wanted
 from inr.supervision.differences import complete_at
 
@@ -119,9 +117,7 @@ def test_the_mean_is_that_of_training_and_tuning_signals(patch_size):
     cut = torch.cat([data.patches.cut(one) for one in whole])
     rows = made(data)
     assert_close(rows["mean"], data.merge(cut.mean(0).expand(len(data.evaluated), *cut.shape[1:])))
-    assert rows["mean"].shape == (5, *SHAPE, 3)
-    assert "input" not in rows
-    assert "biharmonic" not in rows
+    assert not {"input", "biharmonic"} & set(rows)
 
 
 @pytest.mark.parametrize("patch_size", [None, [3, 4]])

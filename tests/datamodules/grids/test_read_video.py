@@ -48,17 +48,14 @@ def films(tmp_path_factory):
 def test_lossless_films_are_read_exactly(tmp_path, codec):
     frames, rate = read_video(write(tmp_path / "50%d of: it.avi", codec=codec, pixels=LOSSLESS[codec]))
     assert_array_equal(frames, FILM)
-    assert rate == RATE
-    assert frames.dtype == np.uint8
-    assert frames.flags.writeable
+    assert (rate, frames.dtype, frames.flags.writeable) == (RATE, np.uint8, True)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "avi"])
 def test_compressed_films_are_close_to_what_was_written(tmp_path, ending):
     path = write(tmp_path / f"film.{ending}", SMOOTH, codec="libx264 -crf 8", pixels="yuv444p", rate=25)
     frames, rate = read_video(path)
-    assert rate == 25
-    assert frames.shape == SMOOTH.shape
+    assert (rate, frames.shape) == (25, SMOOTH.shape)
     assert np.abs(frames.astype(int) - SMOOTH).max() <= 8
 
 
@@ -73,18 +70,16 @@ def test_animated_gifs_are_films(tmp_path):
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
 @pytest.mark.parametrize("first", [0, 3, FRAMES - 1])
-@pytest.mark.parametrize("last", [FRAMES - 1, None])
+@pytest.mark.parametrize("last", [3, 7, FRAMES - 1, None])
 @pytest.mark.parametrize("step", [1, 2, 4])
 def test_every_choice_of_frames_is_a_slice_of_the_film(films, kind, first, last, step):
+    last = last and max(first, last)
     frames, rate = read_video(films[kind], first, last, step)
-    assert_array_equal(frames, FILM[first::step])
+    assert_array_equal(frames, FILM[first : FRAMES if last is None else last + 1 : step])
     assert rate == {"file": RATE, "folder": 25}[kind]
 
 
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_the_last_frame_is_included_and_nothing_after_it_is_read(films, kind, tmp_path):
-    assert_array_equal(read_video(films[kind], 2, 2)[0], FILM[2:3])
-    assert_array_equal(read_video(films[kind], 2, 7, 3)[0], FILM[2:8:3])
+def test_nothing_after_the_last_frame_is_read(tmp_path):
     path = write_folder(tmp_path / "film", FILM)
     (path / "frame_009.png").write_bytes(b"broken")
     assert_array_equal(read_video(path, 2, 8)[0], FILM[2:9])
@@ -107,14 +102,13 @@ def test_pictures_of_other_kinds_become_colours_of_8_bits(tmp_path):
     assert_array_equal(frames, [grey.repeat(3, -1), FILM[1], grey.repeat(3, -1)])
 
 
-def cut(path, left):
-    path.write_bytes(path.read_bytes()[:left])
-    return path
-
-
 def holding(path, content=b""):
     path.write_bytes(content)
     return path
+
+
+def cut(path, left):
+    return holding(path, path.read_bytes()[:left])
 
 
 def two_sizes(folder):
@@ -140,16 +134,13 @@ def pictures(folder):
     return write_folder(folder / "film")
 
 
+UNKNOWN = r"whole and of a known kind .*film\.{}.*; copy it anew"
 MISTAKES = [
     (lambda at: at / "nothing.avi", {}, r"must be an existing file, got .*nothing\.avi, which is not there"),
-    (
-        lambda at: holding(at / "film.avi", b"not a film"),
-        {},
-        r"whole and of a known kind .*film\.avi is not: .*Invalid data.*; copy it anew",
-    ),
-    (lambda at: holding(at / "film.mp4"), {}, r"whole and of a known kind .*film\.mp4 is not: .*; copy it anew"),
-    (lambda at: cut(avi(at), -2000), {}, r"whole and of a known kind .*film\.avi is not: .*corrupt.*; copy it anew"),
-    (lambda at: cut(mp4(at), 1000), {}, r"whole and of a known kind .*film\.mp4 is not: .*; copy it anew"),
+    (lambda at: holding(at / "film.avi", b"not a film"), {}, UNKNOWN.format(r"avi is not: .*Invalid data")),
+    (lambda at: holding(at / "film.mp4"), {}, UNKNOWN.format("mp4 is not: ")),
+    (lambda at: cut(avi(at), -2000), {}, UNKNOWN.format("avi is not: .*corrupt")),
+    (lambda at: cut(mp4(at), 1000), {}, UNKNOWN.format("mp4 is not: ")),
     (avi, {"first": -1}, r"0 <= first <= last and step >= 1, got first=-1, last=null, step=1; correct them"),
     (avi, {"first": 4, "last": 3}, r"0 <= first <= last .* got first=4, last=3, step=1"),
     (avi, {"step": 0}, r"step >= 1, got .*step=0"),
@@ -165,9 +156,8 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("build", "choice", "message"), MISTAKES)
 def test_mistakes_are_named(tmp_path, build, choice, message):
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=rf"\A.*(?:{message}).*\Z"):
         read_video(build(tmp_path), **choice)
-    assert "\n" not in str(caught.value)
 
 
 def test_without_ffmpeg_folders_are_read_and_films_name_the_remedy(films, monkeypatch):
@@ -179,7 +169,6 @@ def test_without_ffmpeg_folders_are_read_and_films_name_the_remedy(films, monkey
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs INR_DATA")
 def test_real_films_have_their_known_sizes():
-    frames, rate = read_video(DATA / "highway.avi", 1, 200)
-    assert (frames.shape, rate) == ((200, 240, 320, 3), 60)
-    frames, rate = read_video(DATA / "demo.avi")
-    assert (frames.shape, rate) == ((51, 48, 48, 3), 15)
+    for name, choice, shape, speed in (("highway", (1, 200), (200, 240, 320, 3), 60), ("demo", (), (51, 48, 48, 3), 15)):
+        frames, rate = read_video(DATA / f"{name}.avi", *choice)
+        assert (frames.shape, rate) == (shape, speed)

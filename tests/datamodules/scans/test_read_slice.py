@@ -61,55 +61,31 @@ def test_negative_padding_may_be_written_as_unsigned(scan):
     assert (read_slice(file).values[STORED > 1500] == 0).all()
 
 
-@pytest.mark.parametrize(
-    ("tags", "side"),
-    [
-        ({}, (0.5, "mm")),
-        ({"spacing": (0.5, 0.5)}, (0.5, "mm")),
-        ({"spacing": None, "ImagerPixelSpacing": [0.2, 0.2]}, (0.2, "mm")),
-        ({"spacing": None}, (1.0, "pixel")),
-    ],
-)
-def test_the_side_of_a_pixel_is_the_spacing(scan, tags, side):
-    found = read_slice(scan(**tags))
-    assert (found.pixel, found.length) == side
+def test_the_side_of_a_pixel_is_the_spacing(scan):
+    unknown, imager = {"spacing": None}, {"spacing": None, "ImagerPixelSpacing": [0.2, 0.2]}
+    for tags, side in (({}, (0.5, "mm")), (imager, (0.2, "mm")), (unknown, (1.0, "pixel"))):
+        found = read_slice(scan(**tags))
+        assert (found.pixel, found.length) == side
 
 
-@pytest.mark.parametrize(
-    ("written", "option", "window"),
-    [
-        ((40, 80), None, (0.0, 80.0)),
-        (([40, 600], [80, 2000]), None, (0.0, 80.0)),
-        (None, None, (-1000.0, 1000.0)),
-        ((40, 0), None, (-1000.0, 1000.0)),
-        ((40, 80), (-15, 85), (-15.0, 85.0)),
-    ],
-)
-def test_the_window_is_the_first_or_the_one_asked_for(scan, written, option, window):
-    assert read_slice(scan(window=written), option).window == window
+def test_the_window_is_the_first_or_the_one_asked_for(scan):
+    first, whole = (0.0, 80.0), (-1000.0, 1000.0)
+    for written, window in (((40, 80), first), (([40, 600], [80, 2000]), first), (None, whole), ((40, 0), whole)):
+        found = [read_slice(scan(window=written), option).window for option in (None, (-15, 85))]
+        assert found == [window, (-15.0, 85.0)]
 
 
-@pytest.mark.parametrize(
-    ("tags", "unit"),
-    [
-        ({"Modality": None}, "HU"),
-        ({"Modality": "OT", "RescaleType": "HU"}, "HU"),
-        ({"RescaleType": "US"}, "HU"),
-        ({"Modality": "MR"}, None),
-        ({"Modality": None, "intercept": None}, None),
-        ({"RescaleType": "MGML"}, None),
-    ],
-)
-def test_only_hounsfield_units_become_attenuation(scan, tags, unit):
-    found = read_slice(scan(window=None, **tags))
-    if unit is None:
-        numbers = STORED - (0.0 if "intercept" in tags else 1024.0)
-        assert_array_equal(found.values, numbers)
-        assert found.window == (min(0, numbers.min()), numbers.max())
-        assert found.unit == f"array value ({numbers.min():g}..{numbers.max():g})"
-        assert found.peak == np.ptp(numbers)
-    else:
-        assert found.unit == unit
+@pytest.mark.parametrize("tags", [{"Modality": None}, {"Modality": "OT", "RescaleType": "HU"}, {"RescaleType": "US"}], ids=str)
+def test_tags_that_mean_hounsfield_units(scan, tags):
+    assert read_slice(scan(**tags)).unit == "HU"
+
+
+@pytest.mark.parametrize("tags", [{"Modality": "MR"}, {"Modality": None, "intercept": None}, {"RescaleType": "MGML"}], ids=str)
+def test_only_hounsfield_units_become_attenuation(scan, tags):
+    found, numbers = read_slice(scan(window=None, **tags)), STORED - (0.0 if "intercept" in tags else 1024.0)
+    assert_array_equal(found.values, numbers)
+    assert (found.window, found.peak) == ((min(0, numbers.min()), numbers.max()), np.ptp(numbers))
+    assert found.unit == f"array value ({numbers.min():g}..{numbers.max():g})"
 
 
 def test_enhanced_files_are_read_like_others(scan):
@@ -136,8 +112,7 @@ def test_a_dicom_file_needs_no_ending(scan, tmp_path):
         ({"spacing": (0.5, 0.6)}, r"square to 1 %, .*\[0.5, 0.6\] mm"),
         ({"spacing": 0}, r"sides of \[0.0, 0.0\]"),
         ({"stored": np.stack([STORED, STORED])}, "one frame, .* has 2"),
-        ({"stored": 0 * STORED}, "the same value everywhere"),
-        ({"stored": STORED % 20}, "the same value everywhere"),
+        *(({"stored": stored}, "the same value everywhere") for stored in (0 * STORED, STORED % 20)),
     ],
 )
 def test_broken_dicom_files_are_refused(scan, tags, words):

@@ -25,6 +25,7 @@ SINOGRAMS = [
     ({"window": [2, 1]}, r"data.window must be \[low, high\], got \[2, 1\]"),
     (FAN, "data.source goes with beam=fan, which needs it, got null"),
     ({"source": 1.0, **FAN}, "data.source must be outside the slice, above .*got 1"),
+    *(({"centre": centre}, f"data.centre must be a bin of the detector, 0 .. 19, got {centre}") for centre in (-0.5, 20.5)),
 ]
 
 

@@ -1,6 +1,7 @@
 """What is wrong with a capture is said in one line."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,7 @@ ORIGINAL = generated(size=10, views=9, hold_every=3)
 
 def read_all(layout, folder, options):
     capture = read(layout, folder, **options)
-    for view in range(len(capture.names)):
-        capture.read(view)
+    return list(map(capture.read, range(len(capture.names))))
 
 
 def check(layout, folder, options, words):
@@ -72,10 +72,6 @@ def renamed(path, other):
     return lambda folder: (folder / path).rename(folder / other)
 
 
-def moved(folder):
-    (folder / "images").rename(folder / "images_2")
-
-
 def transforms(change, name="transforms.json"):
     def spoil(folder):
         content = json.loads((folder / name).read_text())
@@ -115,49 +111,39 @@ PICTURE = "images/view_04.png"
 LLFF = [
     (gone("poses_bounds.npy"), {}, "is a folder with poses_bounds.npy and the photographs in images or images_8, ROOT has no"),
     (garbage("poses_bounds.npy"), {}, "saved by numpy"),
-    (
-        table(lambda rows: rows[:, :15]),
-        {},
-        "numbers (views, 17): 3 x 5 of pose and camera, near, far; ROOT/poses_bounds.npy",
-    ),
+    (table(lambda rows: rows[:, :15]), {}, "(views, 17): 3 x 5 of pose and camera, near, far; ROOT/poses_bounds.npy"),
     (table(lambda rows: rows.astype(str)), {}, "numbers (views, 17)"),
     (entry((4, 2), np.nan), {}, "must be finite, row 4 of"),
-    (entry((4, 14), 0), {}, "positive height, width and focal, and 0 < near < far, row 4"),
-    (entry((4, 15), -1), {}, "positive height, width and focal, and 0 < near < far, row 4"),
+    *((entry((4, at), 0), {}, "positive height, width and focal, and 0 < near < far, row 4") for at in (14, 15)),
     (entry((4, 9), 20), {}, "ROOT/images/view_04.png has 10 x 10 pixels for 10 x 20 in poses_bounds.npy; turn or resize"),
     (entry((slice(4, 6), slice(0, 15, 5)), 0), {}, "view_04 has a singular pose"),
     (entry((slice(None), slice(3, 15, 5)), 1), {}, "Cameras must stand apart, all 9 stand at one point"),
-    (table(lambda rows: rows[:7]), {}, "a row for each photograph, it has 7 for 9 in ROOT/images"),
-    (table(lambda rows: rows[:7]), {"downscale": 2}, "a row for each photograph, it has 7 for 9 in ROOT/images"),
+    *((table(lambda rows: rows[:7]), {"downscale": by}, "each photograph, it has 7 for 9 in ROOT/images") for by in (None, 2)),
     (few(2), {}, "at least 3 photographs, 2 to train on and 1 to test, got 2"),
     (few(3), {"hold_every": 2}, "at least 2 views to train on and 1 to test, got 1 and 2 of 3"),
-    (moved, {"downscale": 1}, "ROOT has no images; of folders it has images_2"),
-    (moved, {"downscale": 4}, "ROOT has no images or images_4; of folders it has images_2"),
+    (renamed("images", "images_2"), {"downscale": 1}, "ROOT has no images; of folders it has images_2"),
+    (renamed("images", "images_2"), {"downscale": 4}, "ROOT has no images or images_4; of folders it has images_2"),
     (renamed("images", "photos"), {}, "ROOT has no images; of folders it has none such"),
     (garbage(PICTURE), {}, f"A photograph must be a whole picture (png, jpeg, ...), ROOT/{PICTURE} is not: cannot identify"),
-    (cut(PICTURE), {}, f"ROOT/{PICTURE} is not: "),
-    (cut(PICTURE), {"downscale": 2}, f"ROOT/{PICTURE} is not: "),
+    *((cut(PICTURE), {"downscale": by}, f"ROOT/{PICTURE} is not: ") for by in (None, 2)),
     (picture(PICTURE, (12, 10, 3)), {}, "of one size, ROOT/images/view_00.png has 10 x 10 and view_04.png has 12 x 10 pixels"),
     (picture(PICTURE, (10, 10), np.uint16), {}, f"8 bits per channel, ROOT/{PICTURE} is of mode I;16"),
-    (nothing, {"downscale": 0}, "downscale must be a whole factor, at least 1, got 0"),
-    (nothing, {"downscale": 2.5}, "downscale must be a whole factor, at least 1, got 2.5"),
+    *((nothing, {"downscale": by}, f"downscale must be a whole factor, at least 1, got {by}") for by in (0, 2.5)),
     (nothing, {"downscale": 11}, "downscale must leave pixels of 10 x 10, got 11"),
-    (nothing, {"hold_every": 1}, "hold_every must be a whole number of views, at least 2, got 1"),
-    (nothing, {"hold_every": 0}, "hold_every must be a whole number of views, at least 2, got 0"),
+    *((nothing, {"hold_every": by}, f"hold_every must be a whole number of views, at least 2, got {by}") for by in (0, 1)),
     (nothing, {"bound_factor": 0}, "bound_factor must be a positive number, got 0"),
     (nothing, {"pixel_centre": 2}, "pixel_centre must be where in its pixel a ray passes, in 0..1, got 2"),
 ]
 TRAIN = "transforms_train.json"
+UNLISTED = transforms(lacking("frames"), TRAIN)
 BLENDER = [
     (gone(TRAIN), {}, "ROOT/transforms_train.json is not there; ROOT holds transforms_test.json"),
     (nothing, {"test_split": "val"}, "ROOT/transforms_val.json is not there"),
     (garbage(TRAIN, b"{"), {}, "must be json, ROOT/transforms_train.json is not: Expecting property name"),
     (garbage(TRAIN, b"\xff\xff"), {}, "must be json, ROOT/transforms_train.json is not: "),
-    (garbage(TRAIN, b"[]"), {}, "must list its photographs as frames, ROOT/transforms_train.json has none"),
-    (transforms(lacking("frames"), TRAIN), {}, "must list its photographs as frames, ROOT/transforms_train.json has none"),
+    *((spoil, {}, f"list its photographs as frames, ROOT/{TRAIN} has none") for spoil in (garbage(TRAIN, b"[]"), UNLISTED)),
     (transforms(lacking("camera_angle_x"), TRAIN), {}, "must give camera_angle_x, ROOT/transforms_train.json does not"),
-    (transforms(lacking("file_path", 1), TRAIN), {}, "frame 1 of ROOT/transforms_train.json has no file_path"),
-    (transforms(lacking("transform_matrix", 1), TRAIN), {}, "frame 1 of ROOT/transforms_train.json has no transform_matrix"),
+    *((transforms(lacking(k, 1), TRAIN), {}, f"frame 1 of ROOT/{TRAIN} has no {k}") for k in ("file_path", "transform_matrix")),
     (transforms(frame(1, file_path=3), TRAIN), {}, "file_path must be text, frame 1"),
     (transforms(frame(1, file_path="train/r_7"), TRAIN), {}, "ROOT/train/r_7 is missing"),
     (transforms(frame(1, transform_matrix=[[1]]), TRAIN), {}, "4 x 4 numbers, that of train/view_02 in"),
@@ -215,18 +201,9 @@ def test_generated_captures_that_are_none(options):
 
 
 def test_cameras_that_look_all_ways_have_no_average(tmp_path):
-    write_llff(tmp_path, ORIGINAL)
-    rows = np.tile(np.load(tmp_path / "poses_bounds.npy")[:1], (9, 1))
     turns = 2 * np.pi * np.arange(9) / 9
-    poses = rows[:, :15].reshape(9, 3, 5)
-    down, right, back = poses[:, :, 0], poses[:, :, 1], poses[:, :, 2]
-    zero = np.zeros(9)
-    down[:] = [0, 0, -1]
-    right[:] = np.stack([-np.sin(turns), np.cos(turns), zero], -1)
-    back[:] = np.stack([np.cos(turns), np.sin(turns), zero], -1)
-    poses[:, :, 3] = 4 * back
-    rows[:, :15] = poses.reshape(9, 15)
-    np.save(tmp_path / "poses_bounds.npy", rows)
+    back, up = np.stack([np.cos(turns), np.sin(turns), 0 * turns], -1), np.tile([0.0, 0.0, 1.0], (9, 1))
+    write_llff(tmp_path, replace(ORIGINAL, poses=np.stack([np.cross(up, back), up, back, 4 * back], -1)))
     check("llff", tmp_path, {}, "these look all ways; set spherify=true")
     around = read("llff", tmp_path, spherify=True, hold_every=3)
     np.testing.assert_allclose(around.poses[:, 2, 3], 0, atol=1e-9)

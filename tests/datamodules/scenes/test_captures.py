@@ -12,7 +12,7 @@ from PIL import Image
 from tiny.captures import LAYOUTS, generated, read, world_poses, write_blender, write_llff, write_nerfstudio
 
 from datamodules.scenes.camera_paths import average_pose, look_at, meeting_point, orbit, spiral
-from datamodules.scenes.capture import hold_out_every, rays, shrink
+from datamodules.scenes.capture import rays, shrink
 from datamodules.scenes.generated import trace
 from inr.errors import InputError
 
@@ -119,10 +119,8 @@ def test_units_of_each_scene_are_as_promised(tmp_path):
 def test_transparency_is_laid_over_the_background_before_pixels_are_averaged(tmp_path):
     write_blender(tmp_path, ORIGINAL)
     random = np.random.default_rng(0).integers(0, 256, (26, 26, 4), dtype=np.uint8)
-    for file in (tmp_path / "train").iterdir():
-        Image.fromarray(random).save(file)
-    for file in (tmp_path / "test").iterdir():
-        Image.fromarray(random[..., :3]).save(file)
+    for file in tmp_path.glob("t*/*.png"):
+        Image.fromarray(random[..., : 4 if file.parent.name == "train" else 3]).save(file)
     capture = read("blender", tmp_path, downscale=2, background=[1.0, 0.5, 0.0])
     alpha = random[..., 3:] / 255
     flat = alpha * random[..., :3] + (1 - alpha) * 255 * np.array([1, 0.5, 0])
@@ -180,7 +178,8 @@ def test_nerfstudio_reads_shared_cameras_and_fills_in_a_split(tmp_path):
     assert read("nerfstudio", tmp_path).test == ORIGINAL.test  # those that are not listed
     trains = transforms.pop("train_filenames")
     file.write_text(json.dumps(transforms))
-    assert read("nerfstudio", tmp_path, hold_every=4).test == (0, 4, 8)
+    every = read("nerfstudio", tmp_path, hold_every=4)
+    assert (every.test, sorted(every.train + every.test)) == ((0, 4, 8), list(range(9)))
     transforms |= {"val_filenames": tests, "camera_angle_x": 2 * np.deg2rad(18)}
     for frame in transforms["frames"]:
         for key in ("fl_x", "fl_y", "cx", "cy"):
@@ -259,12 +258,6 @@ def test_paths_are_closed_and_look_at_their_target():
     apart = np.stack([np.eye(3, 4), np.eye(3, 4)])
     apart[1, 0, 3] = 2
     assert_allclose(meeting_point(apart), [1, 0, 0])  # axes that never meet
-
-
-def test_every_view_trains_or_tests():
-    train, test = hold_out_every(20, 8)
-    assert test == (0, 8, 16)
-    assert sorted(train + test) == list(range(20))
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs INR_DATA")

@@ -116,8 +116,7 @@ def test_targets_of_a_signal_come_from_its_own_scene(batch_signals):
         batch = data.transfer_batch_to_device(drawn, CPU, 0)
         part = batch.parts["data"]
         assert batch.signals.index.tolist() == signals
-        shapes = [part.coordinates.shape, *(part.targets[name].shape for name in ("value", "jacobian"))]
-        assert shapes == [(count, 9, 2), (count, 9, 3), (count, 9, 3, 2)]
+        assert part.coordinates.shape == (count, 9, 2)
         for place, signal in enumerate(signals):
             pixels, capture = photographs(signal)
             views, at = views_of(part.context["poses"][place], capture), part.coordinates[place].long()

@@ -60,11 +60,10 @@ def test_of_a_mesh_the_vertices_are_taken_with_normals_weighted_by_area(ending, 
     box.export(tmp_path / f"box{ending}")
     cloud = read_cloud(tmp_path / f"box{ending}")
     assert len(cloud.points) == len(box.vertices) == 26
-    middle = (abs(cloud.points) > 1e-6).sum(1) == 1  # of a side: all around look the same way
+    sides = np.sign(cloud.points) * (abs(cloud.points) > 1e-6)
+    middle = abs(sides).sum(1) == 1  # of a side: all around look the same way
     assert middle.sum() == 6
-    assert_allclose(
-        cloud.normals[middle], np.sign(cloud.points[middle]).round() * (abs(cloud.points[middle]) > 1e-6), atol=1e-6
-    )
+    assert_allclose(cloud.normals[middle], sides[middle], atol=1e-6)
 
 
 def test_area_weighted_normals_are_the_slopes_of_the_volume():
@@ -129,9 +128,8 @@ def test_what_is_no_cloud_is_refused_in_one_line(name, content, words, tmp_path)
         np.save(tmp_path / name, content)
     else:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=words) as caught:
+    with pytest.raises(InputError, match=rf"\A.*(?:{words}).*\Z"):
         read_cloud(tmp_path / name)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_cloud_without_normals_is_refused_by_the_names_it_has(tmp_path):

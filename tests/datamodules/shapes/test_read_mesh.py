@@ -69,12 +69,9 @@ def test_size_and_place_in_the_file_do_not_matter(scale, place, tmp_path):
 
 
 def test_pieces_of_a_scene_stand_at_their_places(tmp_path):
-    scene = trimesh.Scene()
-    box = trimesh.Trimesh(CORNERS, TRIANGLES, process=False)
-    away, mirrored = np.eye(4), np.diag([1.0, 1.0, -1.0, 1.0])
-    away[:3, 3] = [4, 0, 0]
-    scene.add_geometry(box, transform=away)
-    scene.add_geometry(box, transform=mirrored)
+    scene, box = trimesh.Scene(), trimesh.Trimesh(CORNERS, TRIANGLES, process=False)
+    for place in (trimesh.transformations.translation_matrix([4, 0, 0]), np.diag([1.0, 1.0, -1.0, 1.0])):
+        scene.add_geometry(box, transform=place)
     scene.export(tmp_path / "scene.glb")
     solid = read_mesh(tmp_path / "scene.glb")
     assert (solid.closed, solid.bodies) == (True, 2)
@@ -188,24 +185,19 @@ PLY += "property list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\
         ("mesh.obj", "", "needs vertices, .* has none: it is empty, cut short"),
         ("mesh.stl", "nothing", "needs vertices"),
         ("mesh.ply", "nothing", "must be a whole file of the kind its ending says, .*: ValueError, Not a ply file"),
-        ("mesh.off", "nothing", "must be a whole file"),
-        ("mesh.glb", "nothing", "must be a whole file"),
-        ("mesh.gltf", "nothing", "must be a whole file"),
+        *((f"mesh.{ending}", "nothing", "must be a whole file") for ending in ("off", "glb", "gltf")),
         ("mesh.obj", OBJ.replace("f 2 3 4", "f 2 3 9"), "must be a whole file .*IndexError"),
         ("mesh.ply", PLY, r"must name vertices 0\.\.2, .* has -2\.\.1"),
         ("mesh.obj", OBJ[:32], "needs faces, .* has 4 vertices and no face; .* data=pointcloud"),
-        ("mesh.obj", OBJ.replace("v 1 0", "v nan 0"), "must be finite, .* has 1 of 4"),
-        ("mesh.obj", OBJ.replace("v 1 0", "v inf 0"), "must be finite, .* has 1 of 4"),
-        ("mesh.obj", "v 0 0 0\nv 1 1 1\nv 2 2 2\nf 1 2 3\n", "faces with an area"),
-        ("mesh.obj", "v 0 0 0\nv 0 0 0\nv 0 0 0\nf 1 2 3\n", "faces with an area"),
+        *(("mesh.obj", OBJ.replace("v 1 0", f"v {bad} 0"), "must be finite, .* has 1 of 4") for bad in ("nan", "inf")),
+        *(("mesh.obj", f"v 0 0 0\nv {a} {a} {a}\nv {2 * a} {2 * a} {2 * a}\nf 1 2 3\n", "faces with an area") for a in (1, 0)),
         ("mesh.obj", OBJ[:32] + "f 1 2 3\n", "needs an inside, .* encloses 0 of its box"),
     ],
 )
 def test_what_is_no_solid_is_refused_in_one_line(name, text, words, tmp_path):
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=words) as caught:
+    with pytest.raises(InputError, match=rf"\A.*(?:{words}).*\Z"):
         read_mesh(tmp_path / name)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("fill", [0.0, -1.0, 1.1, float("nan")])

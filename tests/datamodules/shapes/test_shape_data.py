@@ -134,14 +134,22 @@ def test_folders_may_bring_their_own_split(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "rule"),
+    ("kind", "options", "rule"),
     [
-        ({"surface": 0.7, "near": 0.5}, "at most 1 together"),
-        ({"sigmas": [0.1, 0.0]}, "positive lengths"),
-        ({"resolution": 1}, "at least 2, got 1"),
-        ({"pool": 0}, "data.pool must be at least 1"),
+        (MeshData, {"surface": 0.7, "near": 0.5}, "at most 1 together"),
+        (MeshData, {"sigmas": [0.1, 0.0]}, "positive lengths"),
+        (MeshData, {"resolution": 1}, "at least 2, got 1"),
+        (MeshData, {"pool": 0}, "data.pool must be at least 1"),
+        (CloudData, {}, "data.path must name a file of points.*got null"),
+        (VolumeData, {}, "data.path must name the .npy file .*got null"),
+        (VolumeData, {"path": "grid.npy", "spacing": 0.0}, "data.spacing .*must be positive, got 0"),
+        (ShapeFolder, {"root": "{folder}/nowhere"}, "data.root must be an existing folder, got .*nowhere"),
+        (ShapeFolder, {"root": "{folder}"}, "must hold two meshes or more .*has 0"),
+        (Tori, {"count": 1}, "data.count must be at least 2, got 1"),
     ],
 )
-def test_samples_that_cannot_be_are_refused(options, rule):
-    with pytest.raises(InputError, match=rule):
-        MeshData(**FEW | options)
+def test_what_cannot_be_is_refused_in_one_sentence(kind, options, rule, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    given = {name: value.format(folder=tmp_path) if isinstance(value, str) else value for name, value in options.items()}
+    with pytest.raises(InputError, match=rf"\A.*{rule}.*\Z"):
+        kind(**FEW | given).describe()
