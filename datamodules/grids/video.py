@@ -112,8 +112,7 @@ class VideoCollection(CollectionData):
         """Return the frames by their numbers in the video."""
         frames = self.video.frames
         numbers = range(self.first, self.first + len(frames) * self.step, self.step)
-        digits = max(4, len(str(numbers[-1])))
-        names = [f"frame {number:0{digits}d}" for number in numbers]
+        names = [f"frame {number:0{max(4, len(str(numbers[-1])))}d}" for number in numbers]
         return Source(names, frames.shape[1:3], frames.shape[3], lambda place: frames[place].copy(), bytes_units)
 
 
