@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from tiny.data import DATA, tiny_options
 from torch.testing import assert_close
 
@@ -23,6 +23,7 @@ def options(request, tmp_path_factory):
 @pytest.fixture
 def make(options):
     """Make the data set."""
+    get_class(options["_target_"])  # imported before `ranked` looks for modules
 
     def make():
         data = instantiate(options)
