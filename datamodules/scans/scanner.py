@@ -154,8 +154,20 @@ class Scanner:
     def back_project(self, sinograms: Float[Tensor, "signals bins views"], shape: Sequence[int], window: str) -> Tensor:
         """Reconstruct slices (signals, rows, columns) by filtered back-projection."""
         angles = torch.tensor(self.angles, dtype=torch.float64)
-        place = tuple(shape), *self.pixel_grid(shape), self.bin_width, self.centre
-        return self.zero_outside(filtered_back_projection(sinograms, angles, *place, window, self.source, self.detector))
+        pivot, pixel = self.pixel_grid(shape)
+        slices = filtered_back_projection(
+            sinograms,
+            angles,
+            shape=shape,
+            pivot=pivot,
+            pixel=pixel,
+            bin_width=self.bin_width,
+            centre=self.centre,
+            window=window,
+            source=self.source,
+            detector=self.detector,
+        )
+        return self.zero_outside(slices)
 
     def iterate(self, sinograms: Float[Tensor, "signals bins views"], shape: Sequence[int]) -> Tensor:
         """Reconstruct slices (signals, rows, columns) by SART; fans must close, and are sorted into parallel beams before."""

@@ -135,8 +135,18 @@ class SimulatedScan(ScanData):
         angles = even_angles(views, self.degrees, self.first)
         samples = self.samples or samples_per_line(at_axis, region)
         middle = (bins - 1) / 2
-        place = bins, bin_width, middle, half_width
-        return Scanner(angles, *place, samples, region, source=source, detector=detector, jitter=self.jitter)
+        return Scanner(
+            angles=angles,
+            bins=bins,
+            bin_width=bin_width,
+            centre=middle,
+            half_width=half_width,
+            samples=samples,
+            region=region,
+            source=source,
+            detector=detector,
+            jitter=self.jitter,
+        )
 
     def fan(self, half_width: float) -> tuple[float | None, float]:
         """Return the distances of source and detector from the axis [half-widths]; no source for parallel beams.
@@ -173,7 +183,8 @@ class SimulatedScan(ScanData):
         middles = tuple(angle + scanner.view_step / 2 for angle in scanner.angles[:-1]) if scanner.views > 1 else ()
         measured = torch.stack([self.add_noise(one, name) for one, name in zip(exact, names, strict=True)])
         between = project(slices, replace(scanner, angles=middles)) if middles else None
-        return Scans(scanner, self.slice_shape, names, measured, slices, exact, between, middles, self.filter)
+        known = {"slices": slices, "exact": exact, "between": between}
+        return Scans(scanner, self.slice_shape, names, measured, **known, between_angles=middles, filter=self.filter)
 
     def add_noise(self, sinogram: Tensor, name: str) -> Tensor:
         """Return a sinogram (bins, views) with noise that is drawn from the seed and the name of the slice alone."""

@@ -161,9 +161,19 @@ class SinogramData(ScanData):
         middle = 2 * ((self.axis_bin + 0.5) * side / bins - 0.5) / (side - 1) - 1
         angles = tuple(self.sinogram.angles[view] for view in self.measured)
         samples = self.samples or samples_per_line(bin_width * at_axis, self.region)
-        place = bins, bin_width, self.axis_bin, half_width
-        fan = None if source is None else source / half_width, self.geometry.detector / half_width
-        return Scanner(angles, *place, samples, self.region, (middle, middle), *fan, self.jitter)
+        return Scanner(
+            angles=angles,
+            bins=bins,
+            bin_width=bin_width,
+            centre=self.axis_bin,
+            half_width=half_width,
+            samples=samples,
+            region=self.region,
+            pivot=(middle, middle),
+            source=None if source is None else source / half_width,
+            detector=self.geometry.detector / half_width,
+            jitter=self.jitter,
+        )
 
     @cached_property
     def unit_attenuation(self) -> float:
@@ -194,8 +204,15 @@ class SinogramData(ScanData):
         angles = tuple(self.sinogram.angles[view] for view in rest)
         between = fitted[..., rest] if len(rest) else None
         measured = fitted[..., self.measured]
-        names = [self.file.stem]
-        return Scans(self.scanner, self.slice_shape, names, measured, None, None, between, angles, self.filter)
+        return Scans(
+            self.scanner,
+            self.slice_shape,
+            [self.file.stem],
+            measured,
+            between=between,
+            between_angles=angles,
+            filter=self.filter,
+        )
 
     @cached_property
     def validation(self) -> RayGrid:
