@@ -33,7 +33,7 @@ Form = Callable[[NeuralDictionary, Tensor], Tensor]
 
 @dataclass
 class Size:
-    """How large the problem of a step is, and where it is solved."""
+    """Size of the problem of a step, and the device that solves it."""
 
     signals: int
     points: int
@@ -48,12 +48,12 @@ class Size:
         return NeuralDictionary(trunk, codebook, experts, CHANNELS, top_k).to(self.device)
 
     def coordinates(self) -> Tensor:
-        """Where all signals are observed, the same at every call."""
+        """Coordinates at which all signals are observed, the same at every call."""
         torch.manual_seed(1)
         return (SHAPE[0] - 1) * torch.rand(1, self.points, len(SHAPE), device=self.device)
 
     def targets(self) -> dict[str, Tensor]:
-        """What they should be there, the same at every call."""
+        """Targets of the signals at these coordinates, the same at every call."""
         torch.manual_seed(2)
         value = torch.rand(self.signals, self.points, CHANNELS, device=self.device)
         return {"value": value, "jacobian": torch.rand(*value.shape, len(SHAPE), device=self.device)}

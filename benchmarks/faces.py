@@ -39,14 +39,14 @@ WAITS, GOALS = (1, 2, 5, 10, 30), (27.0, 40.0)  # [s], [dB]
 
 
 class Moment(NamedTuple):
-    """How good a fit is after some seconds of training, or of solving."""
+    """Quality of a fit after some seconds of training, or of solving."""
 
     seconds: float
     decibels: float
 
 
 class Face(NamedTuple):
-    """What a network is fitted to, and scored on."""
+    """The observations that a network is fitted to, and the truth that it is scored on."""
 
     points: Tensor
     target: Tensor
@@ -59,7 +59,7 @@ def decibels_of(error: Tensor) -> Tensor:
 
 @dataclass
 class Rule:
-    """How long a fit goes on."""
+    """End of a fit: a number of steps, or a quality."""
 
     steps: int
     until: float

@@ -44,7 +44,7 @@ Predict = Callable[[MLP, Measurement, Tensor], tuple[Tensor, Tensor | None]]
 
 @dataclass
 class Size:
-    """How large the problem of a step is, and where it is solved."""
+    """Size of the problem of a step, and the device that solves it."""
 
     rays: int
     samples: int

@@ -1,4 +1,4 @@
-"""What benchmarks share that start runs of the command line: the runs, and tables in markdown of their figures."""
+"""The part that benchmarks share which start runs of the command line: the runs, and tables in markdown of their figures."""
 
 import argparse
 import json

@@ -201,7 +201,7 @@ COMPARED = {"curve": compare_curves, "weights": compare_weights, "figures": comp
 
 
 def compare(name: str, checkouts: Sequence[Path], folder: Path) -> list[str]:
-    """What differs between the runs of both checkouts, made at once; prints a row of the table."""
+    """Make a run in both checkouts at once, print its row of the table, and return what differs."""
     places = [folder / "old", folder / "new"]
     words = [words_of(name, place == places[1], folder, place) for place in places]
     with ThreadPoolExecutor(2) as both:

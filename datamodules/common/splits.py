@@ -1,4 +1,4 @@
-"""Which signals of a collection train and which are held out."""
+"""The split of a collection into signals that train, are tuned on, and are held out."""
 
 import re
 from abc import abstractmethod
