@@ -24,10 +24,9 @@ Row = list[tuple[str, np.ndarray]]  # titled panels side by side
 
 
 class Seen(NamedTuple):
-    """All that was observed, sample by sample: value (samples, channels), signal (samples,) it is of, further (samples, 1)."""
+    """All that was observed, sample by sample: value (samples, channels), and further quantities (samples, 1|channels)."""
 
     value: Tensor
-    signal: Tensor
     further: dict[str, Tensor]
 
 
@@ -43,7 +42,7 @@ class EvaluatedTask(INRTask[Data]):
 
     def __init__(self, training: Training, measurements: Sensors, channels: int = 1, signals: int = 1) -> None:
         super().__init__(training, measurements, channels, signals)
-        self.chunks: list[tuple[Tensor, dict[str, Tensor]]] = []
+        self.chunks: list[dict[str, Tensor]] = []
         self.metrics: dict[str, Metric] = {}
         self.validation_psnr = MeanOverImages(psnr)
 
@@ -64,7 +63,9 @@ class EvaluatedTask(INRTask[Data]):
             seen = {"jacobian": observe_at(sensor, field, part.coordinates, {quantity}, along)[quantity].float()}
         else:
             seen = {name: tensor.float() for name, tensor in sensor.observe(field, part.coordinates).items()}
-            if self.regime.network is None:  # codes carry the constants of the signals that they were solved for
+            # codes carry the constants of the signals that they were solved for
+            if self.regime.network is None and self.constant.value.any():
+                seen["uncorrected"] = seen["value"]
                 seen["value"] = self.constant(seen["value"], sensor.of_constant(part.coordinates), batch.signals.index)
         return {name: tensor.cpu() for name, tensor in seen.items()}
 
@@ -79,16 +80,15 @@ class EvaluatedTask(INRTask[Data]):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Observe a chunk of what is to be reconstructed; the end of the epoch scores all of them together."""
-        self.chunks.append((batch.signals.index.cpu(), self.observe(batch)))
+        self.chunks.append(self.observe(batch))
 
     test_step = validation_step
 
     def collect(self) -> Seen:
         """Put together all chunks that were observed since the last call, in their order."""
         chunks, self.chunks = self.chunks, []
-        owners = [index[:, None].expand(seen["value"].shape[:2]).flatten() for index, seen in chunks]
-        whole = {name: torch.cat([seen[name].flatten(0, 1) for _, seen in chunks]) for name in chunks[0][1]}
-        return Seen(whole.pop("value"), torch.cat(owners), whole)
+        whole = {name: torch.cat([seen[name].flatten(0, 1) for seen in chunks]) for name in chunks[0]}
+        return Seen(whole.pop("value"), whole)
 
     def reconstruct(self) -> Tensor:
         """Observe what the test would see now: all samples of all signals, put together to items (items, *shape, channels)."""
@@ -162,10 +162,10 @@ class EvaluatedTask(INRTask[Data]):
     def score(self, values: Tensor) -> dict[str, Metric]:
         """Return the network's figures, then each baseline's on the same samples."""
         metrics = mean_of(self.figure_table(self.items(values)))
-        if "psnr" in metrics and (self.constant.value.any() or not self.supervision.fixes_constant()):
-            raw = values if self.regime.network is not None else values - self.constant.value.cpu()[self.seen.signal]
+        if "psnr" in metrics and "uncorrected" in self.seen.further:
             definition = "psnr without the constant per channel that is estimated from training values"
-            metrics["psnr_uncorrected"] = mean_of(self.figure_table(self.items(raw)))["psnr"]._replace(definition=definition)
+            raw = mean_of(self.figure_table(self.items(self.seen.further["uncorrected"])))
+            metrics["psnr_uncorrected"] = raw["psnr"]._replace(definition=definition)
         for row, items in (self.regime.snapshots | self.data.baselines()).items():
             figures = mean_of(self.figure_table(items() if callable(items) else items))
             metrics |= {f"{row}/{name}": figure for name, figure in figures.items() if name != "psnr_train"}

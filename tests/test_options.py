@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import torch
 from PIL import Image
-from running import QUICK, checkpoint, command, metrics, run, tiny_image
+from running import QUICK, STEPS, checkpoint, collection, command, metrics, run, small, tiny, tiny_image
 
 BASE = (*QUICK, "data.points=64", "trainer.max_steps=3")
 CHANGES = """
@@ -50,9 +50,18 @@ def test_the_last_option_changes_what_is_learned(change, picture, tmp_path):
     assert len(without) != len(changed) or not all(map(torch.equal, without, changed))
 
 
+COMPILED = {
+    "sine": lambda folder: [f"data.path={tiny_image(folder)}", *BASE],
+    "dictionary": lambda folder: [*collection("image", folder), *small("nid_moe"), *STEPS, "regime=dictionary"],
+    "radiance": lambda folder: [*tiny("nerf", folder), *small("radiance"), *STEPS, "data.points=16"],
+    "ct": lambda folder: [*tiny("ct", folder), *QUICK, "data.points=64"],
+}
+
+
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="compiling needs a C++ compiler")
-def test_compiled_functions_learn_what_eager_ones_do(picture, tmp_path):
-    options = [f"data.path={picture}", *BASE]
+@pytest.mark.parametrize("kind", COMPILED)
+def test_compiled_functions_learn_what_eager_ones_do(kind, tmp_path):
+    options = COMPILED[kind](tmp_path)
     eager = learned(tmp_path / "eager", *options)
     words = command(*options, "compile=true", f"hydra.run.dir={tmp_path / 'compiled'}")
     subprocess.run(words, check=True, capture_output=True, timeout=600)

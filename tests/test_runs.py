@@ -14,6 +14,7 @@ from PIL import Image
 from running import (
     QUICK,
     ROOT,
+    TINY,
     assert_resumes,
     assert_same_run,
     checkpoint,
@@ -22,6 +23,7 @@ from running import (
     curve,
     metrics,
     run,
+    tiny,
     tiny_image,
     tiny_sound,
 )
@@ -154,20 +156,28 @@ def test_pictures_show_what_they_promise(task, tmp_path):
     assert all(min(picture.shape[:2]) > 200 for picture in pictures.values())
 
 
-def test_two_processes_follow_the_curve_of_one(tmp_path):
-    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, "trainer.max_steps=6", "data.points=51"]
-    one = run(tmp_path / "one", *options)
-    ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
-    options = [option for option in options if option != "trainer=cpu"]
-    subprocess.run(command(*options, *ddp), check=True, cwd=tmp_path, capture_output=True, timeout=300)
-    (two,) = (tmp_path / "outputs" / "image").iterdir()
+PROCESSES = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+
+
+def in_two_processes(folder, *options: str):
+    """Run with two processes on the CPU; the folder."""
+    words = [option for option in options if option != "trainer=cpu"]
+    words = command(*words, *PROCESSES, f"hydra.run.dir={folder}")
+    subprocess.run(words, check=True, cwd=folder.parent, capture_output=True, timeout=300)
+    return folder
+
+
+@pytest.mark.parametrize("task", TINY)
+def test_two_processes_follow_the_curve_of_one(task, tmp_path):
+    options = [*tiny(task, tmp_path), *QUICK, "trainer.max_steps=4", "trainer.val_check_interval=2", "data.points=51"]
+    one, two = run(tmp_path / "one", *options), in_two_processes(tmp_path / "two", *options)
     rows = list(zip(curve(one), curve(two), strict=True))
-    assert len(rows) == 6
+    assert len(rows) == 4
     for alone, together in rows:
         assert alone.keys() == together.keys()
         for name in alone:
             if alone[name]:
-                assert float(alone[name]) == pytest.approx(float(together[name]), rel=1e-5)
+                assert float(alone[name]) == pytest.approx(float(together[name]), rel=1e-4), name
 
 
 def test_checkpoints_hold_plain_containers_only(tmp_path):

@@ -40,13 +40,18 @@ class Measurement(nn.Module):
     further: tuple[str, ...] = ()  # quantities beside the value that `observe` returns
 
     def within(self: Sensor, **context: Tensor | StepRandomness) -> Sensor:
-        """Bind the measurement to the context of a batch: tensors such as poses, and while training the step's `randomness`."""
+        """Bind the measurement to the context of a batch: tensors such as poses, and while training the step's `randomness`.
+
+        Raises: TypeError for random numbers under another name, which nothing would draw from.
+        """
         if not context:
             return self
+        random = {name: entry for name, entry in context.items() if isinstance(entry, StepRandomness)}
+        if random.keys() - {"randomness"}:
+            raise TypeError(f"Random numbers of a step are the context `randomness`, got the name {', '.join(random)}.")
         bound = copy.copy(self)
         bound.context = {name: entry for name, entry in context.items() if not isinstance(entry, StepRandomness)}
-        randomness = context.get("randomness")
-        if isinstance(randomness, StepRandomness):
+        for randomness in random.values():
             bound.context |= self.random_context(randomness, bound.context)
         return bound
 
@@ -86,8 +91,14 @@ class Measurement(nn.Module):
         return {"value": sensor(field, coordinates)}
 
     def of_constant(self, coordinates: Float[Tensor, "shared points axes"]) -> Tensor:
-        """Return the observations (1|signals, points, 1) of a field that is 1 everywhere: 1, unless the sensor sums up."""
-        return torch.ones_like(coordinates[..., :1])
+        """Return the observations (1|signals, points, 1) of a field that is 1 everywhere.
+
+        A sensor that is not linear has no such response: there it is 1, and the constant is one of the observations.
+        """
+        if not self.linear:
+            return torch.ones_like(coordinates[..., :1])
+        located = self.locate(coordinates)
+        return self.integrate(torch.ones_like(located.points[..., :1]), located.quadrature)
 
 
 Sensors = Mapping[str, Measurement]  # by part of a batch

@@ -88,4 +88,5 @@ class Points(Affine):
 
     def scaled(self, steps: Float[Tensor, "*batch axes"]) -> Float[Tensor, "*batch axes"]:
         """Turn and scale."""
-        return steps @ self.turn.to(steps)
+        # no matrix product, which autocast would round to bf16: 1/512 of the space
+        return (steps[..., None] * self.turn.to(steps)).sum(-2)

@@ -109,17 +109,14 @@ class LineIntegrals(Measurement):
         index = nearest.long()
         return angles.to(view)[index] + slopes.to(view)[index] * (view - nearest)
 
-    def followed(self, coordinates: Float[Tensor, "shared points 2"]) -> tuple[Rays, Tensor, Tensor]:
-        """Return each line, from its foot below the axis, and the distances at which it enters and leaves the region."""
+    def locate(self, coordinates: Float[Tensor, "shared points 2"]) -> SamplePoints:
+        """Return points (1|signals, points, samples, 2) along each line, and the length of the line."""
         offset, angle = self.lines(coordinates)
         sine, cosine = angle.sin(), angle.cos()
         pivot = self.pivot.to(coordinates)
+        # from its foot below the axis, and the distances at which it enters and leaves the region
         lines = Rays(pivot + torch.cat([-offset * sine, offset * cosine], -1), torch.cat([cosine, sine], -1))
-        return lines, *REGIONS[self.region](lines, pivot)
-
-    def locate(self, coordinates: Float[Tensor, "shared points 2"]) -> SamplePoints:
-        """Return points (1|signals, points, samples, 2) along each line, and the length of the line."""
-        lines, enters, leaves = self.followed(coordinates)
+        enters, leaves = REGIONS[self.region](lines, pivot)
         fractions = strata(self.samples, self.context.get("fractions"), coordinates)
         return SamplePoints(lines.at(enters + (leaves - enters) * fractions), (leaves - enters,))
 
@@ -128,11 +125,6 @@ class LineIntegrals(Measurement):
         # Midpoint rule: every sample has the weight length / samples; the error falls with 1 / samples^2. Jittered, one
         # sample per stretch, it is an unbiased estimate instead.
         return values.mean(-2) * quadrature[0]
-
-    def of_constant(self, coordinates: Float[Tensor, "shared points 2"]) -> Tensor:
-        """Return the lengths of the lines."""
-        _, enters, leaves = self.followed(coordinates)
-        return leaves - enters
 
 
 class ParallelBeam(LineIntegrals):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inr.derivatives import observe_at
 from inr.errors import InputError
-from inr.field import Network, Signals
+from inr.field import Field, Network, Signals
 from inr.measurements.measurement import Measurement
 
 
@@ -30,7 +30,7 @@ class FittedField:
     scale: float = 1.0  # file value = scale * fitted value + offset
     offset: float = 0.0
     unit: str = ""
-    constant: Tensor | None = None  # added to the fitted values (channels,)
+    constant: Tensor | None = None  # (channels,) added to the field
     signal: int = 0  # row among those of the network
     chunk: int = 65536
 
@@ -47,17 +47,20 @@ class FittedField:
         chunks = coordinates.reshape(-1, self.axes).split(self.chunk)
         with torch.no_grad():
             field = self.network.field(Signals(torch.tensor([self.signal], device=parameter.device)))
-            seen = [  # each chunk leaves the device at once
-                observe_at(self.measurement, field, chunk.to(parameter)[None], {quantity})[quantity][0].cpu()
-                for chunk in chunks
-            ]
+            # each chunk leaves the device at once
+            seen = [self.observe_chunk(field, chunk.to(parameter)[None], quantity)[0].cpu() for chunk in chunks]
         return torch.cat(seen).reshape(*coordinates.shape[:-1], *seen[0].shape[1:])
+
+    def observe_chunk(self, field: Field, coordinates: Tensor, quantity: str) -> Tensor:
+        """Observe a field and its constant at coordinates (1, points, axes)."""
+        seen = observe_at(self.measurement, field, coordinates, {quantity})[quantity]
+        if self.constant is None or quantity == "jacobian":
+            return seen
+        return seen + self.measurement.of_constant(coordinates) * self.constant.to(seen)
 
     def value(self, coordinates: Tensor | ArrayLike) -> Tensor:
         """Return values (..., channels) in file units."""
-        value = self.observe(coordinates, "value")
-        value = value if self.constant is None else value + self.constant.to(value)
-        return (value * self.scale + self.offset).float()
+        return (self.observe(coordinates, "value") * self.scale + self.offset).float()
 
     def jacobian(self, coordinates: Tensor | ArrayLike) -> Tensor:
         """Return derivatives (..., channels, axes) in file units per step of the sensor's index."""

@@ -116,6 +116,8 @@ def test_the_constant_that_derivatives_leave_open_comes_from_the_mean_of_the_sin
     folder = run(tmp_path / "run", *TINY, *der)
     found = metrics(folder)
     assert found["psnr"] > found["psnr_uncorrected"]
+    assert not exported(folder)[~DISC].any()  # no ray comes there, and no constant
+    np.testing.assert_allclose(torch.cat(list(inr.load(folder).rows((16, 16))))[..., 0], exported(folder), atol=1e-6)
     sinogram = f"data.path={folder / 'export' / 'sinogram.npz'}"
     again = metrics(run(tmp_path / "again", *BRIEF, *der, "data=sinogram", sinogram, "data.largest=1"))
     assert not {"psnr", "psnr_uncorrected"} & set(again)  # of a slice that nobody knows
