@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from inr.errors import InputError
 from inr.tangents import pushforward
 
 
@@ -50,16 +51,19 @@ class Field:
 
 
 class Network(nn.Module):
-    """A function from signals to their fields; subclasses define `field`.
+    """A function from signals to their fields: subclasses of one signal define `forward`, those of several define `field`.
 
     directions: points carry a unit direction of view behind the position, as those of a radiance field do.
+    Raises: InputError if more than one signal is asked of a network of one.
     """
 
     directions: bool = False
 
     def field(self, signals: Signals) -> Field:
-        """Return the fields of these signals."""
-        raise NotImplementedError(f"{type(self).__name__} must give the fields of signals: define field(signals).")
+        """Return the fields of these signals: of a network of one signal, that network."""
+        if len(signals.index) != 1:
+            raise InputError(f"This network represents one signal, got {len(signals.index)}; use model=nid_moe for many.")
+        return Field(self)
 
     def compile_functions(self, backend: str = "inductor") -> None:
         """Pass forward and pushforward through `torch.compile`: the network's own, or without a pushforward its children's."""

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from inr.errors import InputError
-from inr.field import Field, Network, Signals
+from inr.field import Network
 from inr.networks.activations import Activation
 from inr.networks.encoding import Encoding
 from inr.networks.linear import Chain, SkipConnection
@@ -24,7 +24,7 @@ class MLP(Network):
     input_scale:     stretches the points before anything else sees them.
     skip:            number of hidden layers after which the encoded points enter once more; None: never.
     Shapes: points (..., in_features) in [-1, 1] -> values (..., out_features).
-    Raises: InputError for a width or depth below 1, a skip that is not between two hidden layers, and more than one signal.
+    Raises: InputError for a width or depth below 1, and a skip that is not between two hidden layers.
     """
 
     def __init__(
@@ -78,9 +78,3 @@ class MLP(Network):
         """Evaluate the network at the points, and pull cotangents (outputs, ..., out_features) back to the points."""
         values, pull = self.layers.pullback(self.input_scale * points)
         return values, lambda cotangents: self.input_scale * pull(cotangents)
-
-    def field(self, signals: Signals) -> Field:
-        """Return the field of the one signal."""
-        if len(signals.index) != 1:
-            raise InputError(f"This network represents one signal, got {len(signals.index)}; use model=nid_moe for many.")
-        return Field(self)

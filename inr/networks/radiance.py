@@ -24,7 +24,7 @@ class RadianceField(Network):
     activation:      nonlinearity between the two layers of colours.
     hidden_features: width of the layer of colours.
     Shapes: points (..., 6) = position in [-1, 1]^3 and unit direction -> values (..., 4) = raw colour and density.
-    Raises: InputError for a trunk with a head, other than three axes, and more than one signal.
+    Raises: InputError for a trunk with a head, and other than three axes.
     Source: Mildenhall et al., NeRF (ECCV 2020), appendix A: a trunk of 8 x 256 with a skip after 5, `hidden_features` 128.
     """
 
@@ -72,12 +72,6 @@ class RadianceField(Network):
         colour, dcolour = self.colour.pushforward(joined, djoined)
         density, ddensity = self.density.pushforward(features, dfeatures)
         return torch.cat([colour, density], -1), torch.cat([dcolour, ddensity], -1)
-
-    def field(self, signals: Signals) -> Field:
-        """Return the field of the one scene."""
-        if len(signals.index) != 1:
-            raise InputError(f"This network represents one scene, got {len(signals.index)}; use model=nid_moe for many.")
-        return Field(self)
 
 
 class Cascade(Network):

@@ -1,0 +1,199 @@
+"""B-spline kernels on lattices, and the weighted sum over nodes, whose gradient by the table costs what it must."""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from inr.errors import InputError
+
+ALL = slice(None)
+
+
+class Kernel(NamedTuple):
+    """Weights of the nodes around a point, polynomials in its place t in 0..1 between two of them.
+
+    coefficients: of each node's polynomial, ascending powers; at every t the weights sum to 1.
+    shift: half a cell for kernels whose support has its middle on a node.
+    Source: Unser, Aldroubi, Eden, B-spline Signal Processing (1993), section 2; smoothstep: Mueller et al., Instant Neural
+            Graphics Primitives (2022), appendix A.
+    """
+
+    coefficients: tuple[tuple[float, ...], ...]
+    shift: float = 0.0
+
+    @property
+    def taps(self) -> int:
+        """Number of nodes that a point depends on along an axis."""
+        return len(self.coefficients)
+
+    def nodes(self, cells: int) -> int:
+        """Count the nodes along an axis of so many cells, those beyond its ends included."""
+        return cells + self.taps - 1 + (self.shift > 0)
+
+    def weights(self, place: Float[Tensor, "*batch"]) -> list[Float[Tensor, "*batch"]]:
+        """Evaluate the polynomial of each node."""
+        # Node by node, and not as one more axis: inner axes as short as that take several times as long.
+        others = [polynomial(place, one) for one in self.coefficients[1:]]
+        return [1 - functools.reduce(torch.add, others), *others]
+
+    def slopes(self, place: Float[Tensor, "*batch"]) -> list[Float[Tensor, "*batch"]]:
+        """Evaluate the derivative of each node's polynomial."""
+        others = [polynomial(place, derivative(one)) for one in self.coefficients[1:]]
+        return [-functools.reduce(torch.add, others), *others]
+
+
+def derivative(coefficients: Sequence[float]) -> list[float]:
+    """Return the coefficients of a polynomial's derivative."""
+    return [power * factor for power, factor in enumerate(coefficients)][1:]
+
+
+def polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """Evaluate a polynomial by Horner's rule."""
+    *rest, last = coefficients
+    result = torch.full_like(x, last) if not rest else x * last
+    for power, factor in reversed(list(enumerate(rest))):
+        result = result + factor if factor else result
+        result = result * x if power else result
+    return result
+
+
+KERNELS = {
+    "linear": Kernel(((1.0, -1.0), (0.0, 1.0))),
+    "smoothstep": Kernel(((1.0, 0.0, -3.0, 2.0), (0.0, 0.0, 3.0, -2.0))),  # linear in 3 t^2 - 2 t^3: flat at the nodes
+    "quadratic": Kernel(((0.5, -1.0, 0.5), (0.5, 1.0, -1.0), (0.0, 0.0, 0.5)), shift=0.5),
+    "cubic": Kernel(
+        (
+            (1 / 6, -1 / 2, 1 / 2, -1 / 6),
+            (2 / 3, 0.0, -1.0, 1 / 2),
+            (1 / 6, 1 / 2, 1 / 2, -1 / 2),
+            (0.0, 0.0, 0.0, 1 / 6),
+        )
+    ),
+}
+
+
+def kernel_named(name: str) -> Kernel:
+    """Return a kernel. Raises: InputError for an unknown name."""
+    if name not in KERNELS:
+        raise InputError(f"The kernel of a lattice must be one of {', '.join(KERNELS)}, got kernel={name}.")
+    return KERNELS[name]
+
+
+def outer(factors: Sequence[Sequence[Tensor]], combine: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
+    """Combine what each axis has of its nodes to what the nodes of the whole cell have, the last axis running fastest."""
+    return [functools.reduce(combine, one) for one in itertools.product(*factors)]
+
+
+class Stencil:
+    """The nodes that points depend on, in lattices of some cells along each axis from -1 to 1, and their weights.
+
+    Beyond the ends a field goes on as it is there.
+    Shapes: points (..., axes); cells by axis, each a number or as many as there are levels, which are one more axis behind
+            the points': `first`, `weights` and `slopes` are of the shape (..., levels).
+    """
+
+    def __init__(self, kernel: Kernel, points: Float[Tensor, "*batch axes"], cells: Sequence[Tensor]) -> None:
+        self.kernel, self.cells = kernel, cells
+        self.inside = [(x.abs() <= 1).to(x) for x in points.unbind(-1)]
+        self.first: list[Tensor] = []
+        self.place: list[Tensor] = []
+        for x, count in zip(points.clamp(-1, 1).unbind(-1), cells, strict=True):
+            position = torch.addcmul(0.5 * count + kernel.shift, x[..., None], 0.5 * count)
+            # the far end belongs to the last cell, not to one behind it
+            first = torch.minimum(position.detach().floor(), count - 1 + (kernel.shift > 0))
+            self.first.append(first.long())
+            self.place.append(position - first)
+
+    def index(
+        self, combine: Callable[[Tensor, Tensor], Tensor], strides: Sequence[Tensor], levels: slice = ALL
+    ) -> Int[Tensor, "*batch nodes"]:
+        """Return the number of each node of some levels: what its places along the axes, times their strides, combine to."""
+        along = []
+        for first, stride in zip(self.first, strides, strict=True):
+            some, step = first[..., levels], stride[levels]
+            along.append([(some + tap) * step for tap in range(self.kernel.taps)])
+        return torch.stack(outer(along, combine), -1)
+
+    def weights(self) -> Float[Tensor, "*batch nodes"]:
+        """Return the weight of each node."""
+        return torch.stack(outer([self.kernel.weights(place) for place in self.place], torch.mul), -1)
+
+    def slopes(self) -> Float[Tensor, "axes *batch nodes"]:
+        """Return the derivative of the weights by the point along each axis."""
+        values = [self.kernel.weights(place) for place in self.place]
+        slopes = []
+        for axis, place in enumerate(self.place):
+            rate = 0.5 * self.cells[axis] * self.inside[axis][..., None]
+            along = [rate * slope for slope in self.kernel.slopes(place)]
+            slopes.append(torch.stack(outer([*values[:axis], along, *values[axis + 1 :]], torch.mul), -1))
+        return torch.stack(slopes)
+
+
+def scatter(gradient: Tensor, index: Tensor, weights: Tensor, nodes: int) -> Tensor:
+    """Add gradient x weight of every set to the table's rows: the adjoint of the weighted sum.
+
+    Shapes: gradient (sets, points, features), index (points, taps), weights (sets, points, taps) -> (nodes, features).
+    """
+    if index.is_cuda:
+        values = torch.einsum("spf,spt->ptf", gradient, weights).flatten(0, 1)
+        return torch.zeros(nodes, gradient.shape[-1], dtype=values.dtype, device=values.device).index_add_(
+            0, index.flatten(), values
+        )
+    # On a CPU a histogram per feature takes a fraction of what adding rows takes, which are only a few numbers long.
+    places = index.flatten()
+    totals = []
+    for column in gradient.unbind(-1):
+        added = sum(weight * one[:, None] for weight, one in zip(weights, column, strict=True))
+        totals.append(torch.bincount(places, added.flatten(), nodes))
+    return torch.stack(totals, -1).to(gradient.dtype)
+
+
+def dotted(table: Tensor, index: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient (sets, points, taps) of the weights: the features of each node times those of the gradient."""
+    return torch.einsum("spf,ptf->spt", gradient, table[index])
+
+
+class WeightedSum(torch.autograd.Function):
+    """table[index] summed with weights, several sets of them at once: values (sets, points, features).
+
+    Shapes: table (nodes, features), index (points, taps), weights (sets, points, taps).
+    """
+
+    # Autograd of an embedding_bag, or of indexing and multiplying, takes several times as long for its scatter, and keeps
+    # the gathered rows. The backward pass is made of `Scatter` and differentiable functions, so it can be differentiated.
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        """Gather and sum."""
+        ctx.save_for_backward(table, index, weights)
+        return torch.stack([F.embedding_bag(index, table, per_sample_weights=one, mode="sum") for one in weights])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
+        """Return the gradients of table and weights."""
+        table, index, weights = ctx.saved_tensors
+        by_table = Scatter.apply(gradients[0], index, weights, len(table)) if ctx.needs_input_grad[0] else None
+        by_weights = dotted(table, index, gradients[0]) if ctx.needs_input_grad[2] else None
+        return by_table, None, by_weights
+
+
+class Scatter(torch.autograd.Function):
+    """`scatter`, whose gradients are weighted sums again."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, index: Tensor, weights: Tensor, nodes: int) -> Tensor:
+        """Add up."""
+        ctx.save_for_backward(gradient, index, weights)
+        return scatter(gradient, index, weights, nodes)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, None]:
+        """Return the gradients of what was added up, and of the weights."""
+        gradient, index, weights = ctx.saved_tensors
+        return WeightedSum.apply(gradients[0], index, weights), None, dotted(gradients[0], index, gradient), None

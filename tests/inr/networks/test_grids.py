@@ -1,0 +1,138 @@
+import math
+
+import pytest
+import torch
+from tiny.laws import assert_derivatives_are_exact
+from torch.testing import assert_close
+
+from inr.errors import InputError
+from inr.field import Field, Signals
+from inr.measurements.pointwise import Pointwise
+from inr.networks.activations import Sine
+from inr.networks.grids import GridEncoding
+from inr.networks.interpolation import KERNELS, WeightedSum, polynomial
+from inr.networks.mlp import MLP
+from inr.networks.spline import Spline
+
+pytestmark = pytest.mark.usefixtures("float64")
+SHAPES = [(9,), (9, 12), (7, 5, 6)]
+
+
+def filled(module, seed=0):
+    """The module with random features."""
+    random = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.data.normal_(generator=random)
+    return module
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("rows", [2**19, 7], ids=["dense", "hashed"])
+@pytest.mark.parametrize("shape", SHAPES, ids=len)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_derivatives_of_a_network_on_a_grid_are_exact(kernel, rows, shape, channels):
+    grid = filled(GridEncoding(len(shape), shape, kernel, rows=rows, coarsest=3))
+    assert (grid.dense < len(grid.lattices)) == (rows == 7)
+    network = MLP(len(shape), channels, Sine(3.0), grid, hidden_features=8, hidden_layers=1)
+    at = 1 + 0.7 * torch.rand(1, 9, len(shape)) * (min(shape) - 3)
+    assert_derivatives_are_exact(Pointwise(shape), network, Field(network), at)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("shape", SHAPES, ids=len)
+def test_derivatives_of_a_spline_are_exact(kernel, shape):
+    spline = filled(Spline(len(shape), 2, shape, kernel, fineness=0.8))
+    at = 1 + 0.7 * torch.rand(1, 9, len(shape)) * (min(shape) - 3)
+    assert_derivatives_are_exact(Pointwise(shape), spline, spline.field(Signals(torch.tensor([0]))), at)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_weights_are_those_of_the_published_kernels(name):
+    kernel, place = KERNELS[name], torch.linspace(0, 1, 11)
+    weights = torch.stack(kernel.weights(place), -1)
+    assert_close(weights, torch.stack([polynomial(place, one) for one in kernel.coefficients], -1))
+    assert_close(weights.sum(-1), torch.ones(11))
+    assert weights.min() >= 0
+    if name == "smoothstep":
+        assert_close(weights[:, 1], place**2 * (3 - 2 * place))
+        return
+    # a B-spline is the box convolved with itself: the truncated powers sum_k (-1)^k C(n, k) (x + n/2 - k)_+^(n-1) / (n-1)!
+    order = kernel.taps
+    # distance of each node from the point, both in cells
+    nodes = torch.arange(order) - (order // 2 - 1 if not kernel.shift else 1) + (0.5 if kernel.shift else 0)
+    x = place[:, None] - nodes
+    terms = [(-1) ** k * math.comb(order, k) * (x + order / 2 - k).clamp_min(0) ** (order - 1) for k in range(order + 1)]
+    assert_close(weights, sum(terms) / math.factorial(order - 1), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("kernel", "order"), [("linear", 2), ("quadratic", 3), ("cubic", 4)])
+def test_splines_come_closer_with_the_order_of_their_kernel(kernel, order):
+    at = torch.linspace(-1, 1, 401)[:, None]
+    errors = []
+    for cells in (20, 40):
+        spline = Spline(1, 1, [cells + 1], kernel)
+        rows, weights = spline.stencil(at)
+        design = torch.zeros(len(at), *spline.lattice).scatter_add_(1, rows, weights)
+        spline.coefficients.data = torch.linalg.lstsq(design, (4 * at).sin()).solution
+        errors.append(float((spline(at) - (4 * at).sin()).detach().abs().max()))
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_equal_coefficients_are_a_constant_everywhere_and_beyond(kernel):
+    spline = Spline(2, 1, (6, 9), kernel)
+    spline.coefficients.data.fill_(3.0)
+    assert_close(spline(3 * torch.rand(50, 2) - 1.5), torch.full((50, 1), 3.0))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_field_goes_on_beyond_its_ends_as_it_is_there(kernel):
+    spline = filled(Spline(2, 1, (6, 9), kernel))
+    outside = torch.tensor([[1.5, 0.3], [-2.0, 0.3]])
+    value, slopes = spline.pushforward(outside, torch.eye(2)[:, None])
+    assert_close(value, spline(outside.clamp(-1, 1)))
+    assert_close(slopes[0], torch.zeros(2, 1))
+    assert_close(slopes[1], spline.pushforward(outside.clamp(-1, 1), torch.eye(2)[:, None])[1][1])
+
+
+def test_every_node_has_a_row_of_its_own_until_rows_run_out():
+    grid = GridEncoding(2, (40, 30), "cubic", rows=500, coarsest=8)
+    points = torch.cartesian_prod(torch.linspace(-1, 1, 100), torch.linspace(-1, 1, 100))
+    _, rows = grid.stencil(points)
+    kept = [min(math.prod(lattice), 500) for lattice in grid.lattices]
+    assert len(grid.table) == sum(kept)
+    assert 0 < grid.dense < len(kept)
+    for level, (start, count) in enumerate(zip(grid.starts.tolist(), kept, strict=True)):
+        used = rows[:, level].unique()
+        assert start <= used.min() <= used.max() < start + count
+        # a hash leaves a share exp(-nodes / rows) of the rows to nobody
+        share = 1.0 if level < grid.dense else 1 - math.exp(-math.prod(grid.lattices[level]) / count)
+        assert len(used) / count == pytest.approx(share, abs=0.05)
+
+
+def test_a_weighted_sum_and_its_gradients_are_those_of_indexing():
+    table, weights = torch.randn(20, 3, requires_grad=True), torch.rand(2, 30, 4, requires_grad=True)
+    index = torch.randint(20, (30, 4))
+
+    def losses(sums):
+        by_table, by_weights = torch.autograd.grad(sums.square().sum(), (table, weights), create_graph=True)
+        second = torch.autograd.grad(by_table.square().sum() + by_weights.sin().sum(), (table, weights))
+        return sums, by_table, by_weights, *second
+
+    plain = (table[index] * weights[..., None]).sum(-2)
+    assert_close(losses(WeightedSum.apply(table, index, weights)), losses(plain))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kernel": "cubical"}, "linear, smoothstep, quadratic, cubic"),
+        ({"in_features": 4}, "1 to 3 axes"),
+        ({"features": 0}, "features=0"),
+        ({"growth": 1.0}, "growth=1.0"),
+        ({"fineness": math.nan}, "fineness=nan"),
+    ],
+)
+def test_impossible_grids_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        GridEncoding(**{"in_features": 2, "shape": (8, 8), **options})
