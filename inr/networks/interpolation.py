@@ -159,7 +159,20 @@ def dotted(table: Tensor, index: Tensor, gradient: Tensor) -> Tensor:
     return torch.einsum("spf,ptf->spt", gradient, table[index])
 
 
-class WeightedSum(torch.autograd.Function):
+class OneByOne(torch.autograd.Function):
+    """The base of functions whose kernels know no batches: `torch.func.vmap` calls them once for each of its entries."""
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Sequence[int | None], *given: Any) -> tuple[Tensor, int]:
+        """Stack the results of all entries."""
+        entries = [
+            cls.apply(*(one if axis is None else one.select(axis, entry) for one, axis in zip(given, in_dims, strict=True)))
+            for entry in range(info.batch_size)
+        ]
+        return torch.stack(entries), 0
+
+
+class WeightedSum(OneByOne):
     """table[index] summed with weights, several sets of them at once: values (sets, points, features).
 
     Shapes: table (nodes, features), index (points, taps), weights (sets, points, taps).
@@ -169,10 +182,14 @@ class WeightedSum(torch.autograd.Function):
     # the gathered rows. The backward pass is made of `Scatter` and differentiable functions, so it can be differentiated.
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    def forward(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """Gather and sum."""
-        ctx.save_for_backward(table, index, weights)
         return torch.stack([F.embedding_bag(index, table, per_sample_weights=one, mode="sum") for one in weights])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Save the arguments."""
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
@@ -183,14 +200,18 @@ class WeightedSum(torch.autograd.Function):
         return by_table, None, by_weights
 
 
-class Scatter(torch.autograd.Function):
+class Scatter(OneByOne):
     """`scatter`, whose gradients are weighted sums again."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, index: Tensor, weights: Tensor, nodes: int) -> Tensor:
+    def forward(gradient: Tensor, index: Tensor, weights: Tensor, nodes: int) -> Tensor:
         """Add up."""
-        ctx.save_for_backward(gradient, index, weights)
         return scatter(gradient, index, weights, nodes)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Save the tensors among the arguments."""
+        ctx.save_for_backward(*inputs[:3])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, None]:

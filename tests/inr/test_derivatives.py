@@ -1,7 +1,7 @@
 import pytest
 import torch
 from tiny.laws import assert_derivatives_are_exact, by_reverse, gradients
-from tiny.signals import ANYWHERE, TRUNKS, field_of, network
+from tiny.signals import ANYWHERE, LAYERED, TRUNKS, field_of, network
 from torch.testing import assert_close
 
 from inr.derivatives import value_and_jacobian
@@ -45,7 +45,7 @@ def assert_moves_as_jacrev(module, x):
         assert_close(back(cotangents)[:, 0].expand(3, 5, -1), expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("model", ANYWHERE)
+@pytest.mark.parametrize("model", LAYERED)
 def test_every_layer_moves_tangents_and_cotangents_as_jacrev_does(model):
     model, x = network(model), torch.rand(1, 5, 2)
     for module in next(module for module in model.modules() if isinstance(module, Chain)):
@@ -130,7 +130,7 @@ def test_derivatives_do_not_need_grad_mode(context):
         assert_close(value_and_jacobian(Pointwise(SHAPE), field, at)[1], expected)
 
 
-@pytest.mark.parametrize("model", ANYWHERE)
+@pytest.mark.parametrize("model", LAYERED)
 def test_bf16_keeps_values_and_derivatives_within_its_precision(model):
     torch.manual_seed(1)
     model, at = network(model, hidden_features=64).float(), coordinates(64).float()

@@ -14,7 +14,8 @@ from inr.field import Field, Signals
 
 CONF = Path(conf.__file__).parent
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-TRUNKS = [model for model in MODELS if model not in ("nid_moe", "radiance", "cascade")]
+LAYERED = [model for model in MODELS if model not in ("radiance", "cascade", "spline")]  # of one chain of layers, for all tasks
+TRUNKS = [model for model in LAYERED if model != "nid_moe"]
 CODERS = sorted(path.stem for path in (CONF / "model" / "coder").glob("*.yaml"))
 OF_SCENES = ("radiance", "cascade")  # models for task=nerf alone
 ANYWHERE = [model for model in MODELS if model not in OF_SCENES]
@@ -36,9 +37,14 @@ def network(model: str, in_features: int = 2, out_features: int = 3, parts: Any 
     given = {"data": data, "fit": {"refine": None}, "hints": {"kaiming": True}, "model": OmegaConf.to_container(composed.model)}
     node = OmegaConf.create(given)
     sizes = {"hidden_features": 16, "hidden_layers": 3} | {key: options.pop(key) for key in list(options) if "hidden" in key}
-    node.model.get("trunk", node.model).update(sizes)
+    layers = node.model.get("trunk", node.model)
+    layers.update({name: size for name, size in sizes.items() if name in layers})  # of explicit fields there are none
     node.model.update(({"experts": EXPERTS} if "experts" in node.model else {}) | options)
-    return instantiate(node.model)
+    made = instantiate(node.model)
+    for parameter in made.parameters():
+        if parameter.abs().max() < 1e-3:  # an explicit field that begins with next to nothing, of which laws would see nothing
+            torch.nn.init.normal_(parameter)
+    return made
 
 
 def every_signal(network: torch.nn.Module) -> Signals:

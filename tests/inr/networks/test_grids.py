@@ -105,9 +105,9 @@ def test_every_node_has_a_row_of_its_own_until_rows_run_out():
     for level, (start, count) in enumerate(zip(grid.starts.tolist(), kept, strict=True)):
         used = rows[:, level].unique()
         assert start <= used.min() <= used.max() < start + count
-        # a hash leaves a share exp(-nodes / rows) of the rows to nobody
+        # a random hash would leave a share exp(-nodes / rows) of the rows to nobody; neighbours in a row do not collide
         share = 1.0 if level < grid.dense else 1 - math.exp(-math.prod(grid.lattices[level]) / count)
-        assert len(used) / count == pytest.approx(share, abs=0.05)
+        assert len(used) / count > share - 0.05
 
 
 def test_a_weighted_sum_and_its_gradients_are_those_of_indexing():
