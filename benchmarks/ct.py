@@ -18,7 +18,6 @@ PHANTOMS = ["task=ct", "data=phantoms", "data.count=672", "data.tuning=64", "sup
 RATE, FASTER = ["optimizer.lr=5e-4"], ["optimizer.lr=1e-3"]
 OWN = {  # options of models that do not take RATE
     "relu": FASTER,
-    "positional": FASTER,
     "fourier": [*FASTER, "model.encoding.scale=16"],
     "wire": FASTER,
 }
@@ -74,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> None:
     one = questions.add_parser("models")
     one.add_argument("slice")
     one.add_argument("--views", type=int, nargs="+", default=[100, 20])
-    one.add_argument("--models", nargs="+", default=["sine", "relu", "positional", "fourier", "gauss", "wire", "finer"])
+    one.add_argument("--models", nargs="+", default=["sine", "relu", "fourier", "gauss", "wire", "finer"])
     one.add_argument("--supervision", nargs="+", default=["val", "val_der"])
     one.add_argument("--steps", type=int, default=1000)
     one.set_defaults(answer=models)

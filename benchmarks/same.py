@@ -30,7 +30,7 @@ from small_files import write_files
 
 # Where NEW has renamed an option: OLD's word -> NEW's. {"data.points": "data.samples"} whatever the value, {"model=relu":
 # "model=mlp"} for one value; several words of NEW have spaces between them, and "" leaves the option out.
-NEW_WORDS: dict[str, str] = {}
+NEW_WORDS = {"model=positional": "model=relu", "model@model.trunk=positional": "model@model.trunk=relu"}
 # Where NEW has renamed weights: the beginning of OLD's name -> that of NEW's.
 NEW_NAMES = {"constant": "constant.value", "network.own.": "network.residuals."}
 TIMES = ("seconds", "encode_seconds")

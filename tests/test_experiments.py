@@ -72,7 +72,7 @@ def test_image_protocol(tmp_path):
     assert (cfg.data.factor, cfg.data.offset, cfg.data.filter, cfg.data.border) == (4, 0, "sobel", "replicate")
     assert (cfg.data.points, cfg.optimizer.lr, cfg.trainer.max_steps) == (None, 1e-4, 50000)
     assert (cfg.model.activation.omega, cfg.model.hidden_features, cfg.model.hidden_layers) == (30, 256, 4)
-    positional = composed(tmp_path, "experiment=sobolev/set5", "model=positional", "supervision=val")
+    positional = composed(tmp_path, "experiment=sobolev/set5", "model=relu", "supervision=val")
     instantiate_data(positional)
     assert instantiate(positional.model).layers[0].out_features == 2 * (1 + 2 * 5)
 

@@ -14,7 +14,10 @@ seed=1; model.hidden_layers=3; model.hidden_features=24; model.input_scale=2.0; 
 model=relu model.activation.normal=false; model=gauss model.activation.sigma=0.2
 model=wire model.activation.omega=5; model=wire model.activation.sigma=5
 model=finer model.activation.first_bias=5; model=finer model.activation.first_bias=null
-model=positional model.encoding.bands=4; model=fourier model.encoding.frequencies=8; model=fourier model.encoding.scale=3
+model=relu model.encoding.bands=4; model=relu model.encoding.lowest=1; model=relu model.encoding=null
+model=grid model.encoding.kernel=cubic; model=grid model.encoding.features=3; model=grid model.encoding.rows=50
+model=grid model.encoding.fineness=0.5; model=grid model.encoding.growth=1.2; model=grid model.encoding.coarsest=4
+model=fourier model.encoding.frequencies=8; model=fourier model.encoding.scale=3
 supervision.terms.jacobian.weight=0.5; supervision.terms.jacobian.reduction=mean; supervision.terms.jacobian.axes=[0]
 supervision.terms.value._target_=inr.supervision.losses.AbsoluteError
 optimizer=adamw; optimizer=sgd; optimizer.lr=1e-3; optimizer=sgd trainer.gradient_clip_val=1e-3; trainer.precision=bf16-mixed

@@ -24,7 +24,7 @@ from inr.supervision.terms import Supervision
 from tasks.base import Training
 from tasks.nerf import NerfTask
 
-QUICK = ("model=positional", "model.hidden_features=16", *STEPS)
+QUICK = ("model=relu", "model.hidden_features=16", *STEPS)
 PICTURES = "callbacks.results.pictures=true"
 FILM = "mp4" if ffmpeg() else "gif"
 SIZE, FRAMES = 12, 2
