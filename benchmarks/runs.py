@@ -13,11 +13,11 @@ QUIET = ["callbacks.progress.refresh_rate=0", "callbacks.results.pictures=false"
 Metrics = dict[str, float]
 
 
-def run(options: Sequence[str]) -> Metrics:
-    """The figures of a run of these options, in a process of its own."""
+def run(options: Sequence[str], program: Path = TRAIN) -> Metrics:
+    """The figures of a run of these options, in a process of its own; `program` may be that of another checkout."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(TRAIN), *options, *QUIET, f"hydra.run.dir={folder}/run"]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [sys.executable, str(program), *options, *QUIET, f"hydra.run.dir={folder}/run"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=program.parent)
         if ended.returncode:
             sys.exit(f"{' '.join(options)}: {ended.stderr.strip().splitlines()[-1]}")
         table = json.loads(Path(folder, "run", "metrics.json").read_text())

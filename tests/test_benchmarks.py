@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from running import SOLID, STEPS, collection, composed, metrics, run, small
+from running import SOLID, STEPS, collection, composed, metrics, run, small, tiny
 
 import train
 
@@ -22,7 +22,7 @@ TOY = [*SIZE, "--experts", "4", "8", "--naive-experts", "8", "--top-k", "2"]
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     yield importlib.import_module
-    for name in ("runs", "sdf", "ct", "nerf", "faces", "dictionary", "step", "same", "small_files"):
+    for name in ("runs", "sdf", "ct", "nerf", "quality", "faces", "dictionary", "step", "same", "small_files"):
         sys.modules.pop(name, None)
 
 
@@ -121,7 +121,7 @@ def here(benchmarks, monkeypatch, tmp_path):
     def module_of(name):
         module, places = benchmarks(name), iter(range(100))
 
-        def fit(options):
+        def fit(options, program=None):
             words = [*(word for word in STEPS if "max_steps" not in word), *options]
             return metrics(run(tmp_path / f"run{next(places)}", *words))
 
@@ -137,6 +137,22 @@ def test_every_model_reconstructs_a_slice(here, capsys, tmp_path):
     here("ct").main(["models", str(tmp_path / "slice.npy"), *words])
     found = [row[0] for row in rows(capsys.readouterr().out)]
     assert found == ["sine, val", "sine, val_der", "relu, val", "relu, val_der", "fbp", "fbp hann", "sart"]
+
+
+def test_quality_is_measured_by_the_clock(here, capsys, tmp_path, monkeypatch):
+    quality = here("quality")
+    words = [*tiny("image", tmp_path), "data.factor=4", "model.hidden_features=16"]
+    monkeypatch.setitem(quality.WORKS, "tiny", quality.Work(" ".join(words), ("psnr", "ssim")))
+    figures = tmp_path / "figures.json"
+    arms = ["--arms", "default", "grid", "--seconds", "0.05", "0.1"]
+    quality.main([str(tmp_path), "tiny", *arms, "--json", str(figures), "--plots", str(tmp_path / "plots")])
+    found = rows(capsys.readouterr().out)
+    assert [row[0] for row in found][:4] == ["default, 0.05 s", "default, 0.1 s", "grid, 0.05 s", "grid, 0.1 s"]
+    assert {"nearest", "bilinear", "bicubic"} <= {row[0] for row in found}
+    assert (tmp_path / "plots" / "tiny.png").is_file()
+    fits = json.loads(figures.read_text())["tiny"]["grid"]
+    assert [f"{one['psnr']:.2f}" for one in fits] == [row[1] for row in found[2:4]]
+    assert fits[0]["steps"] < fits[1]["steps"]
 
 
 def test_phantoms_are_encoded_and_fitted_from_scratch(here, capsys, tmp_path):
