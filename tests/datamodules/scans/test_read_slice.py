@@ -10,7 +10,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLSLossless
 from tiny.slices import write_dicom
 
-from datamodules.scans.read_slice import MU_WATER, read_slice
+from datamodules.scans.attenuation import MU_WATER
+from datamodules.scans.read_slice import read_slice
 from inr.errors import InputError
 
 RANDOM = np.random.default_rng(0)
