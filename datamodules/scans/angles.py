@@ -49,11 +49,11 @@ def known_angles(angles: str | Sequence[float] | None, arrays: Mapping[str, np.n
 
 
 def regular_step(angles: np.ndarray, half_turn: float) -> float | None:
-    """Return the step of views that are evenly apart, in the order of the file or sorted, whole turns aside; None: they are not."""
+    """Return the step of views that are evenly apart, as they stand or sorted, half turns aside; None: they are not."""
     for line in (angles, np.sort(angles)):
-        steps = np.diff(line) % (2 * half_turn)
-        # Steps backward are almost whole turns, of which the rest counts.
-        if len(steps) and np.ptp(steps) <= LIKE * min(steps.mean(), 2 * half_turn - steps.mean()):
+        steps = np.diff(line) % half_turn
+        # Steps backward are almost half turns, of which the rest counts.
+        if len(steps) and np.ptp(steps) <= LIKE * min(steps.mean(), half_turn - steps.mean()):
             return float(steps.mean())
     return None
 
@@ -66,8 +66,7 @@ def plausible(angles: np.ndarray, half_turn: float) -> bool:
     step = regular_step(angles, half_turn)
     if step is None:
         return False
-    share = step / half_turn % 1
-    share = min(share, 1 - share)  # the other way round, and after half a turn, it is as regular
+    share = min(step, half_turn - step) / half_turn  # the other way round it is as regular
     # With or without the end of the arc.
     covered = [count * share for count in (len(angles), len(angles) - 1)]
     closes = any(round(arc) >= 1 and abs(arc - round(arc)) <= PLAY * share for arc in covered)
@@ -93,7 +92,9 @@ def find_unit(angles: np.ndarray) -> str:
         return "radians"
     # A whole turn is 6.28 radians: many views within as many degrees are rarely meant.
     if short:
-        rule = f"Angles are in degrees unless data.angle_unit says more, got a span of {span:.3g} degrees in {len(angles)} views"
+        rule = (
+            f"Angles are in degrees unless data.angle_unit says more, got a span of {span:.3g} degrees in {len(angles)} views"
+        )
         raise InputError(f"{rule}, which look like radians; add data.angle_unit=radians, or =degrees if it is so.")
     return "degrees"
 

@@ -117,7 +117,8 @@ def likely_error(values: np.ndarray, angles: Sequence[float]) -> float:
     """Return roughly how far [bins] the axis may lie from the middle of the detector, as far as the centres of mass tell."""
     middle = (len(values) - 1) / 2
     masses = values.sum(0, dtype=float)
-    if masses.min() * masses.max() <= 0:
+    seen = masses > EQUAL * masses.max()  # a projection without mass has no centre of it
+    if not seen.any():
         return middle
-    wave = fit_masses(values, angles)
+    wave = fit_masses(values[:, seen], np.asarray(angles)[seen])
     return min(abs(wave.centre - middle) + 2 * wave.residual, middle) if wave.known else middle

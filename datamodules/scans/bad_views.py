@@ -12,7 +12,7 @@ MANY = 0.2  # share of the views that cannot all be odd
 SIGMAS = 8.0  # robust standard deviations beyond which a view is odd
 STEADY = 0.02  # robust standard deviation of a number over all views, as a share of it, if it hardly changes between them
 MASS = 0.1  # share of an ordinary view's sum, by which an odd one differs at least
-ROUGH = 3.0  # times an ordinary view's ups and downs, that an odd one has at least
+ROUGH = 2.0  # times an ordinary view's ups and downs, that an odd one has at least
 
 
 def constant_views(values: np.ndarray) -> np.ndarray:
@@ -32,7 +32,7 @@ def excess(numbers: np.ndarray, closed: bool) -> np.ndarray:
     ordinary = np.median(numbers)
     away = numbers - ordinary
     if robust_deviation(away) > STEADY * abs(ordinary):  # it changes from view to view, so that only neighbours are alike
-        away = numbers - median_filter(numbers, AROUND, mode="wrap" if closed else "nearest")
+        away = numbers - median_filter(numbers, AROUND, mode="wrap" if closed else "mirror")
     return np.where(np.abs(away) > SIGMAS * robust_deviation(away), away, 0.0)
 
 

@@ -14,9 +14,9 @@ FEWEST = 2  # bins of a rim
 BRIGHT = 0.8  # share of the way from the lowest to the highest mean of a bin, above which the rim is bright
 OPEN = 1.5  # transmission of open beams, above which numbers are counts: they may be noisy, and normalised a little off
 FAINT = 0.01  # share of the largest integral that a background has at least
-THICK = 0.5  # share of the largest integral above which the rim sees more of the slice rather than a background
-FLAT = 0.03  # share of a background by which its mean differs from bin to bin; a slice that is cut off has a slope there
-STEADY = 0.1  # share of a background by which it varies from view to view
+FLAT = 0.01  # share of the contrast above a background by which its mean may differ from bin to bin
+STEADY = 0.1  # share of a background by which it may vary from view to view
+SIGMAS = 4.0  # standard deviations that are still noise
 
 
 def rims(values: np.ndarray) -> np.ndarray:
@@ -74,14 +74,16 @@ def attenuated(values: np.ndarray, kind: str, air: float | None) -> np.ndarray:
 def find_background(values: np.ndarray) -> float:
     """Return the constant below all line integrals that both ends of the detector see in every view; 0 if there is none."""
     outer = rims(values.astype(float))
+    bins, views = outer.shape
     level = float(np.median(outer))
-    largest = float(np.abs(values).max())
-    if not FAINT * largest <= abs(level) <= THICK * largest:
-        return 0.0
-    # The mean over the views has noise that is smaller by the root of their number; four times that is still noise.
-    noise = float(outer.std(1).max()) / math.sqrt(outer.shape[1])
-    flat = float(np.ptp(outer.mean(1))) <= FLAT * abs(level) + 4 * noise
-    return level if flat and outer.mean(0).std() <= STEADY * abs(level) else 0.0
+    # A slice that is wider than the detector falls at the rim by at least the mean slope, its contrast over half the bins,
+    # which is three times what is flat. The mean over the views has noise that is smaller by the root of their number.
+    limit = FLAT * float(np.abs(values - level).max())
+    noise = float(outer.std(1).max())
+    unsure = SIGMAS * noise / math.sqrt(views)
+    flat = unsure <= limit and float(np.ptp(outer.mean(1))) <= limit + unsure
+    steady = outer.mean(0).std() <= STEADY * abs(level) + 1.5 * noise / math.sqrt(bins)
+    return level if flat and steady and abs(level) >= FAINT * float(np.abs(values).max()) else 0.0
 
 
 def to_integrals(values: np.ndarray, kind: str | None, air: float | None, background: float | None) -> np.ndarray:
@@ -97,6 +99,7 @@ def to_integrals(values: np.ndarray, kind: str | None, air: float | None, backgr
         check_integrals(values)
     integrals = values if kind in (None, "integrals") else attenuated(values, kind, air)
     if background is None and (background := find_background(integrals)):
-        found = f"A background of {background:.4g} lies below all projections, {background / np.abs(integrals).max():.1%} of the largest"
+        share = background / np.abs(integrals).max()
+        found = f"A background of {background:.4g} lies below all projections, {share:.1%} of the largest"
         warnings.warn(f"{found}, and is subtracted; data.background=0 keeps it.", stacklevel=2)
     return integrals - np.float32(background) if background else integrals

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from datamodules.common.files import existing_file, one_line
 from datamodules.common.pictures import ARRAYS, DAMAGE, TIFFS
@@ -17,6 +18,7 @@ from inr.errors import InputError
 TEXTS = (".txt", ".csv")
 MATLAB = (".mat",)
 ANY = (*ARRAYS, *TIFFS, *MATLAB, *VOLUMES)  # endings of files that may hold a sinogram
+CLASS = "MATLAB_class"  # attribute of an HDF5 data set, its type in MATLAB
 HDF5 = b"\x89HDF"  # behind a header of 512 bytes in MATLAB 7.3
 
 
@@ -53,11 +55,8 @@ def load_hdf5(path: Path) -> dict[str, np.ndarray | None]:
         raise InputError(f"{rule}, which is not there for {path}; pip install h5py, or save with '-v7'.") from error
     with h5py.File(path) as file:
         # MATLAB's first axis varies fastest, HDF5's last: it stores the transposed array, and text as numbers.
-        return {
-            name: np.asarray(entry).T if isinstance(entry, h5py.Dataset) and entry.attrs.get("MATLAB_class") != b"char" else None
-            for name, entry in file.items()
-            if not name.startswith("#")
-        }
+        arrays = {name: isinstance(entry, h5py.Dataset) and entry.attrs.get(CLASS) != b"char" for name, entry in file.items()}
+        return {name: np.asarray(file[name]).T if known else None for name, known in arrays.items() if name[0] != "#"}
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -89,7 +88,7 @@ def load_arrays(option: str, path: str, endings: Sequence[str]) -> dict[str, np.
             return load(file)
     except InputError:
         raise
-    except DAMAGE as error:
+    except (*DAMAGE, MatReadError) as error:
         rule = f"{option} must be a whole file of plain numbers"
         raise InputError(f"{rule}, {path} is not: {one_line(error)}; save it anew.") from error
 

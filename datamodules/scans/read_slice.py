@@ -8,7 +8,7 @@ import numpy as np
 from skimage.transform import resize
 
 from datamodules.common.files import existing_file, one_line, refuse_infinite, require
-from datamodules.common.pictures import ARRAYS, check_array, choose_frame, read_image
+from datamodules.common.pictures import ARRAYS, DAMAGE, check_array, choose_frame, read_image
 from datamodules.scans.attenuation import Slice, number_slice
 from datamodules.scans.read_arrays import MATLAB, has_ending, load_arrays, pick
 from datamodules.scans.read_dicom import is_dicom, read_dicom
@@ -59,7 +59,9 @@ def read_volume_slice(path: Path, frame: int | None, hounsfield: bool | None) ->
     """Read a slice of a volume of medical imaging."""
     try:
         volume, spacing = read_volume(path)
-    except RuntimeError as error:
+    except InputError:
+        raise
+    except DAMAGE as error:
         raise InputError(f"A volume must be a whole file, {path} is not: {one_line(error)}; copy it anew.") from error
     return number_slice(choose_slice(volume, frame, path), spacing, path, hounsfield)
 

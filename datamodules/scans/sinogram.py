@@ -69,8 +69,10 @@ def leave_out(read: Sinogram, views: np.ndarray, found: str) -> Sinogram:
     named = ", ".join(str(place) for place in sorted(read.order[views].tolist())[:LISTED])
     more = ", ..." if len(views) > LISTED else ""
     if rest < 2:
-        raise InputError(f"A reconstruction needs two views or more, {len(views)} of {len(read.order)} {found}; choose another.")
-    rule = f"{len(views)} of {len(read.order)} views {found} and count for nothing, in the file {named}{more}"
+        raise InputError(
+            f"A reconstruction needs two views or more, {len(views)} of {len(read.order)} {found}; choose another."
+        )
+    rule = f"{len(views)} of {len(read.order)} views {found} and count for nothing, {named}{more} in the file"
     warnings.warn(f"{rule}; data.bad_views=[] keeps all.", stacklevel=3)
     return read.without(views)
 

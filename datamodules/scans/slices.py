@@ -12,8 +12,8 @@ from datamodules.common.files import existing_file, existing_folder, files_below
 from datamodules.common.pictures import ARRAYS
 from datamodules.common.signal_data import Split
 from datamodules.common.splits import Collection
-from datamodules.scans.phantoms import random_phantom, rasterise, shepp_logan
 from datamodules.scans.attenuation import Slice
+from datamodules.scans.phantoms import random_phantom, rasterise, shepp_logan
 from datamodules.scans.read_arrays import MATLAB
 from datamodules.scans.read_dicom import DICOM
 from datamodules.scans.read_slice import read_slice
@@ -43,7 +43,7 @@ def ends(window: Sequence[float] | None) -> tuple[float, float] | None:
 class SliceScan(SimulatedScan):
     """One slice, to be scanned: DICOM, NIfTI, NRRD, MetaImage, png, tiff, npy, mat; without a path, the Shepp-Logan phantom.
 
-    hounsfield: whether the file's numbers are Hounsfield units; None: in DICOM as the tags say, elsewhere if they go below -900.
+    hounsfield: whether the numbers are Hounsfield units; None: in DICOM as the tags say, elsewhere if they go below -900.
     window: numbers that a picture shows as black and as white [the file's; of DICOM Hounsfield units]; None: as the file says,
         or its range.
     """
