@@ -54,12 +54,11 @@ def lift(tags: "Dataset", frame: int) -> None:
 
 def know_syntax(tags: "Dataset") -> None:
     """Name the encoding of a file without a preamble, which says it nowhere, as it was found by reading."""
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     if "TransferSyntaxUID" not in tags.file_meta:
-        implicit, little = tags.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        tags.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+        implicit, _ = tags.original_encoding
+        tags.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
 
 
 def decode(tags: "Dataset", path: Path, frame: int) -> np.ndarray:

@@ -48,11 +48,13 @@ def read_array(path: Path, frame: int | None) -> np.ndarray:
     Volumes are (slices, rows, columns), those of MATLAB (rows, columns, slices).
     """
     array = pick(load_arrays("data.path", str(path), (*ARRAYS, *MATLAB)), SLICES, path)
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3) and frame is None):
+    if has_ending(path, MATLAB) and array.ndim == 3:
+        array = np.moveaxis(array, -1, 0)
+    elif array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3) and frame is None):
         return one_channel(check_array(array, path), path)
     if array.dtype.kind not in "buif":
         raise InputError(f"A slice must hold real numbers, {path} has {array.dtype}; save integers or floats.")
-    return choose_slice(np.moveaxis(array, -1, 0) if has_ending(path, MATLAB) and array.ndim == 3 else array, frame, path)
+    return choose_slice(array, frame, path)
 
 
 def read_volume_slice(path: Path, frame: int | None, hounsfield: bool | None) -> Slice:

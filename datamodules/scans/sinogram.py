@@ -26,6 +26,7 @@ from inr.errors import InputError
 from inr.measurements.radon import REGIONS
 
 BEAMS = ("parallel", "fan")
+PHOTONS = "data.kind=transmission or =counts"
 VALIDATED = 4096  # rays
 DARKEST = 0.01  # quantile of the back-projection that a picture shows as black, unless the user says: below is noise of air
 BRIGHTEST = 0.998  # the same as white: above are a few pixels of metal, or noise
@@ -69,12 +70,22 @@ def leave_out(read: Sinogram, views: np.ndarray, found: str) -> Sinogram:
     named = ", ".join(str(place) for place in sorted(read.order[views].tolist())[:LISTED])
     more = ", ..." if len(views) > LISTED else ""
     if rest < 2:
-        raise InputError(
-            f"A reconstruction needs two views or more, {len(views)} of {len(read.order)} {found}; choose another."
-        )
+        raise InputError(f"A reconstruction needs two views or more, all but {rest} {found}; choose another file.")
     rule = f"{len(views)} of {len(read.order)} views {found} and count for nothing, {named}{more} in the file"
     warnings.warn(f"{rule}; data.bad_views=[] keeps all.", stacklevel=3)
     return read.without(views)
+
+
+def warn_of_middle(sinogram: Sinogram, per_bin: float) -> None:
+    """Say that the axis is taken in the middle of the detector, how far that may be off, and what may help."""
+    bins = len(sinogram.values)
+    turned = sinogram.mirrored(True, False)
+    # Parallel beams look the same from the other side; a fan whose angles grow the other way does not.
+    backward = per_bin and find_opposite_centre(turned.values, turned.angles, per_bin) is not None
+    rule = f"The axis of rotation is not found and taken in the middle of the detector, bin {(bins - 1) / 2:g}"
+    doubt = f"it may be off by {likely_error(sinogram.values, sinogram.angles):.2g} bins: data.centre=BIN says where it is"
+    advice = ", and opposite rays agree if the scan turns the other way, see data.clockwise" if backward else ""
+    warnings.warn(f"{rule}; {doubt}{advice}.", stacklevel=3)
 
 
 def find_axis(sinogram: Sinogram, geometry: Geometry) -> float:
@@ -87,21 +98,12 @@ def find_axis(sinogram: Sinogram, geometry: Geometry) -> float:
     if (given := geometry.centre) is not None:
         require("data.centre", 0 <= given <= bins - 1, f"must be a bin of the detector, 0 .. {bins - 1}", given)
         return given
-    seen = sinogram.values, sinogram.angles
-    if geometry.source is None:
-        per_bin = 0.0
-        found = find_centre(*seen)
-    else:
-        per_bin = geometry.bin_width / (geometry.source + geometry.detector)
-        found = None
-    found = find_opposite_centre(*seen, per_bin) if found is None else found
+    per_bin = 0.0 if geometry.source is None else geometry.bin_width / (geometry.source + geometry.detector)
+    found = find_centre(sinogram.values, sinogram.angles) if geometry.source is None else None
     if found is None:
-        turned = sinogram.mirrored(True, False)
-        other = per_bin and find_opposite_centre(turned.values, turned.angles, per_bin)
-        advice = " (opposite rays agree if the scan turns the other way, see data.clockwise)" if other else ""
-        rule = f"The axis of rotation is not found and taken in the middle of the detector, bin {middle:g}{advice}"
-        doubt = f"it may be off by {likely_error(*seen):.2g} bins"
-        warnings.warn(f"{rule}; {doubt}: data.centre=BIN says where it is.", stacklevel=2)
+        found = find_opposite_centre(sinogram.values, sinogram.angles, per_bin)
+    if found is None:
+        warn_of_middle(sinogram, per_bin)
         return middle
     if abs(found - middle) > FAR:
         log.warning("The projections turn about bin %.2f of %d; data.centre=%g means the middle.", found, bins, middle)
@@ -157,10 +159,11 @@ class SinogramData(ScanData):
     def __post_init__(self) -> None:
         super().__post_init__()
         window = self.window
+        air = self.air
         rules = {
-            "path": (self.path is not None, "must name the file of a sinogram, .npy, .npz or .tiff"),
+            "path": (self.path is not None, "must name the file of a sinogram, .npy, .npz, .mat or .tiff"),
             "kind": (self.kind in (None, *KINDS), f"must be null or one of {', '.join(KINDS)}"),
-            "air": (self.air is None or (self.air > 0 and self.kind in KINDS[1:]), "must be positive, of data.kind=counts"),
+            "air": (air is None or (air > 0 and self.kind in KINDS[1:]), f"must be positive, of {PHOTONS}"),
             "beam": (self.beam in (None, *BEAMS), f"must be one of {', '.join(BEAMS)}, or null: what the file says"),
             "size": (self.size is None or self.size >= 2, "must be at least 2, or null for the number of bins"),
             "every": (self.every >= 1, "must be at least 1"),
