@@ -13,6 +13,7 @@ ENOUGH = math.radians(120)  # [rad] of views, below which a shift of the axis lo
 PLAY = 1e-9  # [rad] by which they may miss that
 SETTLED = 0.25  # root mean square distance of centres of mass from their wave [bins], beyond which air is not empty
 EQUAL = 0.1  # share of their mean by which masses may differ, before some projections do not see all of the slice
+UNSURE = 0.5  # bins that an axis may be off which was not found, whatever the centres of mass say
 TURN = 2 * math.pi
 SEARCHED = 0.25  # share of the detector that the axis may lie from its middle, where opposite rays are compared
 COMPARED = 128  # bins, and views, at most, whose rays are compared
@@ -23,12 +24,16 @@ AGREE = 0.1  # share of their variance by which opposite rays may differ
 class Wave(NamedTuple):
     """The centres of mass of projections as a wave around the axis, by least squares.
 
-    Units:  centre and residual [bins]: of the axis, and the root mean square distance from the wave.
+    centre: bin that sees the axis.
+    residual: root mean square distance from the wave [bins].
+    error: shift of the centre [bins] that so large a residual can stand for, the larger the shorter the arc of the views.
+    known: whether the views tell the axis from a shift of the slice.
     """
 
     centre: float
     residual: float
-    known: bool  # whether the views tell the axis from a shift of the slice
+    error: float
+    known: bool
 
 
 def fit_masses(values: np.ndarray, angles: Sequence[float]) -> Wave:
@@ -40,7 +45,11 @@ def fit_masses(values: np.ndarray, angles: Sequence[float]) -> Wave:
     seen = np.arange(len(values)) @ values / values.sum(0)
     waves = np.stack([np.ones_like(places), np.cos(places), -np.sin(places)], -1)
     solution, _, rank, _ = np.linalg.lstsq(waves, seen)
-    return Wave(float(solution[0]), float(np.sqrt(np.square(seen - waves @ solution).mean())), rank == 3)
+    residual = float(np.sqrt(np.square(seen - waves @ solution).mean()))
+    # The centre is a weighted sum of what is seen, row 0 of the pseudo-inverse; by Cauchy and Schwarz an error in all views
+    # moves it by at most the norm of these weights times that of the error, residual x root of the number of views.
+    weights = np.linalg.pinv(waves)[0]
+    return Wave(float(solution[0]), residual, residual * float(np.linalg.norm(weights)) * math.sqrt(len(places)), rank == 3)
 
 
 def find_centre(values: np.ndarray, angles: Sequence[float]) -> float | None:
@@ -121,4 +130,4 @@ def likely_error(values: np.ndarray, angles: Sequence[float]) -> float:
     if not seen.any():
         return middle
     wave = fit_masses(values[:, seen], np.asarray(angles)[seen])
-    return min(abs(wave.centre - middle) + 2 * wave.residual, middle) if wave.known else middle
+    return min(max(abs(wave.centre - middle) + wave.error, UNSURE), middle) if wave.known else middle

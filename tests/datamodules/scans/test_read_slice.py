@@ -9,7 +9,7 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from scipy.io import savemat
 from tiny.slices import write_dicom
 
@@ -217,6 +217,14 @@ def test_a_frame_of_several_is_read_in_hounsfield_units(scan, frame):
     for beyond in (3, -1):
         with pytest.raises(InputError, match=r"data.frame must be in 0 .. 2, the frames of .*slice.dcm"):
             read_slice(scan(VOLUME), frame=beyond)
+
+
+def test_frames_may_be_compressed(scan):
+    dataset = dcmread(scan(VOLUME))
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    file = scan()
+    dataset.save_as(file)
+    assert_allclose(shown(read_slice(file, frame=1)), (VOLUME[1] - 1024.0).clip(-1000), atol=1e-3)
 
 
 def test_a_frame_has_its_own_rescaling_and_spacing(scan):
