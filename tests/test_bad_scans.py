@@ -4,7 +4,9 @@ Each is reconstructed as if nothing were wrong, with one warning that says what 
 wrong in all its forms lies beside the modules that find it (`datamodules/scans/test_bad_views.py`, `test_axis.py`, ...).
 """
 
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from running import QUICK, metrics, run
 from tiny.sinograms import DEGREES, SEEN, WIDTH, sinogram
 
 from datamodules.scans.phantoms import random_phantom, rasterise
+from datamodules.scans.read_slice import read_slice
 from datamodules.scans.sinogram import SinogramData
 from inr.errors import InputError
 
+CASES = Path(os.environ.get("INR_DATA", "nowhere")) / "cases" / "ct"
 BINS = 65
 GOLDEN = np.arange(90) * 180 * (np.sqrt(5) - 1) / 2
 FAN = {"beam": "fan", "bin_width": 2.0, "source": 75.0, "detector": 75.0}  # as wide at the axis as parallel bins
@@ -58,7 +62,9 @@ def test_a_bad_view_is_neither_trained_on_nor_scored(read, factor, words, fan, o
     degrees = (2 * DEGREES if fan else DEGREES)[order]
     clean = sinogram(BINS, degrees, per_bin=PER_BIN if fan else 0.0)
     rest = np.delete(np.arange(90), [11, 60])
-    with pytest.warns(UserWarning, match=rf"2 of 90 views {words} and count for nothing, 11, 60 in the file; data.bad_views="):
+    with pytest.warns(
+        UserWarning, match=rf"2 of 90 views {words} and count for nothing \(11, 60 in the file\); data.bad_views="
+    ):
         found = read(spoiled(clean, 11, 60, factor=factor), degrees, **fan)
     without, whole = read(clean[:, rest], degrees[rest], **fan), read(clean, degrees, **fan)
     assert found.scanner == without.scanner
@@ -142,7 +148,7 @@ def test_a_source_stands_above_the_slice_at_angle_0_and_left_of_it_at_90_degrees
         place = torch.tensor(source, dtype=torch.float64) / data.scanner.half_width
         away = (place - start)[:, 0] * step[:, 1] - (place - start)[:, 1] * step[:, 0]
         assert torch.allclose(away, torch.zeros(2, dtype=torch.float64), atol=1e-6)
-        assert (step @ -place > 0).all() or (step @ -place < 0).all()
+        assert (step @ -place > 0).all()
     low, high = beam.locate(torch.tensor([[[10.0, first], [10.0, left]]], dtype=torch.float64)).points[0].mean(1)
     assert low[1] < 0 < high[0]  # the first bins see the first columns, then the last rows
 
@@ -158,3 +164,25 @@ def test_a_run_goes_around_a_dead_view(tmp_path):
     exported = np.load(tmp_path / "run" / "export" / "sinogram.npz")
     assert exported["sinogram"].shape == (BINS, 89)
     assert 60.0 not in exported["angles"].round(6)
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="needs INR_DATA")
+@pytest.mark.filterwarnings("ignore:.*(are the same in every bin|taken as Hounsfield units)")
+def test_collected_files_are_right():
+    for name, options, axis in (
+        ("shift5_dead.npy", {"angles": "shift5_dead_angles.npy"}, 45),
+        ("golden.npy", {"angles": "golden_rad_angles.npy"}, 32),
+        ("transmission.npy", {"angles": "transmission_angles.npy", "kind": "transmission"}, 32),
+        ("plain.mat", {}, 32),
+    ):
+        files = {option: str(CASES / value) if option == "angles" else value for option, value in options.items()}
+        data = SinogramData(path=str(CASES / name), **files)
+        assert data.axis_bin == pytest.approx(axis, abs=0.05), name
+    flat, volume = np.load(CASES / "hu_slice.npy"), np.load(CASES / "hu_volume.npy")
+    for name, truth, frame in (
+        ("mono1.dcm", flat, None),
+        *((name, volume[place], place) for name in ("multi.dcm", "vol.nii.gz", "vol.nrrd") for place in range(4)),
+    ):
+        found = read_slice(CASES / name, frame=frame)
+        np.testing.assert_allclose(found.scale * found.values.astype(float) + found.offset, truth, atol=1e-3)
+        assert (found.pixel, found.length) == ((1.0, "pixel") if name == "vol.nrrd" else (pytest.approx(0.7), "mm"))

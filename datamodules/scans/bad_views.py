@@ -10,7 +10,6 @@ FEW = 16  # views, too few to tell an odd one
 AROUND = 9  # views next to each other whose median is the ordinary one
 MANY = 0.2  # share of the views that cannot all be odd
 SIGMAS = 8.0  # robust standard deviations beyond which a view is odd
-STEADY = 0.02  # robust standard deviation of a number over all views, as a share of it, if it hardly changes between them
 MASS = 0.1  # share of an ordinary view's sum, by which an odd one differs at least
 ROUGH = 2.0  # times an ordinary view's ups and downs, that an odd one has at least
 
@@ -22,18 +21,12 @@ def constant_views(values: np.ndarray) -> np.ndarray:
     return np.flatnonzero(ranges <= DEAD * ordinary)
 
 
-def robust_deviation(numbers: np.ndarray) -> float:
-    """Return the standard deviation that normal numbers around 0 would have, whatever a few others are."""
-    return 1.4826 * float(np.median(np.abs(numbers)))
-
-
 def excess(numbers: np.ndarray, closed: bool) -> np.ndarray:
     """Return the difference of each view's number from the ordinary one, where it is beyond the noise, else 0."""
-    ordinary = np.median(numbers)
-    away = numbers - ordinary
-    if robust_deviation(away) > STEADY * abs(ordinary):  # it changes from view to view, so that only neighbours are alike
-        away = numbers - median_filter(numbers, AROUND, mode="wrap" if closed else "mirror")
-    return np.where(np.abs(away) > SIGMAS * robust_deviation(away), away, 0.0)
+    # Neighbours, since a slice that is cut off in some views changes the number slowly; half of them may be odd, too.
+    away = numbers - median_filter(numbers, AROUND, mode="wrap" if closed else "mirror")
+    # 1.4826 times the median of absolute differences is the standard deviation of normal ones, whatever a few others are.
+    return np.where(np.abs(away) > SIGMAS * 1.4826 * np.median(np.abs(away)), away, 0.0)
 
 
 def odd_views(values: np.ndarray, angles: tuple[float, ...]) -> np.ndarray:

@@ -71,7 +71,7 @@ def leave_out(read: Sinogram, views: np.ndarray, found: str) -> Sinogram:
     more = ", ..." if len(views) > LISTED else ""
     if rest < 2:
         raise InputError(f"A reconstruction needs two views or more, all but {rest} {found}; choose another file.")
-    rule = f"{len(views)} of {len(read.order)} views {found} and count for nothing, {named}{more} in the file"
+    rule = f"{len(views)} of {len(read.order)} views {found} and count for nothing ({named}{more} in the file)"
     warnings.warn(f"{rule}; data.bad_views=[] keeps all.", stacklevel=3)
     return read.without(views)
 

@@ -49,9 +49,9 @@ def test_good_views_are_left_alone(name):
 
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("name", ["half turn", "golden", "fan", "short", "noisy"])
-@pytest.mark.parametrize("places", [[0], [17], [59, 60], [5, 23, 40, 41]])
-def test_views_unlike_their_neighbours_are_found(name, bad, places):
-    assert_array_equal(odd_views(*spoiled(name, bad, places)), places)
+def test_views_unlike_their_neighbours_are_found(name, bad):
+    for places in ([0], [17], [59, 60], [5, 40, 41, 42, 43]):
+        assert_array_equal(odd_views(*spoiled(name, bad, places)), places)
 
 
 @pytest.mark.parametrize("level", [0.0, 7.0, -1.0])
@@ -62,6 +62,13 @@ def test_constant_views_are_found_however_many(name, level):
     assert_array_equal(constant_views(values), np.arange(3, 50))
     values[:] = level
     assert len(constant_views(values)) == values.shape[1]
+
+
+def test_a_slice_that_is_cut_off_from_one_side_makes_no_bad_views():
+    long = Ellipses(np.ones(1), np.array([[1.9, 0.2]]), np.zeros((1, 2)), np.deg2rad([40.0]))
+    seen = line_integrals(long, (np.arange(64)[:, None] - 31.5) * WIDTH, np.deg2rad(DEGREES))
+    assert seen.sum(0).min() < 0.8 * np.median(seen.sum(0))
+    assert not len(odd_views(seen, tuple(np.deg2rad(DEGREES))))
 
 
 def test_few_views_and_many_odd_ones_are_no_exception():

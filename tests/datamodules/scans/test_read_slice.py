@@ -320,7 +320,7 @@ def volume(tmp_path):
 FILES = ["scan.nii", "scan.nii.gz", "SCAN.NII", "scan.nrrd", "packed.nrrd", "scan.nhdr", "scan.mha", "packed.mha", "scan.mhd"]
 
 
-@pytest.mark.parametrize("number", ["int16", "int32", "float32", "float64"])
+@pytest.mark.parametrize("number", ["int16", "float64"])
 @pytest.mark.parametrize("name", FILES)
 def test_slices_of_volumes_keep_their_place_spacing_and_hounsfield_units(volume, name, number):
     file = volume(name, HU.astype(number))
