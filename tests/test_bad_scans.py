@@ -55,7 +55,11 @@ def spoiled(values, *places, factor=0.0):
     return values
 
 
-@pytest.mark.parametrize(("factor", "words"), [(0.0, "are the same in every bin"), (1.4, "are unlike their neighbours")])
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(0.0, "are the same in every bin"), (np.nan, "are the same in every bin"), (1.4, "are unlike their neighbours")],
+    ids=["zero", "not a number", "stronger"],
+)
 @pytest.mark.parametrize("fan", [{}, FAN], ids=["parallel", "fan"])
 @pytest.mark.parametrize("order", [DEGREES.argsort(), np.random.default_rng(0).permutation(90)], ids=["sorted", "mixed"])
 def test_a_bad_view_is_neither_trained_on_nor_scored(read, factor, words, fan, order):
@@ -72,7 +76,7 @@ def test_a_bad_view_is_neither_trained_on_nor_scored(read, factor, words, fan, o
     assert found.trained.size == BINS * 88
     assert set(found.baselines()) == {"fbp", "fbp hann", "sart"}
     assert decibels(found) > decibels(whole) - 0.5
-    assert read(spoiled(clean, 11, 60, factor=factor), degrees, bad_views=[], centre=32.0, **fan).trained.size == BINS * 90
+    assert read(spoiled(clean, 11, 60), degrees, bad_views=[], centre=32.0, **fan).trained.size == BINS * 90
     assert read(spoiled(clean, 11, 60), degrees, bad_views=[11, 60], **fan).scanner == without.scanner
 
 

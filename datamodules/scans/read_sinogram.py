@@ -54,10 +54,10 @@ class Sinogram:
         return replace(self, values=np.ascontiguousarray(self.values[:, rest]), angles=angles, order=self.order[rest])
 
 
-def check_values(array: np.ndarray, path: Path) -> np.ndarray:
+def check_numbers(array: np.ndarray, path: Path) -> np.ndarray:
     """Return numbers with two axes, in float32.
 
-    Raises: InputError if they are not real, finite and different, or have other axes.
+    Raises: InputError if they are not real, or have other axes.
     """
     if array.dtype.kind not in "buif":
         raise InputError(f"A sinogram must hold real numbers, {path} has {array.dtype}; save integers or floats.")
@@ -65,7 +65,15 @@ def check_values(array: np.ndarray, path: Path) -> np.ndarray:
     if flat.ndim != 2 or not flat.size:
         raise InputError(f"A sinogram must have two axes, bins and views, {path} has the shape {array.shape}; save one slice.")
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
-        values = flat.astype(np.float32)
+        return flat.astype(np.float32)
+
+
+def check_views(values: np.ndarray, path: Path) -> np.ndarray:
+    """Return numbers (bins, views), zero in views that have none, which are the same in every bin and count for nothing.
+
+    Raises: InputError if others are not finite, or all are the same.
+    """
+    values = np.where(np.isfinite(values).any(0), values, np.float32(0))
     refuse_infinite(values)
     if values.min() == values.max():
         raise InputError(f"A sinogram must show something, {path} has the same value everywhere; choose another.")
@@ -147,7 +155,7 @@ def read_sinogram(
     arrays = load_arrays("data.path", str(path), ANY)
     geometry = {name: float(arrays.pop(name).item()) for name in GEOMETRY if name in arrays and arrays[name].size == 1}
     fan = "source" in geometry if fan is None else fan
-    values = check_values(pick(arrays, SINOGRAMS, path), path)
+    values = check_numbers(pick(arrays, SINOGRAMS, path), path)
     known = known_angles(angles, arrays, path)
     count = None if known is None else len(known)
     if count is None and angle_unit != "auto":
@@ -157,6 +165,7 @@ def read_sinogram(
         raise InputError(f"data.arc spreads views without angles, {count} angles are given, got {arc}; leave it out.")
     if choose_order(values, count, order, fan) == "views_bins":
         values = values.T
+    values = check_views(values, path)
     bins, views = values.shape
     if bins < 3:
         raise InputError(f"A sinogram needs at least 3 bins, {path} has {bins} in {views} views; see data.order.")
