@@ -71,19 +71,26 @@ def attenuated(values: np.ndarray, kind: str, air: float | None) -> np.ndarray:
     return (-np.log(values.astype(float) / air)).astype(np.float32)
 
 
+def deviation(values: np.ndarray) -> float:
+    """Return the standard deviation that normal numbers around zero would have, whatever a few others are."""
+    return 1.4826 * float(np.median(np.abs(values)))
+
+
 def find_background(values: np.ndarray) -> float:
     """Return the constant below all line integrals that both ends of the detector see in every view; 0 if there is none."""
-    outer = rims(values.astype(float))
+    values = values.astype(float)
+    outer = rims(values)
     bins, views = outer.shape
+    profile = np.median(outer, 1)  # not the mean: a few views may be bad
     level = float(np.median(outer))
     # A slice that is wider than the detector falls at the rim by at least the mean slope, its contrast over half the bins,
-    # which is three times what is flat. The mean over the views has noise that is smaller by the root of their number.
-    limit = FLAT * float(np.abs(values - level).max())
-    noise = float(outer.std(1).max())
+    # which is three times what is flat. The median over the views has noise that is smaller by the root of their number.
+    limit = FLAT * float(np.median(np.abs(values - level).max(0)))
+    noise = deviation(outer - profile[:, None])
     unsure = SIGMAS * noise / math.sqrt(views)
-    flat = unsure <= limit and float(np.ptp(outer.mean(1))) <= limit + unsure
-    steady = outer.mean(0).std() <= STEADY * abs(level) + 1.5 * noise / math.sqrt(bins)
-    return level if flat and steady and abs(level) >= FAINT * float(np.abs(values).max()) else 0.0
+    flat = unsure <= limit and float(np.ptp(profile)) <= limit + unsure
+    steady = deviation(outer.mean(0) - level) <= STEADY * abs(level) + 1.5 * noise / math.sqrt(bins)
+    return level if flat and steady and abs(level) >= FAINT * float(np.median(np.abs(values).max(0))) else 0.0
 
 
 def to_integrals(values: np.ndarray, kind: str | None, air: float | None, background: float | None) -> np.ndarray:

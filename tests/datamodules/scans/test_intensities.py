@@ -89,6 +89,13 @@ def test_a_background_is_subtracted_with_a_word_or_kept(level, noise):
     assert_allclose(to_integrals(values + level, None, None, 0.0), values + level)
 
 
+def test_a_background_is_found_beside_bad_views():
+    values = INTEGRALS + 0.2
+    values[:, 7] *= 1e4
+    values[:, 30:33] = 0
+    assert find_background(values) == pytest.approx(0.2)
+
+
 def disc(radius, bins=64):
     """The chords of a disc that may be wider than the detector, the same from all sides."""
     return np.sqrt(np.maximum(radius**2 - (np.arange(bins)[:, None] - (bins - 1) / 2) ** 2, 0)) * np.ones(len(DEGREES))
