@@ -91,9 +91,10 @@ class Scanner:
         """Number of half turns after which the views begin anew, to a tenth of a step; 0: they do not."""
         if self.views < 2:
             return 0
-        covered = (self.angles[-1] - self.angles[0] + self.view_step) / math.pi
+        step = float(np.median(np.diff(self.angles)))  # not the widest, which may be a view that is missing
+        covered = (self.angles[-1] - self.angles[0] + step) / math.pi
         turns = round(covered)
-        whole = turns >= 1 and abs(covered - turns) * math.pi < PLAY * self.view_step
+        whole = turns >= 1 and abs(covered - turns) * math.pi < PLAY * step
         # A fan sees no view from the other side, so that only whole turns bring it back to its beginning.
         return turns if whole and (self.source is None or turns % 2 == 0) else 0
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules.common.batch import Units
 from datamodules.common.files import require
 from datamodules.common.signal_data import Split
-from datamodules.scans.read_slice import Slice
+from datamodules.scans.attenuation import Slice
 from datamodules.scans.scan_data import ScanData
 from datamodules.scans.scanner import REACH, Scanner, even_angles, samples_per_line
 from datamodules.scans.scans import Scans

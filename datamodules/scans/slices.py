@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from datamodules.common.files import existing_file, existing_folder, files_below, require_counts
+from datamodules.common.pictures import ARRAYS
 from datamodules.common.signal_data import Split
 from datamodules.common.splits import Collection
+from datamodules.scans.attenuation import Slice
 from datamodules.scans.phantoms import random_phantom, rasterise, shepp_logan
-from datamodules.scans.read_slice import Slice, read_slice
+from datamodules.scans.read_arrays import MATLAB
+from datamodules.scans.read_dicom import DICOM
+from datamodules.scans.read_slice import read_slice
 from datamodules.scans.scans import Scans
 from datamodules.scans.simulated import SimulatedScan, project
 from inr.baselines.principal_components import Components
@@ -20,7 +24,8 @@ from inr.errors import InputError
 
 PHANTOM = 128  # rows and columns of the bundled one [pixels]
 NOISES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # variances of observations that principal components may assume
-ENDINGS = (".dcm", ".png", ".tif", ".tiff", ".npy", ".npz", ".jpg", ".jpeg", ".bmp")
+PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+ENDINGS = (*DICOM, *PICTURES, *ARRAYS, *MATLAB, ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 ALIKE = 0.01  # relative difference of the sides of pixels up to which slices are of one kind
 
 
@@ -36,15 +41,17 @@ def ends(window: Sequence[float] | None) -> tuple[float, float] | None:
 
 @dataclass(kw_only=True, eq=False)
 class SliceScan(SimulatedScan):
-    """One slice, to be scanned: DICOM, png, tiff (8 and 16 bits), npy; without a path, the Shepp-Logan phantom.
+    """One slice, to be scanned: DICOM, NIfTI, NRRD, MetaImage, png, tiff, npy, mat; without a path, the Shepp-Logan phantom.
 
+    hounsfield: whether the numbers are Hounsfield units; None: in DICOM as the tags say, elsewhere if they go below -900.
     window: numbers that a picture shows as black and as white [the file's; of DICOM Hounsfield units]; None: as the file says,
         or its range.
     """
 
     path: str | None = None
     size: int | None = None  # resize the slice to as many rows and columns
-    frame: int | None = None  # one of several in the file
+    frame: int | None = None  # one of several in the file, or of the slices of a volume
+    hounsfield: bool | None = None
     window: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
@@ -55,7 +62,7 @@ class SliceScan(SimulatedScan):
     def template(self) -> Slice:
         """The slice."""
         if self.file is not None:
-            return read_slice(self.file, ends(self.window), self.size, self.frame)
+            return read_slice(self.file, ends(self.window), self.size, self.frame, self.hounsfield)
         return phantom_slice(rasterise(shepp_logan(), self.size or PHANTOM))
 
     def slices(self, positions: Sequence[int]) -> Tensor:
@@ -135,10 +142,15 @@ class Phantoms(ScanCollection):
 
 @dataclass(kw_only=True, eq=False)
 class SliceFolder(ScanCollection):
-    """All slices in a folder and its subfolders; all must be of one kind."""
+    """All slices in a folder and its subfolders; all must be of one kind.
+
+    hounsfield: as of `SliceScan`.
+    """
 
     root: str | None = None  # the folder
     size: int = 128  # rows and columns that they are resized to [pixels]
+    frame: int | None = None  # the one of several in every file
+    hounsfield: bool | None = None
     window: Sequence[float] | None = None  # numbers that a picture shows as black and as white; None: those of the first slice
 
     def __post_init__(self) -> None:
@@ -152,7 +164,8 @@ class SliceFolder(ScanCollection):
 
     def read(self, position: int) -> Slice:
         """Read a slice of the folder."""
-        return read_slice(self.folder / self.labels[position], ends(self.window), self.size)
+        path = self.folder / self.labels[position]
+        return read_slice(path, ends(self.window), self.size, self.frame, self.hounsfield)
 
     @cached_property
     def template(self) -> Slice:

@@ -1,13 +1,17 @@
+import sys
 from functools import cache
 
+import h5py
 import numpy as np
 import pytest
+import SimpleITK
 import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.io import savemat
 from skimage.data import shepp_logan_phantom
 from skimage.transform import radon, resize
 
-from datamodules.scans.read_sinogram import find_centre, read_sinogram
+from datamodules.scans.read_sinogram import read_sinogram
 from inr.errors import InputError
 
 VIEWS = 40
@@ -97,7 +101,7 @@ def test_the_number_of_angles_tells_rows_from_columns(save):
 
 @pytest.mark.parametrize("angles", [None, RADIANS])
 def test_a_transposed_square_is_found_by_its_sums_but_the_user_knows_better(save, angles):
-    straight, unit = project(VIEWS), None if angles is None else "radians"
+    straight, unit = project(VIEWS), "auto" if angles is None else "radians"
     options = {"angles": angles, "angle_unit": unit}
     file = save(array=straight.T)
     assert_array_equal(read_sinogram(save("straight.npy", straight), **options).values, straight)
@@ -109,11 +113,12 @@ def test_a_transposed_square_is_found_by_its_sums_but_the_user_knows_better(save
 
 
 def test_units_that_are_unlikely_are_asked_for(save):
-    file = save()
-    radians = "3.06 degrees in 40 views, which look like radians; add data.angle_unit=radians"
-    for given, words in (((RADIANS,), radians), ((DEGREES, "radians"), "175.5 radians in 40 views, which look like degrees")):
+    file, uneven = save(), RADIANS**1.2
+    radians = "3.83 degrees in 40 views, which look like radians; add data.angle_unit=radians"
+    for given, words in (((uneven,), radians), ((DEGREES, "radians"), "175.5 radians in 40 views, which look like degrees")):
         with pytest.raises(InputError, match=f"span of {words}"):
             read_sinogram(file, *given)
+    assert_allclose(read_sinogram(file, uneven, "radians").angles, uneven)
     assert_allclose(read_sinogram(file, RADIANS, "degrees").angles, np.deg2rad(RADIANS))
     assert_allclose(read_sinogram(save(array=project()[:, :4]), [0, 1, 2, 3]).angles, np.deg2rad([0, 1, 2, 3]))
 
@@ -145,7 +150,7 @@ def test_infinite_numbers_are_counted(save, broken):
         (project(), {"angles": "nowhere.txt"}, "data.angles must be an existing file, got nowhere.txt"),
         (project(), {"angles": DEGREES, "arc": 90}, "data.arc .* 40 angles are given, got 90; leave it out"),
         (project(), {"angle_unit": "radians"}, "data.angle_unit .* there are none, got radians"),
-        (project(), {"angle_unit": "gon"}, "null or one of degrees, radians, got gon"),
+        (project(), {"angle_unit": "gon"}, "one of auto, degrees, radians, got gon"),
         (project(), {"order": "rows"}, "null or one of bins_views, views_bins, got rows"),
         (project(), {"arc": 400}, "data.arc must be .* got 400"),
     ],
@@ -162,7 +167,7 @@ def test_what_cannot_be_meant_is_refused(save, array, options, words):
         ("angles.csv", "0,1\n2,3\n", r"one axis, got float64 of shape \(2, 2\)"),
         ("angles.txt", "", "got 0 angles"),
         ("angles.npz", "0\n", "whole file of plain numbers"),
-        ("angles.pdf", "0\n", "ends in .npy, .npz, .txt, .csv, got .*pdf; convert it"),
+        ("angles.pdf", "0\n", "ends in .npy, .npz, .txt, .csv, .mat, got .*pdf; convert it"),
     ],
 )
 def test_angles_must_be_numbers_one_by_one(save, tmp_path, name, text, words):
@@ -187,28 +192,73 @@ def test_a_file_cut_anywhere_is_refused_in_one_line(save, name):
             read_sinogram(file)
 
 
-@pytest.mark.parametrize("size", [48, 49])
-@pytest.mark.parametrize("arc", [slice(None), slice(5, 37), slice(None, None, 4)], ids=["all", "144 degrees", "ten"])
-def test_the_centre_is_where_the_slice_was_turned(size, arc):
-    sinogram, angles = project(size)[:, arc], RADIANS[arc]
-    centre = find_centre(sinogram, angles)
-    assert centre == pytest.approx(size // 2, abs=0.05)
-    assert find_centre(-3 * sinogram, angles + 1) == pytest.approx(centre, abs=1e-4)
-    assert find_centre(np.pad(sinogram, ((5, 2), (0, 0))), angles) == pytest.approx(centre + 5, abs=1e-4)
+# MATLAB, and volumes of medical imaging
 
 
-@pytest.mark.parametrize(
-    ("sinogram", "angles"),
-    [
-        (project()[:, ::6], RADIANS[::6]),
-        (project()[:, :26], RADIANS[:26]),
-        (project()[8:24], RADIANS),
-        (project() * np.linspace(1, 2, VIEWS), RADIANS),
-        (project() * np.where(np.arange(VIEWS) % 2, 1, -1), RADIANS),
-        (project()[:, ::-1], RADIANS**2),
-        (project(), np.arange(VIEWS) * 2 * np.pi),
-    ],
-    ids=["few views", "short arc", "truncated", "unequal masses", "both signs", "other angles", "the same view"],
-)
-def test_a_centre_that_projections_do_not_show_is_none(sinogram, angles):
-    assert find_centre(sinogram, angles) is None
+def test_a_matlab_file_is_read_by_name(save, tmp_path):
+    straight = read_sinogram(save(), DEGREES.tolist())
+    about = {"theta": DEGREES[None], "centre": 17.0, "name": "head", "more": {"a": np.eye(3)}}
+    savemat(tmp_path / "five.mat", {"sinogram": project(), **about})
+    savemat(tmp_path / "FIVE.MAT", {"sinogram": project().astype(np.uint8), **about}, do_compression=True)
+    savemat(tmp_path / "four.mat", {"sinogram": project().astype(float), "theta": DEGREES}, format="4")
+    write_hdf5(tmp_path / "seven.mat", sinogram=project(), theta=DEGREES[None], centre=np.array([[17.0]]))
+    for name in ("five.mat", "FIVE.MAT", "four.mat", "seven.mat"):
+        found = read_sinogram(tmp_path / name)
+        assert_array_equal(found.values, project().astype(np.uint8) if name == "FIVE.MAT" else straight.values)
+        assert found.angles == straight.angles
+        assert found.geometry == ({} if name == "four.mat" else {"centre": 17.0})
+    assert read_sinogram(tmp_path / "seven.mat", str(tmp_path / "five.mat")).angles == straight.angles
+
+
+def write_hdf5(path, **arrays):
+    """A file as of MATLAB 7.3: a header of its own, transposed arrays, text as numbers, a struct as a group."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, array in arrays.items():
+            file[name] = array.T
+            file[name].attrs["MATLAB_class"] = np.bytes_("double")
+        file["name"] = np.frombuffer(b"head", np.uint8).astype(np.uint16)[:, None]
+        file["name"].attrs["MATLAB_class"] = np.bytes_("char")
+        file.create_group("struct")["part"] = np.eye(3)
+        file.create_group("#refs#")
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+
+
+def test_a_matlab_file_without_arrays_says_what_it_holds(tmp_path):
+    savemat(tmp_path / "struct.mat", {"scan": {"sinogram": project()}})
+    write_hdf5(tmp_path / "seven.mat")
+    for name, held in (("struct.mat", "scan"), ("seven.mat", "name, struct")):
+        with pytest.raises(InputError, match=rf"arrays of numbers, .*{name} holds {held}; save the fields of a struct"):
+            read_sinogram(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz", "nrrd", "nhdr", "mha", "mhd", "NRRD"])
+def test_formats_of_medical_imaging_hold_sinograms_too(save, tmp_path, ending):
+    path = tmp_path / f"scan.{ending}"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(project()), path)
+    assert_array_equal(read_sinogram(path, DEGREES).values, project())
+
+
+@pytest.mark.parametrize(("module", "name"), [("SimpleITK", "scan.nrrd"), ("h5py", "seven.mat")])
+def test_what_is_missing_can_be_installed(tmp_path, monkeypatch, module, name):
+    write_hdf5(tmp_path / "seven.mat", sinogram=project())
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(project()), tmp_path / "scan.nrrd")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=f"read by {module}, of the extra ct, .* pip install {module}"):
+        read_sinogram(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["scan.mat", "seven.mat", "scan.nrrd", "scan.nii", "scan.nii.gz", "scan.mha"])
+def test_other_files_cut_anywhere_are_refused_in_one_line(tmp_path, name):
+    file = tmp_path / name
+    if name == "seven.mat":
+        write_hdf5(file, sinogram=project())
+    elif name == "scan.mat":
+        savemat(file, {"sinogram": project()})
+    else:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(project()), file)
+    whole = file.read_bytes()
+    for length in range(0, len(whole), 509):
+        file.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"\A.*\Z"):
+            read_sinogram(file)

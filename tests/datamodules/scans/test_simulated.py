@@ -10,8 +10,8 @@ from tiny.slices import write_dicom
 from torch.testing import assert_close
 
 from datamodules.common.signal_data import Wanted
+from datamodules.scans.attenuation import MU_WATER
 from datamodules.scans.phantoms import line_integrals, shepp_logan
-from datamodules.scans.read_slice import MU_WATER
 from datamodules.scans.slices import Phantoms, SliceFolder, SliceScan
 from inr.errors import InputError
 from inr.measurements.radon import REGIONS

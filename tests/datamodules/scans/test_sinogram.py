@@ -11,7 +11,7 @@ from skimage.transform import radon, resize
 from tiny.slices import write_dicom
 from torch.testing import assert_close
 
-from datamodules.scans.read_slice import MU_WATER
+from datamodules.scans.attenuation import MU_WATER
 from datamodules.scans.sinogram import SinogramData
 from datamodules.scans.slices import SliceScan
 from tasks.ct import CTTask
