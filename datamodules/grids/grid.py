@@ -120,7 +120,8 @@ class GridData(GridSignals[GridSignal]):
     def observe(self, split: Split) -> GridSignal:
         """Read the signal."""
         samples, units = self.read()
-        refuse_infinite(samples.numpy())
+        if samples.is_floating_point():
+            refuse_infinite(samples.numpy())
         return GridSignal(samples, units, self.filter, self.border)
 
     @property
