@@ -64,13 +64,16 @@ STRANGERS = (
     Stranger(0, b"<?xml", "a drawing of lines or other text (xml)", RECODE),
     Stranger(0, b"\xff\x0a", "JPEG XL", RECODE),
     Stranger(4, b"JXL ", "JPEG XL", RECODE),
-    *(Stranger(0, magic, "a camera's raw photograph", "develop it, and save it as tiff or png") for magic in (b"IIU\0", b"IIRO")),
+    *(
+        Stranger(0, magic, "a camera's raw photograph", "develop it, and save it as tiff or png")
+        for magic in (b"IIU\0", b"IIRO")
+    ),
 )
 STARTS: dict[bytes, Reader] = {
     b"v/1\x01": read_exr,
     b"#?": read_radiance,
-    b"PF\n": read_float_map,
-    b"Pf\n": read_float_map,
+    b"PF": read_float_map,
+    b"Pf": read_float_map,
     b"MATLAB 5": read_matlab,
 }
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # both orders of bytes, and those of BigTIFF
@@ -153,7 +156,7 @@ def reader_of(path: Path, large: bool) -> Reader:
 def read_image(
     path: Path, frame: int | None = None, background: str | Sequence[float] = "white", large: bool = False
 ) -> np.ndarray:
-    """Return the picture in a file: png, jpeg, tiff, webp, bmp, gif, and what else Pillow knows; exr, hdr, pfm; npy, npz, pt, mat.
+    """Return the picture in a file: png, jpeg, tiff and what else Pillow knows; exr, hdr, pfm; or the array in npy, npz, pt, mat.
 
     large: read pictures beyond Pillow's limit too, and map TIFF into memory.
 
@@ -170,7 +173,9 @@ def read_image(
         raise
     except Image.DecompressionBombError as error:
         rule = "An image must be meant to be so large"
-        raise InputError(f"{rule}, {path} is not: {one_line(error)}; add data.large=true to data=image, or shrink it.") from error
+        raise InputError(
+            f"{rule}, {path} is not: {one_line(error)}; add data.large=true to data=image, or shrink it."
+        ) from error
     except DAMAGE as error:
         rule = "An image must be a whole file of a known kind (png, jpeg, tiff, webp, npy, ...)"
         raise InputError(f"{rule}, {path} is not: {one_line(error)}; save it anew, or choose another.") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import png
-from PIL import Image
+from PIL import Image, ImageFile
 
 FULL = 65535  # the highest number of 16 bits
 SIZES = b"\xff\x51"  # the marker of JPEG 2000 before the sizes of a picture
@@ -33,6 +33,7 @@ def deep_png(image: Image.Image, path: Path) -> np.ndarray | None:
 
 def deep_ppm(image: Image.Image, path: Path) -> np.ndarray | None:
     """Return a PPM (colours) whose highest number is more than a byte holds; None for others."""
+    assert isinstance(image, ImageFile.ImageFile)
     tile = image.tile[0]
     highest = tile.args[1] if isinstance(tile.args, tuple) else 255
     if image.mode != "RGB" or highest <= 255:

@@ -1,5 +1,6 @@
 """Pictures of real numbers, and arrays, as other programs save them: torch, MATLAB, OpenEXR, Radiance, portable float maps."""
 
+import re
 from pathlib import Path
 
 import imagecodecs
@@ -12,7 +13,8 @@ from inr.errors import InputError
 
 COLOURS = ("R", "G", "B")  # channels of OpenEXR
 LUMA = ("Y",)
-CHANNELS = {b"PF": 3, b"Pf": 1}  # of portable float maps
+FLOAT_MAP = re.compile(rb"(PF|Pf)\s+(\d+)\s+(\d+)\s+([-+.\deE]+)\s")
+CHANNELS = {b"PF": 3, b"Pf": 1}
 
 
 def only(arrays: dict[str, np.ndarray], kind: str, path: Path) -> np.ndarray:
@@ -77,9 +79,11 @@ def read_float_map(path: Path, frame: int | None) -> Decoded:
     By hand, as Pillow has none with colours.
     """
     choose_frame(1, frame, path)
-    with path.open("rb") as file:
-        magic = file.readline().strip()
-        columns, rows = map(int, file.readline().split())
-        number = "<f4" if float(file.readline()) < 0 else ">f4"  # the sign of the scale tells the order of bytes
-        array = np.frombuffer(file.read(), number).reshape(rows, columns, CHANNELS[magic])
+    content = path.read_bytes()
+    header = FLOAT_MAP.match(content)
+    if header is None:
+        raise ValueError("its header is none of a portable float map")
+    kind, columns, rows, scale = header.groups()
+    number = "<f4" if float(scale) < 0 else ">f4"  # the sign of the scale tells the order of bytes
+    array = np.frombuffer(content[header.end() :], number).reshape(int(rows), int(columns), CHANNELS[kind])
     return Decoded(array[::-1])

@@ -21,7 +21,7 @@ INK_SET = 332
 OTHER_INKS = 2  # of the tag InkSet: not cyan, magenta, yellow and black
 CANON = b"CR"  # behind the header of Canon's raw photographs
 # samples of a pixel that make its colour; the others are transparency or further bands
-COLOURS = {
+COLOURS: dict[int, int] = {
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
     PHOTOMETRIC.RGB: 3,
@@ -38,7 +38,9 @@ JPEGS = (COMPRESSION.JPEG, COMPRESSION.JPEG_LOSSY, COMPRESSION.ALT_JPEG)  # deco
 # compressions that libtiff, in Pillow, knows and tifffile does not
 OLD = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6, COMPRESSION.OJPEG)
 # XYZ relative to the white D50, in which L*a*b* is stored, to the white D65 of sRGB: Bradford's adaptation
-D50_TO_D65 = np.array([[0.9555766, -0.0230393, 0.0631636], [-0.0282895, 1.0099416, 0.0210077], [0.0122982, -0.0204830, 1.3299098]])
+D50_TO_D65 = np.array(
+    [[0.9555766, -0.0230393, 0.0631636], [-0.0282895, 1.0099416, 0.0210077], [0.0122982, -0.0204830, 1.3299098]]
+)
 LIGHTEST = 65280  # L* = 100 of ICC's 16 bits
 
 
@@ -67,7 +69,7 @@ def pictures_in(file: TiffFile, path: Path) -> list[TiffPage]:
 
 def mapped(page: TiffPage) -> np.ndarray:
     """Map a page into memory: the file itself, or one for the time being into which tiles are decoded one by one."""
-    if not page.is_memmappable:
+    if page.dtype is None or not page.is_memmappable:
         return page.asarray(out="memmap")
     number = np.dtype(page.parent.byteorder + page.dtype.char)
     # Copied where something is written, which tensors may ask for and nothing does.
@@ -185,8 +187,8 @@ def interpreted(array: np.ndarray, page: TiffPage) -> Decoded:
 def read_tiff(path: Path, frame: int | None, large: bool = False) -> Decoded:
     """Return a page of a TIFF file in its number type, with the colours that its tags mean.
 
-    Grey, RGB, palettes, CMYK, YCbCr and L*a*b*, of 1 to 64 bits or floats, in tiles, strips or planes, of every compression that
-    imagecodecs knows. Samples beyond the colours are channels, unless they are declared as transparency.
+    Grey, RGB, palettes, CMYK, YCbCr and L*a*b*, of 1 to 64 bits or floats, in tiles, strips or planes, of every compression
+    that imagecodecs knows. Samples beyond the colours are channels, unless they are declared as transparency.
 
     large: map the page into memory instead of reading it; what has to be converted is in memory all the same.
 

@@ -65,7 +65,9 @@ class ImageData(GridData):
             unit = f"{image.dtype.itemsize * 8}-bit value (0..{2 * half:.0f})"
             pixels = image if image.dtype == np.uint8 else image.astype(np.float32)
             # tensors want memory in order that they may write to, which is copied only where it is not so already
-            return torch.from_numpy(np.require(pixels, requirements=["C", "W"])), Units(half, half, 2 * half, unit, str(image.dtype))
+            return torch.from_numpy(np.require(pixels, requirements=["C", "W"])), Units(
+                half, half, 2 * half, unit, str(image.dtype)
+            )
         with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
             pixels = np.ascontiguousarray(image, np.float32)
         low, high = float(pixels.min()), float(pixels.max())

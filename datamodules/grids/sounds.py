@@ -8,14 +8,16 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from datamodules.common.batch import Units
-from datamodules.common.files import existing_file, files_below
+from datamodules.common.files import existing_file, files_below, tell_left_out
 from datamodules.grids.audio import LONGEST, AudioData, Recordings, stretch
 from datamodules.grids.collection import CollectionData
 from datamodules.grids.read_sound import read_samples
 from datamodules.grids.store import Source, Stack
 from inr.errors import InputError
 
-ENDINGS = tuple(f".{kind.lower()}" for kind in ("WAV", "FLAC", "OGG", "OPUS", "MP3", "AIFF", "AIF", "AU", "CAF", "W64"))
+ENDINGS = tuple(
+    f".{kind.lower()}" for kind in ("WAV", "FLAC", "OGG", "OPUS", "MP3", "AIFF", "AIF", "AU", "CAF", "W64", "RF64", "OGA")
+)
 
 
 class Excerpt(NamedTuple):
@@ -65,6 +67,7 @@ class SoundCollection(Recordings[Stack], CollectionData):
         if self.file is not None:
             return {self.file.name: AudioData(path=str(self.file))}
         found = files_below(self.folder, ENDINGS, "data.root must hold sounds")
+        tell_left_out(self.folder, {*found, str(self.held_out)})  # which may be a list in the folder
         return {name: AudioData(path=str(path)) for name, path in found.items()}
 
     @property
