@@ -99,9 +99,9 @@ class Decoded:
     orientation: int = 1
     note: str | None = None
 
-    def shown(self, background: str | Sequence[float]) -> np.ndarray:
+    def shown(self, background: tuple[float, ...]) -> np.ndarray:
         """Return the picture upright, laid over a background colour; bands beyond the colours are not."""
-        values = self.values if self.alpha is None else self.over(self.alpha, colour_of(background))
+        values = self.values if self.alpha is None else self.over(self.alpha, background)
         return upright(values, self.orientation)
 
     def over(self, alpha: np.ndarray, background: tuple[float, ...]) -> np.ndarray:
@@ -113,10 +113,3 @@ class Decoded:
         behind = peak * np.asarray(background if channels == COLOUR else [sum(background) / 3])
         flat = (colours if self.premultiplied else share * colours) + (1 - share) * behind
         return np.concatenate([round_to(flat, colours.dtype), self.values[..., channels:]], -1)
-
-
-def flatten_alpha(array: np.ndarray, background: str | Sequence[float]) -> np.ndarray:
-    """Lay a picture with two or four channels, of which the last is alpha, over a background colour; others pass."""
-    if array.shape[2] not in (2, 4):
-        return array
-    return Decoded(array[..., :-1], array[..., -1:]).shown(background)

@@ -21,14 +21,12 @@ import scipy.io
 import tifffile
 from PIL import Image
 
-from datamodules.common.decoded import Decoded, allow_large, choose_frame, colour_of, flatten_alpha
+from datamodules.common.decoded import Decoded, allow_large, choose_frame, colour_of
 from datamodules.common.files import existing_file, file_in, one_line
 from datamodules.common.read_pillow import read_picture
 from datamodules.common.read_tensors import read_exr, read_float_map, read_matlab, read_radiance, read_torch
 from datamodules.common.read_tiff import read_tiff
 from inr.errors import InputError
-
-__all__ = ["ARRAYS", "DAMAGE", "TIFFS", "colour_of", "find", "flatten_alpha", "read_array", "read_image"]
 
 Reader = Callable[[Path, int | None], Decoded]
 ARRAYS = (".npy", ".npz")
@@ -124,6 +122,13 @@ def check_array(array: np.ndarray, path: Path) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows the byte order of the machine only
 
 
+def flatten_alpha(array: np.ndarray, background: str | Sequence[float]) -> np.ndarray:
+    """Lay a picture with two or four channels, of which the last is alpha, over a background colour; others pass."""
+    if array.shape[2] not in (2, 4):
+        return array
+    return Decoded(array[..., :-1], array[..., -1:]).shown(colour_of(background))
+
+
 def read_numpy(path: Path, frame: int | None) -> Decoded:
     """Return the one array of an .npy or .npz file."""
     choose_frame(1, frame, path)
@@ -156,7 +161,7 @@ def reader_of(path: Path, large: bool) -> Reader:
 def read_image(
     path: Path, frame: int | None = None, background: str | Sequence[float] = "white", large: bool = False
 ) -> np.ndarray:
-    """Return the picture in a file: png, jpeg, tiff and what else Pillow knows; exr, hdr, pfm; or the array in npy, npz, pt, mat.
+    """Return the picture in a file (png, jpeg, tiff, what else Pillow knows, exr, hdr, pfm) or the array (npy, npz, pt, mat).
 
     large: read pictures beyond Pillow's limit too, and map TIFF into memory.
 
@@ -168,7 +173,7 @@ def read_image(
     try:
         with allow_large(large), warnings.catch_warnings(action="ignore"):  # of damage, which is raised too, or does not matter
             decoded = reader(path, frame)
-            array = decoded.shown(background)
+            array = decoded.shown(colour_of(background))
     except InputError:
         raise
     except Image.DecompressionBombError as error:

@@ -4,6 +4,7 @@ import re
 import struct
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
@@ -28,7 +29,8 @@ FLAC_MOST = 2**36 - 1
 BLOCK = 2**16  # samples decoded at a time
 # lengths of which libsndfile says, as it reads a header, that the file is shorter
 PROMISES = re.compile(r"^ *(?:data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-ENDLESS = re.compile(r"Data Size *: -1")
+# and lengths that it takes for: to the end of the file
+ENDLESS = re.compile(r"Data Size *: -1|SSND *: 0 |^data *: 0$", re.MULTILINE)
 FOLLOWED = re.compile(r"^\*\*\* Chunk size", re.MULTILINE)  # by bytes that are no chunk
 
 
@@ -104,13 +106,14 @@ def mend_flac(content: mmap) -> bytes | None:
     samples = 0
     with soundfile.SoundFile(BytesIO(with_samples(content, FLAC_MOST))) as file:
         block = np.empty((BLOCK, file.channels), np.float32)
-        while True:
+        found = BLOCK
+        while found == BLOCK:
             block.fill(np.nan)
-            try:
+            with suppress(soundfile.LibsndfileError):  # it cannot seek to where the samples end, after it has read them
                 file.read(out=block)
-            except soundfile.LibsndfileError:  # it cannot seek to where the samples end; they have been read nevertheless
-                return with_samples(content, samples + int(np.isfinite(block[:, 0]).sum()))
-            samples += BLOCK
+            found = int(np.isfinite(block[:, 0]).sum())
+            samples += found
+    return with_samples(content, samples)
 
 
 MENDERS = {
@@ -123,7 +126,7 @@ MENDERS = {
 }
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def mended_since(path: Path, changed: int) -> bytes | None:
     """Return the content of a stream with a header that knows its length, for the version of a file at a time; else None."""
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
@@ -152,7 +155,7 @@ def read_header(path: Path) -> SoundHeader:
         raise InputError(f"{rule}, {path} is not: {one_line(error)}; convert it to wav, or choose another.") from error
     if info.format in MATRICES:
         raise InputError(f"{rule}, {path} is a matrix of MATLAB; save it there by audiowrite, or choose another.")
-    is_stream = content is not None or ENDLESS.search(info.extra_info) is not None
+    is_stream = content is not None or (info.frames > 0 and ENDLESS.search(info.extra_info) is not None)
     # The header may promise more bytes than are there; that of a stream promises the most it can.
     for promised, there in PROMISES.findall(info.extra_info):
         if int(there) < int(promised) < STREAMED:
