@@ -15,8 +15,6 @@ SWAPPED = (5, 6, 7, 8)  # orientations of pictures that lie on a side
 UPSIDE_DOWN = (3, 4, 7, 8)  # orientations whose rows, once the axes are swapped back, begin at the bottom
 MIRRORED = (2, 3, 6, 7)  # and whose columns begin on the right
 TURNED = range(2, 9)
-GREY = 1
-COLOUR = 3  # channels of red, green and blue
 
 
 def colour_of(background: str | Sequence[float]) -> tuple[float, ...]:
@@ -86,6 +84,7 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
 class Decoded:
     """A picture as it is stored: colours first, then further bands, and transparency apart from them.
 
+    bands: number of channels beyond the colours.
     premultiplied: colours are stored times alpha.
     orientation: the tag of that name, by which the picture is turned when it is shown; 1: as it is.
     note: a remark on the file that its user should read.
@@ -95,6 +94,7 @@ class Decoded:
 
     values: np.ndarray
     alpha: np.ndarray | None = None
+    bands: int = 0
     premultiplied: bool = False
     orientation: int = 1
     note: str | None = None
@@ -106,10 +106,10 @@ class Decoded:
 
     def over(self, alpha: np.ndarray, background: tuple[float, ...]) -> np.ndarray:
         """Lay the colours over a background: alpha * colour + (1 - alpha) * background."""
-        channels = COLOUR if self.values.shape[2] >= COLOUR else GREY
+        channels = self.values.shape[2] - self.bands
         colours = self.values[..., :channels]
         peak = peak_of(self.values)
         share = alpha / peak_of(alpha)
-        behind = peak * np.asarray(background if channels == COLOUR else [sum(background) / 3])
+        behind = peak * np.asarray([sum(background) / 3] if channels == 1 else background)
         flat = (colours if self.premultiplied else share * colours) + (1 - share) * behind
         return np.concatenate([round_to(flat, colours.dtype), self.values[..., channels:]], -1)

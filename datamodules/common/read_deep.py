@@ -25,6 +25,8 @@ def deep_png(image: Image.Image, path: Path) -> np.ndarray | None:
         # 8 bytes of signature, 8 of chunk length and kind, 4 each for columns and rows, then the bits per channel
         if file.read(25)[24:] != b"\x10":
             return None
+        if image.tell():
+            raise ValueError("frames of 16 bits behind the first cannot be read")
         file.seek(0)
         columns, rows, values, info = png.Reader(file=file).asDirect()
         array = np.vstack([np.asarray(row, dtype=np.uint16) for row in values]).reshape(rows, columns, info["planes"])

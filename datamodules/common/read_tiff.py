@@ -18,6 +18,7 @@ from inr.errors import InputError
 
 ORIENTATION = 274  # numbers of tags
 INK_SET = 332
+NO_DATA = 42113  # of maps: the number of pixels that were not measured
 OTHER_INKS = 2  # of the tag InkSet: not cyan, magenta, yellow and black
 CANON = b"CR"  # behind the header of Canon's raw photographs
 # samples of a pixel that make its colour; the others are transparency or further bands
@@ -159,6 +160,16 @@ def colours_of(array: np.ndarray, page: TiffPage) -> np.ndarray:
     return array
 
 
+def remarks(array: np.ndarray, page: TiffPage, undeclared: int) -> str | None:
+    """Return what the user of a page should know of its samples, of which so many have no declared meaning."""
+    found = []
+    if undeclared and array.shape[2] in (2, 4):  # most such files mean transparency, and say so
+        found.append("does not declare its last sample as transparency, which is read as a channel")
+    if page.tags.valueof(NO_DATA) is not None and (missing := int((array == page.nodata).any(-1).sum())):
+        found.append(f"has {missing} pixels without data, which are read as the {page.nodata:g} that marks them: replace them")
+    return " and ".join(found) or None
+
+
 def interpreted(array: np.ndarray, page: TiffPage) -> Decoded:
     """Tell the colours, further bands and transparency of a page (rows, columns, samples) apart."""
     count = COLOURS[page.photometric]
@@ -167,10 +178,8 @@ def interpreted(array: np.ndarray, page: TiffPage) -> Decoded:
         raise ValueError(f"it has {array.shape[2]} samples per pixel where its colours need {count}")
     known = page.extrasamples[:further]
     alphas = [count + place for place, kind in enumerate(known) if kind in ALPHAS]
-    # Files of two or four samples mostly mean transparency, but those that do say so.
-    undeclared = array.shape[2] in (2, 4) and len(known) < further
-    note = "does not declare its last sample as transparency, which is read as a channel" if undeclared else None
     turn = int(page.tags.valueof(ORIENTATION, 1))
+    note = remarks(array, page, further - len(known))
     if page.photometric in PLAIN and not alphas:
         return Decoded(array, orientation=turn, note=note)
     colours = colours_of(array[..., :count], page)
@@ -180,8 +189,8 @@ def interpreted(array: np.ndarray, page: TiffPage) -> Decoded:
     values = np.concatenate([colours, *bands], -1)
     if not alphas:
         return Decoded(values, orientation=turn, note=note)
-    alpha = array[..., alphas[:1]]
-    return Decoded(values, alpha, known[alphas[0] - count] == EXTRASAMPLE.ASSOCALPHA, turn, note)
+    premultiplied = known[alphas[0] - count] == EXTRASAMPLE.ASSOCALPHA
+    return Decoded(values, array[..., alphas[:1]], len(bands), premultiplied, turn, note)
 
 
 def read_tiff(path: Path, frame: int | None, large: bool = False) -> Decoded:

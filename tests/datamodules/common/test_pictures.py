@@ -110,6 +110,20 @@ def test_a_photograph_with_others_behind_it_is_the_first_with_a_note(tmp_path):
         assert_allclose(read_image(tmp_path / "a.jpg", frame).astype(int), expected, atol=9)
 
 
+def test_later_frames_of_16_bits_are_refused(tmp_path):
+    plain = io.BytesIO()
+    png.Writer(COLUMNS, ROWS, greyscale=False, bitdepth=16).write(plain, DEEP.reshape(ROWS, -1).tolist())
+    head, data, end = plain.getvalue()[:33], plain.getvalue()[33:-12], plain.getvalue()[-12:]
+    control = struct.pack(">IIIIHHBB", COLUMNS, ROWS, 0, 0, 1, 1, 0, 0)
+    first, second = (chunk(b"fcTL", struct.pack(">I", place) + control) for place in (0, 1))
+    again = chunk(b"fdAT", struct.pack(">I", 2) + data[8:-4])
+    (tmp_path / "a.png").write_bytes(head + chunk(b"acTL", struct.pack(">II", 2, 0)) + first + data + second + again + end)
+    assert_array_equal(read_image(tmp_path / "a.png", 0), DEEP)
+    for frame, message in ((None, "has 2; choose one"), (1, "frames of 16 bits behind the first cannot be read")):
+        with pytest.raises(InputError, match=message):
+            read_image(tmp_path / "a.png", frame)
+
+
 # tensors of other programs
 
 

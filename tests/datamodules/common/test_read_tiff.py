@@ -144,9 +144,25 @@ def test_a_fourth_sample_of_no_declared_kind_stays_with_a_note(stored, tmp_path)
         equals(read_image(tmp_path / "b.tif"), colours)
 
 
+def test_bands_beyond_grey_are_not_laid_over_a_background(stored):
+    grey, bands, alpha = draw("u1", 1), draw("u1", 2), np.zeros((ROWS, COLUMNS, 1), np.uint8)
+    kinds = ["unspecified", "unspecified", "unassalpha"]
+    given = np.concatenate([grey, bands, alpha], -1)
+    found = stored(given, photometric="minisblack", planarconfig="contig", extrasamples=kinds)
+    assert_array_equal(found, np.concatenate([np.full_like(grey, 255), bands], -1))
+
+
+def test_pixels_without_data_are_counted(stored):
+    heights = draw("f4", 1)[..., 0]
+    heights[:2, 1:3] = -9999
+    with pytest.warns(UserWarning, match=r"a\.tif: has 4 pixels without data, .* -9999 that marks them: replace them"):
+        equals(stored(heights, extratags=[(42113, "s", 6, "-9999", True)]), heights[..., None])
+    equals(stored(heights[2:], extratags=[(42113, "s", 6, "-9999", True)]), heights[2:, :, None])
+
+
 @pytest.mark.parametrize("kind", ["cielab", "icclab"])
 def test_lab_becomes_what_a_colour_engine_makes_of_it(stored, kind):
-    lab = skimage.color.rgb2lab(random.uniform(0.3, 0.8, (ROWS, COLUMNS, 3)))
+    lab = skimage.color.rgb2lab(np.random.default_rng(1).uniform(0.4, 0.8, (ROWS, COLUMNS, 3)))
     lab = np.concatenate([(lab[..., :1] * 2.55).round() / 2.55, lab[..., 1:].round()], -1)  # what 8 bits hold
     light, opponents = lab[..., :1] / 100, lab[..., 1:]
     bytes_of = np.concatenate([light * 255, opponents], -1).round().astype(np.int16).astype(np.uint8)
