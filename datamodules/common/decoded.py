@@ -67,8 +67,8 @@ def round_to(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return values.round().clip(ends.min, ends.max).astype(dtype)
 
 
-def upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn and mirror a picture (rows, columns, ...) as the tag Orientation says; numbers beyond 1 .. 8 mean nothing.
+def upright(array: np.ndarray, orientation: object) -> np.ndarray:
+    """Turn and mirror a picture (rows, columns, ...) as the tag Orientation says; other values than 1 .. 8 mean nothing.
 
     Source: TIFF 6.0 (1992), section 8, whose numbers Exif took over.
     """
@@ -96,7 +96,7 @@ class Decoded:
     alpha: np.ndarray | None = None
     bands: int = 0
     premultiplied: bool = False
-    orientation: int = 1
+    orientation: object = 1
     note: str | None = None
 
     def shown(self, background: tuple[float, ...]) -> np.ndarray:

@@ -44,7 +44,7 @@ def read_picture(path: Path, frame: int | None) -> Decoded:
         found = None if deep is None else deep(image, path)
         values = values_of(image) if found is None else found
         # Exif or XMP, in whatever chunk of the file
-        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     if values.ndim == 2 or values.shape[2] not in (2, 4):
         return Decoded(values, orientation=orientation, note=note)
     return Decoded(values[..., :-1], values[..., -1:], orientation=orientation, note=note)

@@ -178,7 +178,7 @@ def interpreted(array: np.ndarray, page: TiffPage) -> Decoded:
         raise ValueError(f"it has {array.shape[2]} samples per pixel where its colours need {count}")
     known = page.extrasamples[:further]
     alphas = [count + place for place, kind in enumerate(known) if kind in ALPHAS]
-    turn = int(page.tags.valueof(ORIENTATION, 1))
+    turn = page.tags.valueof(ORIENTATION)
     note = remarks(array, page, further - len(known))
     if page.photometric in PLAIN and not alphas:
         return Decoded(array, orientation=turn, note=note)

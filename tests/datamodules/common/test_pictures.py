@@ -19,6 +19,7 @@ from PIL import Image
 
 from datamodules.common.pictures import read_image
 from datamodules.grids.image import ImageData
+from datamodules.scans.read_slice import read_slice
 from inr.errors import InputError
 
 CASES = Path(os.environ.get("INR_DATA", "nowhere")) / "cases" / "image"
@@ -247,6 +248,13 @@ def test_openexr_that_is_not_installed_is_asked_for(tmp_path, monkeypatch):
     (tmp_path / "a.exr").write_bytes(b"v/1\x01" + bytes(99))
     with pytest.raises(InputError, match=r"a\.exr; pip install OpenEXR"):
         read_image(tmp_path / "a.exr")
+
+
+def test_slices_are_read_by_the_same_reader(tmp_path):
+    grey = DEEP[..., 0]
+    options = {"photometric": "miniswhite", "extratags": [(274, "H", 1, 6, True)]}
+    tifffile.imwrite(tmp_path / "a.tif", 65535 - grey, **options)
+    assert_array_equal(read_slice(tmp_path / "a.tif").values, np.rot90(grey, -1))
 
 
 # size
