@@ -1,6 +1,8 @@
 """Checks of options, files and folders that the user names: the border where mistakes are refused with a reason."""
 
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,14 @@ def file_in(root: str, name: str | None) -> Path:
     return exact[0]
 
 
+def visible(folder: Path, subfolders: bool) -> Iterator[tuple[str, Path]]:
+    """Yield names inside a folder, with `/`, and paths of what is in it; hidden files and folders are left out."""
+    for entry in folder.rglob("*") if subfolders else folder.iterdir():
+        name = entry.relative_to(folder).as_posix()
+        if not name.startswith(".") and "/." not in name:
+            yield name, entry
+
+
 def files_below(
     folder: Path, endings: Sequence[str], rule: str, least: int = 1, subfolders: bool = True, remedy: str = ""
 ) -> dict[str, Path]:
@@ -92,11 +102,20 @@ def files_below(
 
     Raises: InputError if there are fewer than `least`; the message lists what is there, or counts what was found.
     """
-    entries = folder.rglob("*") if subfolders else folder.iterdir()
-    files = [entry for entry in entries if entry.suffix.lower() in endings and not entry.name.startswith(".")]
-    found = {file.relative_to(folder).as_posix(): file for file in files if file.is_file()}
+    entries = visible(folder, subfolders)
+    found = {name: entry for name, entry in entries if entry.suffix.lower() in endings and entry.is_file()}
     if len(found) < least:
         there = listing(folder) if least == 1 else len(found)
         advice = f"; {remedy}" if remedy else ""
         raise InputError(f"{rule} ({', '.join(endings)}), {folder} has {there}{advice}.")
     return dict(sorted(found.items()))
+
+
+def tell_left_out(folder: Path, read: Collection[str], subfolders: bool = True) -> None:
+    """Warn of the files in a folder that are not among those `read`, by name, counted by their endings."""
+    others = [entry for name, entry in visible(folder, subfolders) if name not in read and entry.is_file()]
+    if others:
+        counts = Counter(sorted(entry.suffix.lower() or entry.name for entry in others)).most_common()
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts[:LISTED])
+        more = f" and {len(counts) - LISTED} kinds more" if len(counts) > LISTED else ""
+        warnings.warn(f"{folder}: by their endings, files are left out: {kinds}{more}.", stacklevel=3)

@@ -1,34 +1,80 @@
 """A picture of any kind as an array: (rows, columns, channels), the number type of the file, upright, without transparency.
 
-Pillow and tifffile are called directly, as imageio hides what decides how to read a file: its frames, a transparent colour,
-the meaning of its axes. PNG with 16 bits per channel is read by pypng: Pillow and imageio cut colours to 8, silently.
+Files are told by their content, as endings are often wrong. Pillow, tifffile and others are called directly, as imageio hides
+what decides how to read a file: its frames, a transparent colour, the meaning of its samples.
 """
 
-import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from tokenize import TokenError
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 import png
+import scipy.io
 import tifffile
-from PIL import Image, ImageOps
+from PIL import Image
 
-from datamodules.common.files import existing_file, file_in
+from datamodules.common.decoded import Decoded, allow_large, choose_frame, colour_of
+from datamodules.common.files import existing_file, file_in, one_line
+from datamodules.common.read_pillow import read_picture
+from datamodules.common.read_tensors import read_exr, read_float_map, read_matlab, read_radiance, read_torch
+from datamodules.common.read_tiff import read_tiff
 from inr.errors import InputError
 
-BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
-# colour spaces of Pillow that are no plain channels, and what they become
-PLAIN_MODES = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB", "PA": "RGBA"}
+Reader = Callable[[Path, int | None], Decoded]
 ARRAYS = (".npy", ".npz")
 TIFFS = (".tif", ".tiff")
+TENSORS = (".pt", ".pth")
+ZIP = b"PK\x03\x04"
 FORMATS = (TokenError, struct.error, zlib.error, BadZipFile, png.Error, tifffile.TiffFileError, Image.DecompressionBombError)
+OBJECTS = (UnpicklingError, scipy.io.matlab.MatReadError)
 # what the readers raise over files that are broken or of another kind
-DAMAGE = (OSError, EOFError, SyntaxError, TypeError, ValueError, LookupError, RuntimeError, *FORMATS)
+DAMAGE = (OSError, EOFError, SyntaxError, TypeError, ValueError, LookupError, RuntimeError, *FORMATS, *OBJECTS)
+
+
+class Stranger(NamedTuple):
+    """A kind of file that is no picture here: the bytes by which it is told, and the way out."""
+
+    start: int  # of the bytes in the file
+    content: bytes
+    kind: str
+    remedy: str
+
+
+RECODE = "convert it to png, jpeg or tiff"
+HDF = "save the one array as .npy, or from MATLAB with -v7"
+FILM = "data=video takes films"
+STRANGERS = (
+    *(Stranger(8, brand, "HEIC, as telephones save it", RECODE) for brand in (b"heic", b"heix", b"heim", b"hevc", b"mif1")),
+    *(Stranger(8, brand, "a film", FILM) for brand in (b"isom", b"mp42", b"qt  ", b"M4V ", b"avc1", b"AVI ")),
+    Stranger(0, b"MATLAB 7.3", "of MATLAB 7.3", HDF),
+    Stranger(0, b"\x89HDF", "HDF5", HDF),
+    Stranger(128, b"DICM", "DICOM", "task=ct data=slice takes it, or convert it to tiff"),
+    Stranger(0, b"%PDF", "a PDF", RECODE),
+    Stranger(0, b"<svg", "a drawing of lines (svg)", RECODE),
+    Stranger(0, b"<?xml", "a drawing of lines or other text (xml)", RECODE),
+    Stranger(0, b"\xff\x0a", "JPEG XL", RECODE),
+    Stranger(4, b"JXL ", "JPEG XL", RECODE),
+    *(
+        Stranger(0, magic, "a camera's raw photograph", "develop it, and save it as tiff or png")
+        for magic in (b"IIU\0", b"IIRO")
+    ),
+)
+STARTS: dict[bytes, Reader] = {
+    b"v/1\x01": read_exr,
+    b"#?": read_radiance,
+    b"PF": read_float_map,
+    b"Pf": read_float_map,
+    b"MATLAB 5": read_matlab,
+}
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # both orders of bytes, and those of BigTIFF
 
 
 def find(path: str | None, root: str | None, name: str | None) -> Path | None:
@@ -44,14 +90,6 @@ def find(path: str | None, root: str | None, name: str | None) -> Path | None:
         rule = "data.name names a file in data.root, which is not given"
         raise InputError(f"{rule}, got data.name={name}; add data.root=FOLDER.")
     return None
-
-
-def is_deep_png(path: Path) -> bool:
-    """Tell a PNG with 16 bits per channel."""
-    with path.open("rb") as file:
-        start = file.read(25)
-    # 8 bytes of signature, 8 of chunk length and kind, 4 each for columns and rows, then the bits per channel
-    return start[1:4] == b"PNG" and len(start) == 25 and start[24] == 16
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -84,87 +122,68 @@ def check_array(array: np.ndarray, path: Path) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows the byte order of the machine only
 
 
-def read_picture(path: Path, frame: int | None) -> np.ndarray:
-    """Return a picture that Pillow can read, upright; palettes and odd colour spaces become RGB."""
-    with Image.open(path) as image:
-        frames = getattr(image, "n_frames", 1)
-        choose_frame(frames, frame, path)
-        image.seek(frame or 0)
-        upright = ImageOps.exif_transpose(image)
-        # palettes, and rarely pictures, make one colour transparent instead of having a channel for it
-        transparent = upright.mode in ("P", "RGB", "L") and "transparency" in upright.info
-        mode = "RGBA" if transparent else PLAIN_MODES.get(upright.mode, upright.mode)
-        array = np.asarray(upright if mode == upright.mode else upright.convert(mode))
-    is_16_bit = mode == "I" and array.min() >= 0 and array.max() < 65536  # Pillow has 32 bits for some of them
-    return array.astype(np.uint16) if is_16_bit else array
-
-
-def choose_frame(frames: int, frame: int | None, path: Path) -> None:
-    """Refuse a file of several frames unless one is chosen, and a frame that is not there."""
-    if frames > 1 and frame is None:
-        raise InputError(f"An image is one frame, {path} has {frames}; choose one with data.frame=0.")
-    if not 0 <= (frame or 0) < frames:
-        raise InputError(f"data.frame must be in 0 .. {frames - 1}, the frames of {path}, got {frame}; choose one of them.")
-
-
-def read_tiff(path: Path, frame: int | None) -> np.ndarray:
-    """Return a page of a TIFF file in its number type; pictures of 8 bits and less as Pillow reads them."""
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong is raised, too
-    with tifffile.TiffFile(path) as file:
-        choose_frame(len(file.pages), frame, path)
-        page = file.pages[frame or 0].aspage()
-        if page.dtype in (np.bool_, np.uint8) and page.samplesperpixel <= 4:
-            return read_picture(path, frame)  # which knows palettes, inverted greys, orientation and every compression
-        array = page.asarray()
-        return np.moveaxis(array, 0, -1) if page.axes == "SYX" else array  # S: channels, here as planes
-
-
-def read_deep_png(path: Path, frame: int | None = None) -> np.ndarray:
-    """Return a PNG with 16 bits per channel."""
-    choose_frame(1, frame, path)
-    with path.open("rb") as file:
-        columns, rows, values, info = png.Reader(file=file).asDirect()
-        array = np.vstack([np.asarray(row, dtype=np.uint16) for row in values]).reshape(rows, columns, info["planes"])
-    # the chunk sBIT may say that fewer bits are significant, which pypng then gives as they are
-    return (array * (65535 / (2 ** info["bitdepth"] - 1))).round().astype(np.uint16)
-
-
-def colour_of(background: str | Sequence[float]) -> tuple[float, ...]:
-    """Return a colour by its name or its red, green and blue."""
-    colour = BACKGROUNDS.get(background, ()) if isinstance(background, str) else tuple(background)
-    if len(colour) != 3 or not all(isinstance(channel, int | float) and 0 <= channel <= 1 for channel in colour):
-        raise InputError(f"data.background must be one of {', '.join(BACKGROUNDS)}, or [r, g, b] in 0..1, got {background}.")
-    return colour
-
-
 def flatten_alpha(array: np.ndarray, background: str | Sequence[float]) -> np.ndarray:
-    """Lay a picture with two or four channels over a background colour; others pass."""
-    channels = array.shape[2]
-    if channels not in (2, 4):
+    """Lay a picture with two or four channels, of which the last is alpha, over a background colour; others pass."""
+    if array.shape[2] not in (2, 4):
         return array
-    colour = colour_of(background)
-    peak = float(np.iinfo(array.dtype).max) if array.dtype.kind in "ui" else 1.0
-    alpha = array[..., -1:] / peak
-    behind = peak * np.asarray(colour if channels == 4 else [sum(colour) / 3])
-    flat = alpha * array[..., :-1] + (1 - alpha) * behind  # "over": the file's colours are not premultiplied
-    return flat.round().astype(array.dtype) if array.dtype.kind in "ui" else flat.astype(array.dtype)
+    return Decoded(array[..., :-1], array[..., -1:]).shown(colour_of(background))
 
 
-def read_image(path: Path, frame: int | None = None, background: str | Sequence[float] = "white") -> np.ndarray:
-    """Return the picture in a file: png, jpeg, tiff, webp, bmp, gif, and what else Pillow knows, or .npy and .npz.
+def read_numpy(path: Path, frame: int | None) -> Decoded:
+    """Return the one array of an .npy or .npz file."""
+    choose_frame(1, frame, path)
+    return Decoded(read_array(path))
 
-    Shapes: (rows, columns, channels), with 1 or 3 channels for pictures; arrays keep theirs, none of which is transparency.
-    Raises: InputError if the file is missing, unreadable, truncated, of several frames, or not a picture.
+
+def reader_of(path: Path, large: bool) -> Reader:
+    """Return the reader of a file by its content; where that says nothing by its ending.
+
+    Raises: InputError for kinds of files that are known to be no pictures here.
     """
-    if path.suffix.lower() in ARRAYS:
-        return check_array(read_array(path), path)
-    reader = read_tiff if path.suffix.lower() in TIFFS else read_deep_png if is_deep_png(path) else read_picture
+    with path.open("rb") as file:
+        start = file.read(132)
+    for stranger in STRANGERS:
+        if start[stranger.start :].startswith(stranger.content) and b"avif" not in start:
+            rule = "An image must be of a kind that is read here (png, jpeg, tiff, webp, npy, ...)"
+            raise InputError(f"{rule}, {path} is {stranger.kind}; {stranger.remedy}.")
+    if start.startswith(TIFF_STARTS):
+        return partial(read_tiff, large=large)
+    ending = path.suffix.lower()
+    # torch saves a zip archive whose first file is the pickle, older versions a bare pickle
+    if b"/data.pkl" in start or (ending in TENSORS and not start.startswith(ZIP)):
+        return read_torch
+    if start.startswith((b"\x93NUMPY", ZIP)):
+        return read_numpy
+    by_content = next((reader for magic, reader in STARTS.items() if start.startswith(magic)), None)
+    return by_content or (read_matlab if ending == ".mat" else read_picture)
+
+
+def read_image(
+    path: Path, frame: int | None = None, background: str | Sequence[float] = "white", large: bool = False
+) -> np.ndarray:
+    """Return the picture in a file (png, jpeg, tiff, what else Pillow knows, exr, hdr, pfm) or the array (npy, npz, pt, mat).
+
+    large: read pictures beyond Pillow's limit too, and map TIFF into memory.
+
+    Shapes: (rows, columns, channels): 1 or 3 of pictures, and their further bands; arrays keep theirs, none of which is
+            transparency.
+    Raises: InputError if the file is missing, unreadable, truncated, of several frames, too large, or not a picture.
+    """
+    reader = reader_of(path, large)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of damage, which is raised too, or does not matter
-            array = reader(path, frame)
+        with allow_large(large), warnings.catch_warnings(action="ignore"):  # of damage, which is raised too, or does not matter
+            decoded = reader(path, frame)
+            array = decoded.shown(colour_of(background))
     except InputError:
         raise
+    except Image.DecompressionBombError as error:
+        rule = "An image must be meant to be so large"
+        raise InputError(
+            f"{rule}, {path} is not: {one_line(error)}; add data.large=true to data=image, or shrink it."
+        ) from error
     except DAMAGE as error:
         rule = "An image must be a whole file of a known kind (png, jpeg, tiff, webp, npy, ...)"
-        raise InputError(f"{rule}, {path} is not: {error}; save it anew, or choose another.") from error
-    return flatten_alpha(check_array(array, path), background)
+        raise InputError(f"{rule}, {path} is not: {one_line(error)}; save it anew, or choose another.") from error
+    if decoded.note is not None:
+        warnings.warn(f"{path}: {decoded.note}.", stacklevel=2)
+    return check_array(array, path)

@@ -1,15 +1,12 @@
 """One recording: a sound file, or the bundled chord."""
 
-import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
@@ -18,11 +15,11 @@ from datamodules.common.files import existing_file
 from datamodules.common.signal_data import Header, Kind
 from datamodules.grids.grid import GridData, GridSignal
 from datamodules.grids.grid_signals import GridSignals
+from datamodules.grids.read_sound import SoundHeader, read_header, read_samples
 from inr.baselines.interpolation import Interpolation, linear, nearest, spline
 from inr.errors import InputError
 
 LONGEST = 2**24  # samples of a field: float32 tells neighbouring indices apart up to here
-STREAMED = 2**31 - 1024  # bytes that a header of unknown length promises, or more
 PUBLISHED_SPAN = 100 / 7  # stretch of a second: the published protocol has seven seconds in [-100, 100]
 
 
@@ -68,14 +65,6 @@ class Recordings(GridSignals[Kind]):
         """Samples per second."""
 
 
-def read_samples(path: Path, start: int, stop: int) -> np.ndarray:
-    """Read (samples, channels) of a file, full scale -1..1, as far as they are there."""
-    try:
-        return soundfile.read(str(path), start=start, stop=stop, dtype="float32", always_2d=True)[0]
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise InputError(f"A sound must be readable to its end, {path} is not: {error}; copy it anew.") from error
-
-
 def stretch(samples: int, rate: int) -> float:
     """Return the stretch of [-1, 1] at which a second is as wide as in the published protocol."""
     return PUBLISHED_SPAN * samples / rate
@@ -101,26 +90,14 @@ class AudioData(Recordings[GridSignal], GridData):
         return 5 if self.path is None else 1
 
     @cached_property
-    def info(self) -> tuple[int, int, int]:
-        """Sample rate [Hz], samples in the file, channels."""
-        if self.file is None:
-            return 8000, len(chord()), 1
-        try:
-            info = soundfile.info(str(self.file), verbose=True)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            rule = "A sound must be a file of a known kind (wav, flac, ogg, ...)"
-            raise InputError(f"{rule}, {self.file} is not: {error}; choose another.") from error
-        # The header may promise more bytes than are there; that of a stream promises the most it can.
-        promise = re.search(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", info.extra_info, re.MULTILINE)
-        if promise and int(promise[2]) < int(promise[1]) < STREAMED:
-            rule = "A sound must be whole"
-            raise InputError(f"{rule}, {self.file} is truncated: of {promise[1]} bytes {promise[2]} are there; copy it anew.")
-        return info.samplerate, info.frames, info.channels
+    def info(self) -> SoundHeader:
+        """Rate, samples and channels of the file."""
+        return SoundHeader(8000, len(chord()), 1) if self.file is None else read_header(self.file)
 
     @property
     def rate(self) -> int:
         """Samples per second."""
-        return self.info[0]
+        return self.info.rate
 
     def excerpt(self) -> slice:
         """Return the samples that are used."""
@@ -141,7 +118,7 @@ class AudioData(Recordings[GridSignal], GridData):
         """Return samples and channels."""
         excerpt = self.excerpt()
         samples = excerpt.stop - excerpt.start
-        return Header((samples,), self.info[2], input_scale=stretch(samples, self.rate))
+        return Header((samples,), self.info.channels, input_scale=stretch(samples, self.rate))
 
     def read(self) -> tuple[Tensor, Units]:
         """Read the samples and their largest amplitude."""

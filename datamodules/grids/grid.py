@@ -120,7 +120,8 @@ class GridData(GridSignals[GridSignal]):
     def observe(self, split: Split) -> GridSignal:
         """Read the signal."""
         samples, units = self.read()
-        refuse_infinite(samples.numpy())
+        if samples.is_floating_point():
+            refuse_infinite(samples.numpy())
         return GridSignal(samples, units, self.filter, self.border)
 
     @property
@@ -142,6 +143,20 @@ class GridData(GridSignals[GridSignal]):
             return samples
         some = permute(torch.arange(self.limit), len(samples), key(self.seed, "limit"))
         return samples[some.sort().values]
+
+    @property
+    def trains_on_all(self) -> bool:
+        """True if every sample trains, so that large grids need no list of those that do."""
+        return (self.train_pixels == "all" or self.stride == 1) and (self.limit is None or self.limit >= self.lattice_size)
+
+    @property
+    def train_count(self) -> int:
+        """Number of training samples."""
+        return self.lattice_size if self.trains_on_all else len(self.train_samples)
+
+    def train_at(self, places: Tensor) -> Tensor:
+        """Return the flat indices of the training samples at some places among them."""
+        return places if self.trains_on_all else self.train_samples[places]
 
     def choose(self) -> Tensor:
         """Return the flat indices that `train_pixels` means, in ascending order."""
@@ -208,12 +223,11 @@ class GridData(GridSignals[GridSignal]):
 
     def training_draws(self, step: int) -> Iterator[Draw]:
         """Yield the samples of each step, this process's slice of them; None: all training samples."""
-        samples = self.train_samples
-        total = len(samples)
+        total = self.train_count
         points = total if self.points is None else self.points
         while True:
-            some = None if points >= total else samples[draw_indices(step, points, total, self.seed, rank(), ranks())]
-            yield Draw(FIRST, some, "train", step)
+            places = None if points >= total else draw_indices(step, points, total, self.seed, rank(), ranks())
+            yield Draw(FIRST, None if places is None else self.train_at(places), "train", step)
             step += 1
 
     def training_batch(self, draw: Draw, device: torch.device) -> Batch:
@@ -221,7 +235,7 @@ class GridData(GridSignals[GridSignal]):
         wanted = self.wanted.of("data") | {"value"}
         if draw.samples is not None:
             return self.trained.batch(draw.samples.to(device, non_blocking=True), wanted)
-        share = self.train_samples[own_share(len(self.train_samples))]
+        share = self.train_at(own_share(self.train_count))
         return self.all_at_once.on(device, lambda: self.trained.batch(share.to(device), wanted))
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
@@ -247,6 +261,6 @@ class GridData(GridSignals[GridSignal]):
 
     def constant_batches(self, device: torch.device) -> Iterator[Batch]:
         """Yield at most `chunk` training samples, spread evenly: enough to estimate a constant from."""
-        total = len(self.train_samples)
+        total = self.train_count
         count = min(self.chunk, total)
-        yield self.trained.batch(self.train_samples[torch.arange(count) * total // count].to(device), {"value"})
+        yield self.trained.batch(self.train_at(torch.arange(count) * total // count).to(device), {"value"})

@@ -33,6 +33,7 @@ class ImageData(GridData):
     name: str | None = None
     frame: int | None = None  # one of several in the file
     background: str | Sequence[float] = "white"  # under transparency: white, black, grey or three numbers in 0..1
+    large: bool = False  # read pictures of more than 179 million pixels; TIFF is then mapped into memory
 
     interpolations: ClassVar[Mapping[str, Interpolation]] = {"nearest": nearest, "bilinear": linear, "bicubic": cubic}
 
@@ -48,7 +49,9 @@ class ImageData(GridData):
     @cached_property
     def image(self) -> np.ndarray:
         """The picture (rows, columns, channels) as it lies in the file."""
-        return skimage.data.astronaut() if self.file is None else read_image(self.file, self.frame, self.backdrop)
+        if self.file is None:
+            return skimage.data.astronaut()
+        return read_image(self.file, self.frame, self.backdrop, self.large)
 
     def header(self) -> Header:
         """Return rows and columns, and channels; orientation and transparency decide them, so the file is decoded once."""
@@ -61,9 +64,12 @@ class ImageData(GridData):
             half = np.iinfo(image.dtype).max / 2
             unit = f"{image.dtype.itemsize * 8}-bit value (0..{2 * half:.0f})"
             pixels = image if image.dtype == np.uint8 else image.astype(np.float32)
-            return torch.from_numpy(np.array(pixels)), Units(half, half, 2 * half, unit, str(image.dtype))
+            # tensors want memory in order that they may write to, which is copied only where it is not so already
+            return torch.from_numpy(np.require(pixels, requirements=["C", "W"])), Units(
+                half, half, 2 * half, unit, str(image.dtype)
+            )
         with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
-            pixels = image.astype(np.float32)
+            pixels = np.ascontiguousarray(image, np.float32)
         low, high = float(pixels.min()), float(pixels.max())
         half = (high - low) / 2 or 1.0  # a constant picture has no range
         return torch.from_numpy(pixels), Units(half, (high + low) / 2, 2 * half, f"array value ({low:g}..{high:g})")

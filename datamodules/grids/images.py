@@ -10,7 +10,7 @@ import scipy.io
 from PIL import Image
 
 from datamodules.common.batch import Units
-from datamodules.common.files import existing_folder, files_below, listing, require
+from datamodules.common.files import existing_folder, files_below, listing, require, tell_left_out
 from datamodules.common.pictures import colour_of, read_image
 from datamodules.common.splits import read_names
 from datamodules.grids.collection import CollectionData
@@ -19,7 +19,8 @@ from inr.errors import InputError
 
 # what scipy raises over files that are broken, of another kind, or of MATLAB's newer one (NotImplementedError)
 UNREADABLE = (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError)
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm")
+COMPRESSED = (".jpg", ".jpeg", ".jfif", ".jp2", ".webp", ".avif")
+ENDINGS = (".png", *COMPRESSED, ".bmp", ".gif", ".tif", ".tiff", ".tga", ".pgm", ".ppm", ".pbm", ".pnm")
 COLOURS = {"rgb": "RGB", "grey": "L"}
 CROPS = ("centre", "none")
 SIDE = 32  # pixels of a CIFAR picture
@@ -91,6 +92,7 @@ class ImageCollection(CollectionData):
     def scan(self) -> Source:
         """Return names of the pictures; the first decides what the options leave open."""
         files = files_below(self.folder, ENDINGS, "data.root must hold pictures")
+        tell_left_out(self.folder, {*files, str(self.held_out)})  # which may be a list in the folder
         paths = list(files.values())
         first = self.picture(paths[0], None if self.colour is None else COLOURS[self.colour])
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from datamodules.common.files import existing_file, files_below
+from datamodules.common.files import existing_file, files_below, tell_left_out
 from datamodules.common.pictures import read_image
 from inr.errors import InputError
 
@@ -105,6 +105,7 @@ def read_folder(folder: Path, first: int, last: int | None, step: int, given: st
     """Return the pictures of a folder in the order of their names."""
     rule = "A folder of frames must hold pictures"
     files = list(files_below(folder, PICTURES, rule, subfolders=False, remedy="choose another").values())
+    tell_left_out(folder, [file.name for file in files], subfolders=False)
     chosen = files[first : None if last is None else last + 1 : step]
     check_there(len(chosen), None if last is None else range(first, last + 1, step), len(files), given)
     start = read_frame(chosen[0])

@@ -8,13 +8,16 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from datamodules.common.batch import Units
-from datamodules.common.files import existing_file, files_below
-from datamodules.grids.audio import LONGEST, AudioData, Recordings, read_samples, stretch
+from datamodules.common.files import existing_file, files_below, tell_left_out
+from datamodules.grids.audio import LONGEST, AudioData, Recordings, stretch
 from datamodules.grids.collection import CollectionData
+from datamodules.grids.read_sound import read_samples
 from datamodules.grids.store import Source, Stack
 from inr.errors import InputError
 
-ENDINGS = tuple(f".{kind.lower()}" for kind in ("WAV", "FLAC", "OGG", "OPUS", "MP3", "AIFF", "AIF", "AU", "CAF", "W64"))
+ENDINGS = tuple(
+    f".{kind.lower()}" for kind in ("WAV", "FLAC", "OGG", "OPUS", "MP3", "AIFF", "AIF", "AU", "CAF", "W64", "RF64", "OGA")
+)
 
 
 class Excerpt(NamedTuple):
@@ -64,6 +67,7 @@ class SoundCollection(Recordings[Stack], CollectionData):
         if self.file is not None:
             return {self.file.name: AudioData(path=str(self.file))}
         found = files_below(self.folder, ENDINGS, "data.root must hold sounds")
+        tell_left_out(self.folder, {*found, str(self.held_out)})  # which may be a list in the folder
         return {name: AudioData(path=str(path)) for name, path in found.items()}
 
     @property
@@ -80,17 +84,18 @@ class SoundCollection(Recordings[Stack], CollectionData):
         infos = {name: sound.info for name, sound in self.sounds.items()}
         first, *others = infos
         for name in others:
-            if infos[name][::2] != infos[first][::2]:
-                one, other = (f"{infos[sound][0]} Hz and {infos[sound][2]}" for sound in (first, name))
+            kinds = [(infos[sound].rate, infos[sound].channels) for sound in (first, name)]
+            if kinds[0] != kinds[1]:
+                one, other = (f"{rate} Hz and {channels}" for rate, channels in kinds)
                 rule = f"Sounds must have one rate and number of channels, {first} has {one}"
                 raise InputError(f"{rule}, but {name} has {other}; convert it.")
-        begin, shortest = round(self.start * self.rate), min(infos, key=lambda name: infos[name][1])
-        left = infos[shortest][1] - begin
+        begin, shortest = round(self.start * self.rate), min(infos, key=lambda name: infos[name].samples)
+        left = infos[shortest].samples - begin
         length = left if self.duration is None else round(self.duration * self.rate)
         if not 0 < length <= left or (length >= LONGEST and self.patch_size is None):
             rule = f"The excerpt must lie in every sound and have fewer than {LONGEST} samples, {shortest} has"
             given = f"data.start={self.start} and data.duration={self.length_asked}"
-            raise InputError(f"{rule} {infos[shortest][1] / self.rate:.3f} s, got {given}; take less.")
+            raise InputError(f"{rule} {infos[shortest].samples / self.rate:.3f} s, got {given}; take less.")
         if self.file is None or self.patch_size is None:
             return {name: Excerpt(Path(str(sound.file)), begin, length) for name, sound in self.sounds.items()}
         return self.series(self.file, begin, length)
@@ -107,7 +112,7 @@ class SoundCollection(Recordings[Stack], CollectionData):
     def scan(self) -> Source:
         """Return names, and length and channels from the headers."""
         excerpts = list((found := self.excerpts()).values())
-        channels = next(iter(self.sounds.values())).info[2]
+        channels = next(iter(self.sounds.values())).info.channels
 
         def units() -> Units:
             loudest = max(float(np.abs(excerpt.read()).max()) for excerpt in excerpts)

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from datamodules.grids.grid import GridSignal
 from datamodules.grids.image import ImageData
+from inr.randomness import draw_indices
 from inr.supervision.differences import BORDERS, FILTERS, jacobian_at
 
 SIDES = (13, 11)
@@ -205,3 +206,14 @@ def test_references_reproduce_the_samples_that_they_are_made_of(picture, factor,
     truth, shown = data.normalise(data.trained.samples), on_grid(factor, offset)
     for make in rows.values():
         assert_close(make()[0][shown], truth[shown])
+
+
+@pytest.mark.parametrize("options", [{}, {"factor": 2, "train_pixels": "all"}, {"limit": 10**6}])
+def test_samples_that_all_train_are_drawn_without_a_list_of_them(picture, options):
+    data = picture(points=20, **options)
+    draws = list(itertools.islice(data.training_draws(0), 9))
+    next(data.constant_batches(CPU))
+    assert "train_samples" not in vars(data)  # which takes eight bytes for each of them
+    for step, draw in enumerate(draws):
+        places = draw_indices(step, 20, len(data.train_samples), data.seed)
+        assert torch.equal(draw.samples, data.train_samples[places])

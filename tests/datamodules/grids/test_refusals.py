@@ -23,7 +23,7 @@ IMAGES = [  # options, what the sentence says
     ({"path": "half.png"}, "must be a whole file .*truncated"),
     ({"path": "half16.png"}, "must be a whole file .*too short"),
     ({"path": "half.tif"}, "must be a whole file .*half.tif"),
-    ({"path": "text.tif"}, "must be a whole file .*not a TIFF file"),
+    ({"path": "text.tif"}, "must be a whole file .*cannot identify"),
     *(({"path": several}, "is one frame, .*has 3; .*data.frame=0") for several in ("frames.gif", "pages.tif")),
     ({"path": "frames.gif", "frame": 3}, "must be in 0 .. 2, .*got 3; choose one"),
     ({"path": "alpha.png", "background": [0, 0, 2]}, r"white, black, grey, .*got \[0, 0, 2\]"),

@@ -25,7 +25,6 @@ def write(path, sound, rate=RATE):
 def folder(tmp_path):
     for place, sound in enumerate(SOUNDS):
         write(tmp_path / "inner" / f"{place}.wav", sound)
-    (tmp_path / "notes.txt").write_text("not a sound")
     return tmp_path
 
 
