@@ -3,17 +3,19 @@ import os
 import pickle
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from tiny.captures import LAYOUTS, generated, read, world_poses, write_blender, write_llff, write_nerfstudio
+from tiny.captures import LAYOUTS, forward, generated, read, world_poses, write_blender, write_colmap, write_llff, write_nerfstudio
 
 from datamodules.scenes.camera_paths import average_pose, look_at, meeting_point, orbit, spiral
-from datamodules.scenes.capture import rays, shrink
+from datamodules.scenes.capture import rays
 from datamodules.scenes.generated import trace
+from datamodules.scenes.photograph_files import shrink
 from inr.errors import InputError
 
 DATA = Path(os.environ.get("INR_DATA", "nowhere"))
@@ -21,16 +23,21 @@ ORIGINAL = generated(size=26, views=9, hold_every=3)
 TILTED = np.array([[0.0, -2.0, 0.0, 5.0], [2.0, 0.0, 0.0, -3.0], [0.0, 0.0, 2.0, 0.5], [0.0, 0.0, 0.0, 1.0]])
 ELSEWHERE = replace(ORIGINAL, world=TILTED)
 ROUND_TRIPS = [
+    ("forward", {}),
+    ("forward", {"ndc": False}),
     ("llff", {}),
-    ("llff", {"ndc": False}),
-    ("llff", {"spherify": True}),
+    ("llff", {"spherify": False}),
     ("llff", {"ndc": False, "recentre": False}),
     ("llff", {"ndc": False, "bound_factor": None}),
     ("blender", {}),
     ("blender", {"bound": None}),
     ("nerfstudio", {}),
     ("nerfstudio", {"bound": 4.0, "near": 1.0}),
+    ("colmap", {}),
+    ("colmap", {"bound": 2.5}),
+    ("colmap text", {}),
 ]
+PROPORTION = "ignore:The cameras of .* from the origin, not about 4"  # of the layout of Blender, elsewhere
 
 
 def world_rays(capture, view, coordinates):
@@ -47,14 +54,19 @@ def assert_rotations(poses):
 
 
 def read_back(layout, folder, capture=ORIGINAL, **options):
-    write, _ = LAYOUTS[layout]
-    return read(layout, write(folder, capture), **({"hold_every": 3} if layout == "llff" else {}) | options)
+    """Write a capture, its cameras side by side if `forward`, and read it."""
+    kind = {"forward": "llff", "colmap text": "colmap"}.get(layout, layout)
+    write = partial(write_colmap, binary=False) if layout == "colmap text" else LAYOUTS[kind][0]
+    seen = forward(capture) if layout == "forward" else capture
+    return read(kind, write(folder, seen), **({"hold_every": 3} if kind in ("llff", "colmap") else {}) | options)
 
 
+@pytest.mark.filterwarnings(PROPORTION)
 @pytest.mark.parametrize("original", [ORIGINAL, ELSEWHERE], ids=["at home", "elsewhere"])
 @pytest.mark.parametrize(("kind", "options"), ROUND_TRIPS)
 def test_what_is_read_back_has_the_same_pixels_and_rays(kind, options, original, tmp_path):
     capture = read_back(kind, tmp_path, original, **options)
+    original = forward(original) if kind == "forward" else original
     order = [[name.rpartition("/")[2] for name in capture.names].index(name) for name in original.names]
     assert capture.size == original.size
     assert [sorted(order[view] for view in views) for views in (original.train, original.test)] == [
@@ -92,23 +104,23 @@ def test_pixel_centre_moves_the_optical_axis_by_itself(kind, tmp_path):
 
 
 def test_units_of_each_scene_are_as_promised(tmp_path):
-    forward = read_back("llff", tmp_path / "llff", ELSEWHERE, ndc=False)
-    assert forward.near == pytest.approx(0.9 / 0.75)
-    assert forward.far / forward.near == pytest.approx(ORIGINAL.far / ORIGINAL.near / 0.9)
-    assert_allclose(average_pose(forward.poses), np.eye(3, 4), atol=1e-9)
-    through = read_back("llff", tmp_path / "llff", ELSEWHERE)
+    straight = read_back("forward", tmp_path / "forward", ELSEWHERE, ndc=False)
+    assert straight.near == pytest.approx(0.9 / 0.75)
+    assert straight.far / straight.near == pytest.approx(ORIGINAL.far / ORIGINAL.near / 0.9)
+    assert_allclose(average_pose(straight.poses), np.eye(3, 4), atol=1e-9)
+    through = read_back("forward", tmp_path / "forward", ELSEWHERE)
     assert (through.near, through.far) == (0, 1)
     assert_allclose(through.ndc, 2 * through.intrinsics[0, :2] / 26)
-    around = read_back("llff", tmp_path / "llff", ELSEWHERE, spherify=True)
+    around = read_back("llff", tmp_path / "llff", ELSEWHERE)
     assert around.ndc is None
     assert np.square(around.poses[:, :, 3]).sum(-1).mean() == pytest.approx(1)
     assert_allclose(meeting_point(around.poses), 0, atol=1e-9)
     assert_allclose(around.poses[:, :2, 3].mean(0), 0, atol=1e-9)  # up is where they are
     assert around.poses[:, 2, 3].mean() > 0
-    cube = read_back("blender", tmp_path / "blender", ELSEWHERE, bound=3)
+    cube = read_back("blender", tmp_path / "blender", ORIGINAL, bound=3)
     assert (cube.near, cube.far, cube.box) == (pytest.approx(2 / 3), 2, True)
     assert_allclose(cube.world, np.diag([3, 3, 3, 1]))
-    world = read_back("blender", tmp_path / "blender", ELSEWHERE, bound=None)
+    world = read_back("blender", tmp_path / "blender", ORIGINAL, bound=None)
     assert (world.near, world.far, world.box) == (2, 6, False)
     studio = read_back("nerfstudio", tmp_path / "studio", ELSEWHERE, near=1.0)
     assert np.linalg.norm(studio.poses[:, :, 3], axis=-1).max() == pytest.approx(1)
