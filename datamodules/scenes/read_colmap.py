@@ -150,13 +150,25 @@ def text_cameras(file: Path) -> Iterator[tuple[int, Camera]]:
 
 def text_images(file: Path) -> Iterator[Image]:
     """Yield photographs: number, rotation, translation, camera, name; a line of the points that are seen follows each."""
-    lines = iter(lines_of(file))
-    for line in lines:
-        if line.strip():
-            _, *numbers, camera, name = line.strip().split(maxsplit=9)
+    seen = False  # the next line is that of the points
+    for line in lines_of(file):
+        words = line.strip().split(maxsplit=9)
+        if seen and not names_photograph(words):  # some programs leave the line out
+            seen = False
+        elif words:
+            _, *numbers, camera, name = words
             values = [float(value) for value in numbers]
             yield Image(name, int(camera), values[:4], values[4:])
-            next(lines, None)
+            seen = True
+
+
+def names_photograph(words: Sequence[str]) -> bool:
+    """Tell a line of a photograph, whose tenth word is a name, from one of points, where it is a number."""
+    try:
+        float(words[9].split()[0])
+    except (IndexError, ValueError):
+        return len(words) == 10
+    return False
 
 
 def text_points(file: Path) -> Iterator[Sequence[float]]:
@@ -177,6 +189,12 @@ class Bytes:
         found = struct.unpack_from(f"<{layout}", self.content, self.place)
         self.place += struct.calcsize(f"<{layout}")
         return found
+
+    def skip(self, count: int) -> None:
+        """Pass over some bytes."""
+        self.place += count
+        if self.place > len(self.content):
+            raise ValueError(f"it ends {self.place - len(self.content)} bytes early")
 
     def text(self) -> str:
         """Return the text up to the next zero."""
@@ -205,7 +223,7 @@ def binary_images(file: Path) -> Iterator[Image]:
         numbers = content.take("I7dI")
         name = content.text()
         (seen,) = content.take("Q")
-        content.place += 24 * int(seen)  # two coordinates and a point's number for each
+        content.skip(24 * int(seen))  # two coordinates and a point's number for each
         yield Image(name, int(numbers[8]), numbers[1:5], numbers[5:8])
 
 
@@ -214,5 +232,5 @@ def binary_points(file: Path) -> Iterator[Sequence[float]]:
     content = Bytes(file)
     for _ in range(int(content.take("Q")[0])):
         _, x, y, z, _, _, _, _, track = content.take("Q3d3BdQ")
-        content.place += 8 * int(track)  # a photograph and a place in it for each that sees the point
+        content.skip(8 * int(track))  # a photograph and a place in it for each that sees the point
         yield x, y, z

@@ -91,7 +91,7 @@ def write_nerfstudio(folder, capture):
 
 def colmap_model(capture):
     """Cameras, photographs and sparse points of a capture, as COLMAP numbers them."""
-    poses, scale = world_poses(capture)
+    poses, _ = world_poses(capture)
     turns = poses[:, :3, :3].swapaxes(1, 2) * np.array([1, -1, -1])[:, None]
     rotations = Rotation.from_matrix(turns).as_quat(scalar_first=True)
     translations = -np.einsum("nij,nj->ni", turns, poses[:, :3, 3])

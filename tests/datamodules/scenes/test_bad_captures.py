@@ -171,7 +171,11 @@ BLENDER = [
     (transforms(lambda content: content.update(camera_angle_x="wide"), TRAIN), {}, "must be a finite number"),
     (gone("train/view_02.png"), {}, "ROOT/train/view_02 is missing"),
     (picture("test/view_03.png", (4, 4, 3)), {"downscale": 5}, "downscale must leave pixels of 4 x 4, got 5"),
-    (transforms(frame(1, fl_x=4.0, camera_angle_x=0.7), TRAIN), {}, "must say the same of 10 pixels, for train/view_02 they say"),
+    (
+        transforms(frame(1, fl_x=4.0, camera_angle_x=0.7), TRAIN),
+        {},
+        "must say the same of 10 pixels, for train/view_02 they say",
+    ),
     (transforms(lambda content: content.update(skew=0.1), TRAIN), {}, "has skew=0.1, too; undistort"),
     (nothing, {"near": 0.1, "far": 0.5, "bound": 1.5}, "3.48 before them, got 0.1 to 0.5; correct data.near and data.far"),
     (nothing, {"near": 0.1, "far": 0.5, "bound": None}, "3.48 before them, got 0.1 to 0.5; correct data.near and data.far"),
@@ -184,14 +188,26 @@ BLENDER = [
 ]
 STUDIO = [
     (gone("transforms.json"), {}, "ROOT/transforms.json is not there; ROOT holds no files"),
-    (setting(camera_model="EQUIRECTANGULAR"), {}, "OPENCV_FISHEYE, SIMPLE_RADIAL_FISHEYE, RADIAL_FISHEYE, images/view_00 has EQUI"),
+    (
+        setting(camera_model="EQUIRECTANGULAR"),
+        {},
+        "OPENCV_FISHEYE, SIMPLE_RADIAL_FISHEYE, RADIAL_FISHEYE, images/view_00 has EQUI",
+    ),
     (setting(is_fisheye=True, p1=0.1), {}, "Distortion is that of k1, k2, k3, k4, images/view_00 has p1=0.1, too; undistort"),
     (setting(k5=0.1), {}, "that of k1, k2, k3, k4, p1, p2, images/view_00 has k5=0.1, too; undistort"),
     (setting(rolling_shutter=[0, 0, 0, 1]), {}, "has rolling_shutter=[0, 0, 0, 1], too"),
     (setting(k1="much"), {}, "k1 must be a finite number"),
-    (setting(k1=-9.0), {}, "must show one ray at each pixel, that of images/view_00 does not near its edges (k1 .. k4, p1, p2 = -9,"),
+    (
+        setting(k1=-9.0),
+        {},
+        "must show one ray at each pixel, that of images/view_00 does not near its edges (k1 .. k4, p1, p2 = -9,",
+    ),
     (setting(w=20), {}, "images/view_00 is 10 x 10 for 10 x 20; correct them"),
-    (both(picture(PICTURE, (12, 10, 3)), transforms(frame(4, h=10, w=12))), {}, "view_04 is 12 x 10 for 10 x 12; turn it upright"),
+    (
+        both(picture(PICTURE, (12, 10, 3)), transforms(frame(4, h=10, w=12))),
+        {},
+        "view_04 is 12 x 10 for 10 x 12; turn it upright",
+    ),
     (transforms(both(lacking("fl_x", 3), lacking("fl_y", 3))), {}, "must give fl_x"),
     (transforms(frame(3, fl_x=-3.0)), {}, "fl_x must be a positive number"),
     (transforms(transposed), {}, "must be 0, 0, 0, 1, positions stand in the last column, that of images/view_02 in"),

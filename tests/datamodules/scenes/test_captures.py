@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from tiny.captures import LAYOUTS, forward, generated, read, world_poses, write_blender, write_colmap, write_llff, write_nerfstudio
+from tiny.captures import (
+    LAYOUTS,
+    forward,
+    generated,
+    read,
+    world_poses,
+    write_blender,
+    write_colmap,
+    write_llff,
+    write_nerfstudio,
+)
 
 from datamodules.scenes.camera_paths import average_pose, look_at, meeting_point, orbit, spiral
 from datamodules.scenes.capture import rays
