@@ -25,7 +25,7 @@ FAR = 6.0
 BOUND = 1.5
 
 
-class Extent(NamedTuple):
+class Place(NamedTuple):
     """The place of a scene: half side and middle of its cube, depths where rays begin and end [units of the file]."""
 
     near: float
@@ -45,8 +45,8 @@ def camera_path(distance: float, frames: int) -> np.ndarray:
     return orbit(frames, distance * np.cos(ELEVATION), distance * np.sin(ELEVATION))
 
 
-def extent_of(poses: np.ndarray, folder: Path) -> Extent:
-    """Return the published extent, or one in proportion where cameras stand elsewhere, with a warning.
+def place_of(poses: np.ndarray, folder: Path) -> Place:
+    """Return the published place, or one in proportion where cameras stand elsewhere, with a warning.
 
     Raises: InputError if cameras stand elsewhere and do not look at one point.
     """
@@ -54,18 +54,18 @@ def extent_of(poses: np.ndarray, folder: Path) -> Extent:
     meeting = meeting_point(poses)
     centred = facing(poses) != "inward" or np.linalg.norm(meeting) < BOUND
     if centred and distances.min() > NEAR and distances.max() < FAR:
-        return Extent(NEAR, FAR, BOUND, np.zeros(3))
+        return Place(NEAR, FAR, BOUND, np.zeros(3))
     away = np.linalg.norm(poses[:, :, 3] - meeting, axis=-1).mean()
     found = f"cameras of {folder} are {distances.min():.3g} to {distances.max():.3g} from the origin"
     if before(poses) <= 0.5:
         rule = "Scenes of this layout lie around the origin, between depths 2 and 6"
         raise InputError(f"{rule}, {found} and do not look at one point; set data.near, data.far and data.bound.")
     unit = away / DISTANCE
-    extent = Extent(NEAR * unit, FAR * unit, BOUND * unit, meeting)
-    numbers = f"data.near={extent.near:.3g} data.far={extent.far:.3g} data.bound={extent.bound:.3g}"
+    place = Place(NEAR * unit, FAR * unit, BOUND * unit, meeting)
+    numbers = f"data.near={place.near:.3g} data.far={place.far:.3g} data.bound={place.bound:.3g}"
     middle = ", ".join(f"{value:.3g}" for value in meeting)
     warnings.warn(f"The {found}, not about 4: {numbers} are taken around ({middle}), where they look.", stacklevel=4)
-    return extent
+    return place
 
 
 @dataclass(kw_only=True, eq=False)
@@ -103,25 +103,25 @@ class Blender(OneScene):
         self.folder = existing_folder("data.root", self.root)
         self.backdrop = backdrop(self.background)
 
-    def extent(self, poses: np.ndarray) -> Extent:
+    def placed(self, poses: np.ndarray) -> Place:
         """Return the place of the scene in the world, as far as it is given, and the rest from the cameras."""
         if self.near is not None and self.far is not None and not isinstance(self.bound, str):
-            return Extent(self.near, self.far, self.bound or 1.0, np.zeros(3))
-        found = extent_of(poses, self.folder)
+            return Place(self.near, self.far, self.bound or 1.0, np.zeros(3))
+        found = place_of(poses, self.folder)
         near = found.near if self.near is None else self.near
         far = found.far if self.far is None else self.far
         if isinstance(self.bound, str):
             return found._replace(near=near, far=far)
-        return Extent(near, far, self.bound or 1.0, np.zeros(3))
+        return Place(near, far, self.bound or 1.0, np.zeros(3))
 
     def capture(self) -> Capture:
         """Read the two splits and the headers of their photographs."""
         train = read_split(self.folder, self.train_split)
         test = read_split(self.folder, self.test_split, self.skip)
         shots = shots_of([*train, *test], self.folder, self.backdrop, self.downscale)
-        extent = self.extent(shots.poses)
-        check_depths(shots.poses, extent.near, extent.far)
-        world = similarity(extent.bound, np.column_stack([np.eye(3), extent.middle]))
+        place = self.placed(shots.poses)
+        check_depths(shots.poses, place.near, place.far)
+        world = similarity(place.bound, np.column_stack([np.eye(3), place.middle]))
         poses = into_scene(shots.poses, world)
         distance = float(np.linalg.norm(poses[:, :, 3], axis=-1).mean())
         photographs = shots.photographs
@@ -133,8 +133,8 @@ class Blender(OneScene):
             intrinsics=intrinsics_of(shots.lenses, self.pixel_centre, self.downscale),
             train=tuple(range(len(train))),
             test=tuple(range(len(train), len(shots.names))),
-            near=extent.near / extent.bound,
-            far=extent.far / extent.bound,
+            near=place.near / place.bound,
+            far=place.far / place.bound,
             box=self.bound is not None,
             background=self.backdrop,
             path=partial(camera_path, distance),

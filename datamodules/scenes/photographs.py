@@ -43,7 +43,8 @@ class Photographs(NamedTuple):
 
     def to(self, device: torch.device) -> "Photographs":
         """Copy them to a device."""
-        return Photographs(*(None if tensor is None else tensor.to(device) for tensor in self))
+        copies = {name: tensor.to(device) for name, tensor in self._asdict().items() if tensor is not None}
+        return Photographs(**copies)
 
 
 def read_photographs(capture: Capture, factor: int) -> Photographs:

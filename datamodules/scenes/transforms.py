@@ -245,9 +245,8 @@ def distortion_of(frame: Frame) -> tuple[float, ...]:
     fisheye = is_fisheye(frame)
     for key in FOREIGN + (TANGENTIAL if fisheye else ()):
         value = frame.settings.get(key) or 0.0
-        if np.shape(value) == () and isinstance(value, int | float) and abs(value) < UNDISTORTED:
-            continue
-        if isinstance(value, list) and not np.any(value):
+        numbers = value if isinstance(value, list) else [value]
+        if all(isinstance(one, int | float) and abs(one) < UNDISTORTED for one in numbers):
             continue
         known = ", ".join(RADIAL if fisheye else RADIAL + TANGENTIAL)
         raise InputError(f"Distortion is that of {known}, {frame.name} has {key}={value}, too; {UNDISTORT}.")

@@ -168,6 +168,35 @@ def test_shrinking_takes_the_mean_of_squares(factor):
     assert_allclose(shrink(image, factor), squares.mean((1, 3)), atol=0.6)
 
 
+def test_device_coordinates_are_for_cameras_that_look_the_same_way(tmp_path, caplog):
+    caplog.set_level("INFO")
+    away = replace(ORIGINAL, poses=ORIGINAL.poses * np.array([-1, 1, -1, 1]), box=False)
+    for name, capture in {"forward": forward(ORIGINAL), "inward": ORIGINAL, "outward": away}.items():
+        found = read("llff", write_llff(tmp_path / name, capture), hold_every=3)
+        assert (found.ndc is not None) == (name == "forward")
+        assert_rotations(found.path(5))
+        # where cameras stand around what they look at, it is the middle
+        assert (np.abs(meeting_point(found.poses)).max() < 1e-6) == (name == "inward")
+    assert [record.getMessage().split(" look ")[1].split(":")[0] for record in caplog.records] == ["inward", "outward"]
+    with pytest.raises(InputError, match=r"look outward; set data.ndc=null, or data.spherify=true\.$"):
+        read("llff", tmp_path / "outward", ndc=True)
+
+
+@pytest.mark.parametrize("downscale", [None, 2])
+@pytest.mark.parametrize("separator", ["\n", "\r\n"])
+def test_photographs_without_a_pose_are_left_out_where_a_list_says_so(separator, downscale, tmp_path):
+    plain = read_back("llff", tmp_path / "plain", downscale=downscale)
+    write_llff(tmp_path, ORIGINAL)
+    Image.fromarray(ORIGINAL.read(0)).save(tmp_path / "images" / "view_03_blurred.png")
+    with pytest.raises(InputError, match="must have a row for each photograph, it has 9 for 10"):
+        read("llff", tmp_path, downscale=downscale)
+    names = [f"{name}.JPG" for name in ORIGINAL.names]
+    (tmp_path / "view_imgs.txt").write_text(separator.join([*names[4:], *names[:4], ""]))
+    chosen = read("llff", tmp_path, hold_every=3, downscale=downscale)
+    assert chosen.names == ORIGINAL.names
+    assert all(np.array_equal(chosen.read(view), plain.read(view)) for view in range(9))
+
+
 def test_reduced_photographs_are_made_once(tmp_path):
     first = read_back("llff", tmp_path, downscale=2)
     files = sorted((tmp_path / "images_2").iterdir())
