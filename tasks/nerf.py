@@ -84,13 +84,7 @@ class NerfTask(EvaluatedTask[SceneData]):
 
     def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
         """Return SSIM of the colour channels; LPIPS where it is to be had."""
-        mask = scored.masks["psnr"]
-        if mask is not None:
-            # Windows and features look at neighbours, hidden ones too: there the rendering counts as right.
-            shown = torch.where(mask[..., None], shown, truth)
-            rows, columns = (sides.nonzero()[:, 0] for sides in (mask.any(1), mask.any(0)))
-            part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-            shown, truth, mask = shown[part], truth[part], mask[part]
+        shown, truth, mask = counted(shown, truth, scored.masks["psnr"])
         pairs = zip(shown.unbind(-1), truth.unbind(-1), strict=True)
         similarity = sum(ssim(one, other, mask=mask) for one, other in pairs) / 3
         text = "structural similarity, gaussian window 11, sigma 1.5, mean over red, green and blue"
@@ -217,7 +211,7 @@ class NerfTask(EvaluatedTask[SceneData]):
         scenes = self.data.trained
         for scene, capture in enumerate(scenes.captures):
             # The frames are as large as the first photograph, seen through a pinhole of its focal length.
-            grid = self.grid(scale * self.film_scale, self.data.squares(scene, 0))
+            grid = self.grid(scale * self.film_scale, scenes.extent(scene, 0, self.data.test_factor))
             colours, depths = [], []
             for pose in with_bar(self.trainer, "frames", capture.path(self.frames)):
                 seen = self.look(scene, pose, capture.intrinsics[0, :4], *grid)
@@ -235,8 +229,8 @@ class NerfTask(EvaluatedTask[SceneData]):
         for scene, capture in enumerate(scenes.captures):
             # Rays of a view are in proportion to the square of the scale of its grid.
             share = scale * (self.cloud / (len(capture.train) * self.data.lattice_size)) ** 0.5
-            views = with_bar(self.trainer, "points", capture.train)
-            found = [self.surface(scene, view, self.grid(share, self.data.squares(scene, view))) for view in views]
+            views, factor = with_bar(self.trainer, "points", capture.train), self.data.test_factor
+            found = [self.surface(scene, view, self.grid(share, scenes.extent(scene, view, factor))) for view in views]
             points, colours = (np.concatenate(part) for part in zip(*found, strict=True))
             trimesh.PointCloud(points, colours).export(f"{item_path(folder, 'pointcloud', scenes.names, scene)}.ply")
 
@@ -250,6 +244,17 @@ class NerfTask(EvaluatedTask[SceneData]):
         solid = (seen.opacity > OPAQUE).flatten().numpy()
         world = points[solid] @ capture.world[:3, :3].T + capture.world[:3, 3]
         return world, as_bytes(seen.colour).reshape(-1, 3)[solid]
+
+
+def counted(shown: Tensor, truth: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the part of a rendering, its truth and a mask (rows, columns) that holds all pixels that count."""
+    if mask is None:
+        return shown, truth, None
+    # Windows and features look at neighbours, hidden ones too: there the rendering counts as right.
+    right = torch.where(mask[..., None], shown, truth)
+    rows, columns = (sides.nonzero()[:, 0] for sides in (mask.any(1), mask.any(0)))
+    part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return right[part], truth[part], mask[part]
 
 
 def as_bytes(picture: Tensor | np.ndarray) -> np.ndarray:

@@ -115,12 +115,39 @@ class PhotographedScenes(Observed):
         return torch.from_numpy(shrink(self.photographs[scene].pixels[view].numpy(), factor))
 
     def shown(self, scene: int, view: int, factor: int) -> Bool[Tensor, "rows columns"] | None:
-        """Return the pixels of a reduced photograph that are scored; None: all of them."""
+        """Return the pixels of a reduced photograph that are not hidden; None: all of them."""
         shown = self.photographs[scene].shown
         if shown is None:
             return None
         rows, columns = (side // factor for side in shown.shape[1:])
         return shown[view, : rows * factor, : columns * factor].reshape(rows, factor, columns, factor).all(3).all(1)
+
+    def scored(self, scene: int, view: int, factor: int) -> Bool[Tensor, "rows columns"] | None:
+        """Return the pixels of a reduced photograph that are scored; None: all pixels of all photographs.
+
+        Raises: InputError if there are none.
+        """
+        if all(capture.shown is None for capture in self.captures):
+            return None
+        shown = self.shown(scene, view, factor)
+        if shown is None:
+            return torch.ones([side // factor for side in self.captures[scene].size], dtype=torch.bool)
+        if not shown.any():
+            rule = f"A tested view must show a whole square of {factor} pixels to score"
+            name = self.captures[scene].names[view]
+            raise InputError(f"{rule}, the mask of {name} leaves none; correct it, or use a smaller data.test_factor.")
+        return shown
+
+    def extent(self, scene: int, view: int, factor: int) -> tuple[int, int]:
+        """Return rows and columns of a reduced photograph, at least one of each."""
+        rows, columns = self.captures[scene].size_of(view)
+        return max(rows // factor, 1), max(columns // factor, 1)
+
+    def fill_hidden(self, scene: int, view: int, factor: int) -> Tensor:
+        """Return a reduced photograph (rows, columns, 3) in fitted numbers, the mean colour where it is hidden."""
+        picture = BYTES.normalise(self.photograph(scene, view, factor))
+        shown = self.shown(scene, view, factor)
+        return picture if shown is None else torch.where(shown[..., None], picture, self.mean_colour(scene))
 
     def mean_colour(self, scene: int) -> Tensor:
         """Return the mean colour (3,) of the training views in fitted numbers."""

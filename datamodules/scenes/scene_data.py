@@ -187,32 +187,20 @@ class SceneData(SignalData[PhotographedScenes]):
 
     def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Yield what a validation saw (samples, 3), the truth in fitted numbers, and the samples that are not hidden."""
-        samples = self.validation_samples
-        truths = [self.truth(view).truth.flatten(0, 1)[some] for view, some in enumerate(samples)]
-        counted = [self.counted(view) for view in range(len(samples))]
-        whole = torch.ones(self.shape, dtype=torch.bool)
-        masks = [(whole if one is None else one).flatten()[some] for one, some in zip(counted, samples, strict=True)]
-        hidden = any(one is not None for one in counted)
-        yield values, self.normalise(torch.cat(truths)), torch.cat(masks) if hidden else None
-
-    def counted(self, item: int) -> Tensor | None:
-        """Return the squares (rows, columns) of a test view that are scored; None: all of them."""
-        scene, view = self.tested[item]
-        return self.trained.shown(scene, view, self.test_factor)
+        looks = [(self.truth(view), some) for view, some in enumerate(self.validation_samples)]
+        truth = torch.cat([scored.truth.flatten(0, 1)[some] for scored, some in looks])
+        masks = [mask.flatten()[some] for scored, some in looks if (mask := scored.masks["psnr"]) is not None]
+        yield values, self.normalise(truth), torch.cat(masks) if masks else None
 
     def extent(self, item: int) -> tuple[int, int]:
         """Return rows and columns of a test view that are of its photograph."""
-        return self.squares(*self.tested[item])
-
-    def squares(self, scene: int, view: int) -> tuple[int, int]:
-        """Return rows and columns of squares of `test_factor` pixels in a photograph, at least one of each."""
-        rows, columns = self.trained.captures[scene].size_of(view)
-        return max(rows // self.test_factor, 1), max(columns // self.test_factor, 1)
+        return self.trained.extent(*self.tested[item], self.test_factor)
 
     def truth(self, item: int) -> Scored:
-        """Return a photograph that a rendered test view is compared with."""
-        scene, view = self.tested[item]
-        return Scored(self.names[item], self.trained.photograph(scene, view, self.test_factor), {"psnr": self.counted(item)})
+        """Return a photograph that a rendered test view is compared with, as far as it is shown."""
+        scenes, (scene, view) = self.trained, self.tested[item]
+        mask = scenes.scored(scene, view, self.test_factor)
+        return Scored(self.names[item], scenes.photograph(scene, view, self.test_factor), {"psnr": mask})
 
     def definitions(self) -> dict[str, str]:
         """Return in words the pixels that the PSNR looks at."""
@@ -226,10 +214,7 @@ class SceneData(SignalData[PhotographedScenes]):
         scenes = self.trained
 
         def nearest(scene: int, view: int) -> Tensor:
-            other = scenes.nearest_view(scene, view)
-            picture = self.normalise(scenes.photograph(scene, other, self.test_factor))
-            shown = scenes.shown(scene, other, self.test_factor)
-            return picture if shown is None else torch.where(shown[..., None], picture, scenes.mean_colour(scene))
+            return scenes.fill_hidden(scene, scenes.nearest_view(scene, view), self.test_factor)
 
         return {
             "mean colour": lambda: torch.stack([scenes.mean_colour(scene).expand(*self.shape, 3) for scene, _ in self.tested]),

@@ -131,6 +131,16 @@ def test_a_scene_of_which_nothing_is_shown_is_refused():
         drawn(data, 1)
 
 
+def test_a_view_of_which_nothing_is_scored_is_refused():
+    pattern = np.indices((ROWS, COLUMNS)).sum(0) % 2 == 0
+    data = Noise(test_factor=2)
+    data.capture_of = dataclasses.replace(KNOWN, shown=lambda view: pattern)
+    with pytest.raises(
+        InputError, match=r"square of 2 pixels to score, the mask of view_00 leaves none; .* data.test_factor\.$"
+    ):
+        data.truth(0)
+
+
 def test_distorted_and_straight_scenes_go_together():
     bent = dataclasses.replace(KNOWN, shown=None, intrinsics=np.pad(KNOWN.intrinsics, ((0, 0), (0, 7)), constant_values=0.01))
 
@@ -145,3 +155,6 @@ def test_distorted_and_straight_scenes_go_together():
     assert not part.context["intrinsics"][0, :, 4:].any()
     assert (part.context["intrinsics"][1, :, 4:] == 0.01).all()
     assert (part.weights["jacobian"][1] == 1).all()
+    half = len(data.tested) // 2
+    assert torch.equal(data.truth(0).masks["psnr"], torch.from_numpy(SHOWN[KNOWN.test[0]]))
+    assert data.truth(half).masks["psnr"].all()
