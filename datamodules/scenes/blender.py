@@ -55,7 +55,7 @@ def place_of(poses: np.ndarray, folder: Path) -> Place:
     centred = facing(poses) != "inward" or np.linalg.norm(meeting) < BOUND
     if centred and distances.min() > NEAR and distances.max() < FAR:
         return Place(NEAR, FAR, BOUND, np.zeros(3))
-    away = np.linalg.norm(poses[:, :, 3] - meeting, axis=-1).mean()
+    away = float(np.linalg.norm(poses[:, :, 3] - meeting, axis=-1).mean())
     found = f"cameras of {folder} are {distances.min():.3g} to {distances.max():.3g} from the origin"
     if before(poses) <= 0.5:
         rule = "Scenes of this layout lie around the origin, between depths 2 and 6"
@@ -63,7 +63,7 @@ def place_of(poses: np.ndarray, folder: Path) -> Place:
     unit = away / DISTANCE
     place = Place(NEAR * unit, FAR * unit, BOUND * unit, meeting)
     numbers = f"data.near={place.near:.3g} data.far={place.far:.3g} data.bound={place.bound:.3g}"
-    middle = ", ".join(f"{value:.3g}" for value in meeting)
+    middle = ", ".join(f"{value:.3g}" for value in meeting.round(6) + 0.0)
     warnings.warn(f"The {found}, not about 4: {numbers} are taken around ({middle}), where they look.", stacklevel=4)
     return place
 

@@ -210,7 +210,7 @@ class LLFF(OneScene):
         images, or the largest there are.
     ndc: rays go through normalised device coordinates, as is right for cameras that look the same way; None: if they do.
     spherify: for cameras around what they look at: the scene is put there, z up, the root mean square distance of cameras 1,
-        without ndc; None: if they look there from angles beyond 60 degrees.
+        without ndc; None: if they look there from angles beyond 45 degrees.
 
     Raises: InputError for a folder of another layout, an array of another shape or with singular poses, photographs that are
             unreadable, of different sizes, fewer than 3, or not one for each pose.
@@ -237,7 +237,7 @@ class LLFF(OneScene):
         """
         ways = facing_of(poses)
         if self.ndc and not self.spherify and ways != "forward":
-            rule = "Normalised device coordinates are for cameras that look the same way, within 60 degrees"
+            rule = "Normalised device coordinates are for cameras that look the same way, within 45 degrees"
             raise InputError(f"{rule}, those of {self.folder} look {ways}; set data.ndc=null, or data.spherify=true.")
         spherify = ways == "inward" and self.ndc is None if self.spherify is None else self.spherify
         through = ways == "forward" if self.ndc is None else self.ndc

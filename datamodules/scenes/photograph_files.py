@@ -122,7 +122,9 @@ def read_mask(file: Path, size: tuple[int, int]) -> np.ndarray:
     """Read a mask as ones and zeros (rows, columns), of which zeros hide."""
     try:
         with Image.open(file) as image:
-            grey = np.array(image.convert("L"))
+            # Black hides, and so does transparency where a mask was cut out.
+            mode = "LA" if image.has_transparency_data else "L"
+            grey = np.array(image.convert(mode)).reshape(image.height, image.width, -1).min(-1)
     except DAMAGE as error:
         raise unreadable(file, error) from error
     if grey.shape != size:

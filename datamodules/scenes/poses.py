@@ -14,7 +14,7 @@ from inr.errors import InputError
 
 ORTHONORMAL = 1e-3  # largest entry of R^T R - 1 of a rotation, which files round to four digits
 ROUNDED = 0.03  # largest relative difference of the lengths of axes that are put right: two digits
-ASIDE = 0.5  # cosine of the angle to the mean direction from which on cameras do not look the same way
+ASIDE = 0.7  # cosine of the angle to the mean direction from which on cameras do not look the same way: 45 degrees
 CONVERGING = 1e-3  # mean square of the sine of angles between axes below which they are as good as parallel
 Facing = Literal["forward", "inward", "outward"]
 

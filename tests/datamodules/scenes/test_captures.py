@@ -171,13 +171,25 @@ def test_shrinking_takes_the_mean_of_squares(factor):
 def test_device_coordinates_are_for_cameras_that_look_the_same_way(tmp_path, caplog):
     caplog.set_level("INFO")
     away = replace(ORIGINAL, poses=ORIGINAL.poses * np.array([-1, 1, -1, 1]), box=False)
-    for name, capture in {"forward": forward(ORIGINAL), "inward": ORIGINAL, "outward": away}.items():
+    angles = np.deg2rad(np.linspace(-50, 50, 9))
+    arc = look_at(3.2 * np.stack([np.sin(angles), 0 * angles, np.cos(angles)], -1), np.zeros(3), [0, 1, 0])
+    captures = {
+        "forward": forward(ORIGINAL),
+        "inward": ORIGINAL,
+        "inward on an arc": replace(ORIGINAL, poses=arc),
+        "outward": away,
+    }
+    for name, capture in captures.items():
         found = read("llff", write_llff(tmp_path / name, capture), hold_every=3)
         assert (found.ndc is not None) == (name == "forward")
         assert_rotations(found.path(5))
         # where cameras stand around what they look at, it is the middle
-        assert (np.abs(meeting_point(found.poses)).max() < 1e-6) == (name == "inward")
-    assert [record.getMessage().split(" look ")[1].split(":")[0] for record in caplog.records] == ["inward", "outward"]
+        assert (np.abs(meeting_point(found.poses)).max() < 1e-6) == name.startswith("inward")
+    assert [record.getMessage().split(" look ")[1].split(":")[0] for record in caplog.records] == [
+        "inward",
+        "inward",
+        "outward",
+    ]
     with pytest.raises(InputError, match=r"look outward; set data.ndc=null, or data.spherify=true\.$"):
         read("llff", tmp_path / "outward", ndc=True)
 

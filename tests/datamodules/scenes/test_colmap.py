@@ -112,6 +112,7 @@ def test_lenses_that_no_ray_follows_are_refused(name, numbers, tmp_path):
 def test_points_say_where_rays_begin_and_end(tmp_path):
     capture = read("colmap", write(tmp_path))
     unit = np.cbrt(np.linalg.det(capture.world[:3, :3])) / 2  # of the generated scene
+    assert type(capture.near) is type(capture.far) is float
     assert 1.2 < capture.near * unit < 2.1  # points fill 0.8 of a cube that cameras are 3.2 away from
     assert 4.3 < capture.far * unit < 6
     straight = read("colmap", write(tmp_path / "forward", capture=forward(ORIGINAL)))

@@ -201,6 +201,7 @@ def test_depths_of_a_scene_of_another_scale_come_from_its_cameras(scale, bound, 
     with pytest.warns(UserWarning, match=r"from the origin, not about 4: data.near=\S+ data.far=\S+ data.bound=\S+ are taken"):
         capture = read("blender", tmp_path, bound=bound)
     assert capture.box == (bound == "auto")
+    assert type(capture.near) is type(capture.far) is float  # as configurations take them
     unit = scale_of(capture.world)
     distance = np.linalg.norm(ORIGINAL.poses[:, :, 3] - [0, 0, -0.3], axis=-1).mean()
     assert unit == pytest.approx(1.5 * scale * distance / 4.03 if capture.box else 1, rel=1e-6)
@@ -331,6 +332,9 @@ MASKS = {
     "ones": lambda shown: Image.fromarray(shown.astype(np.uint8)),
     "bits": lambda shown: Image.fromarray(shown),
     "colours": lambda shown: Image.fromarray(np.where(shown[..., None], 255, [3, 2, 4]).astype(np.uint8)),
+    "transparency": lambda shown: Image.fromarray(np.where(shown[..., None], 255, [255, 255, 255, 0]).astype(np.uint8)),
+    "a palette": lambda shown: Image.fromarray((255 * shown).astype(np.uint8)).convert("P"),
+    "deep": lambda shown: Image.fromarray(np.where(shown, 65535, 0).astype(np.uint16)),
 }
 
 
