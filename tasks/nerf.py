@@ -38,7 +38,10 @@ Item = TypeVar("Item")
 
 
 class View(NamedTuple):
-    """A rendered picture (rows, columns): colour (..., 3) in 0..1, depth along the optical axis [scene units], opacity."""
+    """A rendered picture (rows, columns): colour (..., 3) in 0..1, depth [scene units], opacity.
+
+    Depth is along the optical axis, of a fisheye along the ray.
+    """
 
     colour: Tensor
     depth: Tensor
