@@ -243,7 +243,7 @@ class LLFF(OneScene):
         through = ways == "forward" if self.ndc is None else self.ndc
         if self.ndc is None and self.spherify is None and ways != "forward":
             done = "the scene is put where they look (data.spherify=true)" if spherify else "it stays where it is"
-            log.info("Cameras of %s look %s: no normalised device coordinates, %s.", self.folder, ways, done)
+            log.warning("Cameras of %s look %s: no normalised device coordinates, %s.", self.folder, ways, done)
         # Cameras that look around have no average pose.
         return through and not spherify, spherify, self.recentre and ways != "outward"
 

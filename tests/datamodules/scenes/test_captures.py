@@ -169,7 +169,6 @@ def test_shrinking_takes_the_mean_of_squares(factor):
 
 
 def test_device_coordinates_are_for_cameras_that_look_the_same_way(tmp_path, caplog):
-    caplog.set_level("INFO")
     away = replace(ORIGINAL, poses=ORIGINAL.poses * np.array([-1, 1, -1, 1]), box=False)
     angles = np.deg2rad(np.linspace(-50, 50, 9))
     arc = look_at(3.2 * np.stack([np.sin(angles), 0 * angles, np.cos(angles)], -1), np.zeros(3), [0, 1, 0])
