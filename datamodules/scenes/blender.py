@@ -23,6 +23,7 @@ DISTANCE = 4.03  # of the cameras of published scenes from the origin, for which
 NEAR = 2.0
 FAR = 6.0
 BOUND = 1.5
+SIZE = 0.3  # radius of what is seen in them, in distances of their cameras
 
 
 class Place(NamedTuple):
@@ -53,7 +54,7 @@ def place_of(poses: np.ndarray, folder: Path) -> Place:
     distances = np.linalg.norm(poses[:, :, 3], axis=-1)
     meeting = meeting_point(poses)
     centred = facing(poses) != "inward" or np.linalg.norm(meeting) < BOUND
-    if centred and distances.min() > NEAR and distances.max() < FAR:
+    if centred and (1 - SIZE) * distances.min() > NEAR and (1 + SIZE) * distances.max() < FAR:
         return Place(NEAR, FAR, BOUND, np.zeros(3))
     away = float(np.linalg.norm(poses[:, :, 3] - meeting, axis=-1).mean())
     found = f"cameras of {folder} are {distances.min():.3g} to {distances.max():.3g} from the origin"

@@ -193,7 +193,7 @@ def test_poses_with_five_digits_are_left_as_they_are(layout, tmp_path):
 # near, far and bound
 
 
-@pytest.mark.parametrize("scale", [5.0, 0.1])
+@pytest.mark.parametrize("scale", [5.0, 1.5, 0.8, 0.1])
 @pytest.mark.parametrize("bound", ["auto", None])
 def test_depths_of_a_scene_of_another_scale_come_from_its_cameras(scale, bound, tmp_path):
     world = np.diag([scale, scale, scale, 1.0])
