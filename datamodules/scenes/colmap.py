@@ -121,7 +121,8 @@ class Colmap(OneScene):
         shades = self.folder / "masks"
         masks = [find_photograph(shades, f"{name}.png") or find_photograph(shades, name) for name in names]
         if any(masks):
-            log.warning("Masks in %s hide pixels of %d of %d photographs.", shades, len([1 for one in masks if one]), len(masks))
+            count = len(masks) - masks.count(None)
+            log.warning("Masks in %s hide pixels of %d of %d photographs.", shades, count, len(masks))
         return PhotographFiles(files, self.backdrop, self.downscale, tuple(masks) if any(masks) else ())
 
     def capture(self) -> Capture:
