@@ -23,6 +23,7 @@ from inr.networks.mlp import MLP
 from inr.supervision.losses import SquaredError
 from inr.supervision.terms import Supervision
 from tasks.base import Training
+from tasks.evaluation import Seen
 from tasks.nerf import NerfTask
 
 QUICK = ("model=relu", "model.hidden_features=16", *STEPS)
@@ -224,9 +225,10 @@ def truths_of(data):
 
 
 class Known(NerfTask):
-    """A task on data without a trainer."""
+    """A task on data without a trainer, which has seen nothing."""
 
     data = None
+    seen = Seen(torch.empty(0, 3), {})
 
 
 def task_of(data, **options):
