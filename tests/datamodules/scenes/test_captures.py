@@ -25,6 +25,7 @@ from tiny.captures import (
 from datamodules.scenes.camera_paths import average_pose, look_at, meeting_point, orbit, spiral
 from datamodules.scenes.capture import rays
 from datamodules.scenes.generated import trace
+from datamodules.scenes.layouts import read_scene
 from datamodules.scenes.photograph_files import shrink
 from inr.errors import InputError
 
@@ -332,3 +333,28 @@ def test_published_captures_are_read():
     assert (len(lego.train), len(lego.test), lego.size) == (100, 25, (400, 400))
     assert_allclose(lego.intrinsics[:, :2], 555.5555, atol=1e-3)
     assert (lego.read(0)[0] == 255).all()
+
+
+CASES = DATA / "cases" / "scenes"
+# by folder: largest error of a pose, numbers of an intrinsic, pixels hidden
+FOLDERS = {
+    **dict.fromkeys(("ns_plain", "ns_backslash", "bl_shift", "llff_around"), (1e-6, 4, False)),
+    **dict.fromkeys(("colmap_text", "colmap_bin", "gs_layout"), (1e-6, 4, False)),
+    "ns_opencv": (1e-6, 11, False),
+    **dict.fromkeys(("ns_portrait", "ns_mask"), (1e-6, 4, True)),
+    "ns_rounded3": (1e-3, 4, False),
+}
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="needs INR_DATA")
+@pytest.mark.filterwarnings("ignore:Axes of a pose")
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_one_scene_in_many_layouts_has_the_same_cameras(folder):
+    capture = read_scene(CASES / folder)
+    off, numbers, hidden = FOLDERS[folder]
+    poses, _ = world_poses(capture)
+    order = [int(name[-2:]) for name in capture.names]
+    assert_allclose(poses[:, :3], np.load(CASES / "poses.npy")[order], atol=off)
+    assert capture.intrinsics.shape == (17, numbers)
+    assert_allclose(capture.intrinsics[:, :2], 73.8644048922061)
+    assert (capture.shown is not None) == hidden
