@@ -38,7 +38,10 @@ Item = TypeVar("Item")
 
 
 class View(NamedTuple):
-    """A rendered picture (rows, columns): colour (..., 3) in 0..1, depth along the optical axis [scene units], opacity."""
+    """A rendered picture (rows, columns): colour (..., 3) in 0..1, depth [scene units], opacity.
+
+    Depth is along the optical axis, of a fisheye along the ray.
+    """
 
     colour: Tensor
     depth: Tensor
@@ -84,7 +87,9 @@ class NerfTask(EvaluatedTask[SceneData]):
 
     def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
         """Return SSIM of the colour channels; LPIPS where it is to be had."""
-        similarity = sum(ssim(one, other) for one, other in zip(shown.unbind(-1), truth.unbind(-1), strict=True)) / 3
+        shown, truth, mask = counted(shown, truth, scored.masks["psnr"])
+        pairs = zip(shown.unbind(-1), truth.unbind(-1), strict=True)
+        similarity = sum(ssim(one, other, mask=mask) for one, other in pairs) / 3
         text = "structural similarity, gaussian window 11, sigma 1.5, mean over red, green and blue"
         metrics = {"ssim": Metric(similarity, "1", text)}
         if self.lpips is not None:
@@ -104,11 +109,12 @@ class NerfTask(EvaluatedTask[SceneData]):
         self.disparities = [1 / max(float(end), CLOSEST) for end in ends]
 
     def test_view(self, place: int) -> View:
-        """Return a test view as the test saw it."""
+        """Return a test view as the test saw it, as far as its photograph goes."""
         size = self.data.lattice_size
         part = slice(place * size, (place + 1) * size)
         maps = [self.reconstruction, self.seen.further["depth"], self.seen.further["opacity"]]
-        colour, depth, opacity = (values[part].reshape(*self.data.shape, -1) for values in maps)
+        rows, columns = self.data.extent(place)
+        colour, depth, opacity = (values[part].reshape(*self.data.shape, -1)[:rows, :columns] for values in maps)
         return View(self.brightness(colour), depth[..., 0], opacity[..., 0])
 
     def draw(self) -> dict[str, np.ndarray]:
@@ -119,9 +125,11 @@ class NerfTask(EvaluatedTask[SceneData]):
 
     def row(self, place: int) -> Row:
         """Make the panels of one test view."""
-        truth = self.data.normalise(self.data.truth(place).truth)
+        rows, columns = self.data.extent(place)
+        truth = self.data.normalise(self.data.truth(place).truth)[:rows, :columns]
         view = self.test_view(place)
-        snapshots = [(name, self.brightness(shot[place]).numpy()) for name, shot in self.regime.snapshots.items()]
+        shots = [(name, shot[place][:rows, :columns]) for name, shot in self.regime.snapshots.items()]
+        snapshots = [(name, self.brightness(shot).numpy()) for name, shot in shots]
         return [
             (self.data.names[place], truth.numpy()),
             *snapshots,
@@ -158,12 +166,15 @@ class NerfTask(EvaluatedTask[SceneData]):
         capture = self.data.trained.captures[scene]
         return self.look(scene, capture.poses[view], capture.intrinsics[view], *grid)
 
-    def grid(self, scale: float) -> tuple[Tensor, Tensor]:
-        """Return rows and columns of the photographs: the pixel centres of a picture `scale` times the size of a test view."""
+    def grid(self, scale: float, extent: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return rows and columns of the photographs: the pixel centres of a picture `scale` times the size of a test view.
+
+        extent: rows and columns of the test view.
+        """
         # As of test views (`SceneData.evaluation_batch`): index k of the picture is at step (k + centre) - centre.
         centre = self.data.pixel_centre
         axes = []
-        for side in self.data.shape:
+        for side in extent:
             pixels = max(round(scale * side), 2)
             step = self.data.test_factor * side / pixels
             axes.append((torch.arange(pixels, dtype=torch.float64) + centre) * step - centre)
@@ -178,7 +189,8 @@ class NerfTask(EvaluatedTask[SceneData]):
         scenes = self.data.trained
         for place, (scene, view) in enumerate(with_bar(self.trainer, "views", self.data.tested)):
             name = self.data.names[place]
-            seen = self.test_view(place) if scale == 1 else self.look_at_view(scene, view, self.grid(scale))
+            grid = self.grid(scale, self.data.extent(place))
+            seen = self.test_view(place) if scale == 1 else self.look_at_view(scene, view, grid)
             yield name.replace("/", "_") if len(scenes) == 1 else name, scene, seen
 
     def write_views(self, folder: Path, scale: float) -> None:
@@ -200,11 +212,12 @@ class NerfTask(EvaluatedTask[SceneData]):
     def write_video(self, folder: Path, scale: float) -> None:
         """Write `video.mp4` and `video_depth.mp4` of a camera that moves around; of several scenes, one of each."""
         scenes = self.data.trained
-        grid = self.grid(scale * self.film_scale)
         for scene, capture in enumerate(scenes.captures):
+            # The frames are as large as the first photograph, seen through a pinhole of its focal length.
+            grid = self.grid(scale * self.film_scale, scenes.extent(scene, 0, self.data.test_factor))
             colours, depths = [], []
             for pose in with_bar(self.trainer, "frames", capture.path(self.frames)):
-                seen = self.look(scene, pose, capture.intrinsics[0], *grid)  # the lens of the first photograph
+                seen = self.look(scene, pose, capture.intrinsics[0, :4], *grid)
                 colours.append(as_bytes(seen.colour))
                 depths.append(as_bytes(self.depth_colours(seen)))
             write_video(item_path(folder, "video", scenes.names, scene), colours, self.rate)
@@ -219,7 +232,8 @@ class NerfTask(EvaluatedTask[SceneData]):
         for scene, capture in enumerate(scenes.captures):
             # Rays of a view are in proportion to the square of the scale of its grid.
             share = scale * (self.cloud / (len(capture.train) * self.data.lattice_size)) ** 0.5
-            found = [self.surface(scene, view, self.grid(share)) for view in with_bar(self.trainer, "points", capture.train)]
+            views, factor = with_bar(self.trainer, "points", capture.train), self.data.test_factor
+            found = [self.surface(scene, view, self.grid(share, scenes.extent(scene, view, factor))) for view in views]
             points, colours = (np.concatenate(part) for part in zip(*found, strict=True))
             trimesh.PointCloud(points, colours).export(f"{item_path(folder, 'pointcloud', scenes.names, scene)}.ply")
 
@@ -233,6 +247,17 @@ class NerfTask(EvaluatedTask[SceneData]):
         solid = (seen.opacity > OPAQUE).flatten().numpy()
         world = points[solid] @ capture.world[:3, :3].T + capture.world[:3, 3]
         return world, as_bytes(seen.colour).reshape(-1, 3)[solid]
+
+
+def counted(shown: Tensor, truth: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the part of a rendering, its truth and a mask (rows, columns) that holds all pixels that count."""
+    if mask is None:
+        return shown, truth, None
+    # Windows and features look at neighbours, hidden ones too: there the rendering counts as right.
+    right = torch.where(mask[..., None], shown, truth)
+    rows, columns = (sides.nonzero()[:, 0] for sides in (mask.any(1), mask.any(0)))
+    part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return right[part], truth[part], mask[part]
 
 
 def as_bytes(picture: Tensor | np.ndarray) -> np.ndarray:

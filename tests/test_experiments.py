@@ -5,7 +5,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from running import composed, tiny_celeba, tiny_cloud, tiny_images, tiny_olivetti
-from tiny.captures import generated, write_blender, write_llff
+from tiny.captures import forward, generated, write_blender, write_llff
 from tiny.signals import CONF, field_of
 
 from conf.command.compose import instantiate_data
@@ -18,7 +18,7 @@ EXPERIMENTS = sorted(
 
 def llff(folder):
     """A capture in the layout of LLFF, large enough to be reduced twice."""
-    return [f"data.root={write_llff(folder / 'llff', generated(size=48, views=9))}"]
+    return [f"data.root={write_llff(folder / 'llff', forward(generated(size=48, views=9)))}"]
 
 
 def blender(folder):

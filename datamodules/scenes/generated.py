@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from datamodules.common.files import require
 from datamodules.scenes.camera_paths import look_at, orbit
-from datamodules.scenes.capture import Capture, backdrop, hold_out_every, pinhole, rays
+from datamodules.scenes.capture import Capture, backdrop, hold_out_every, rays
+from datamodules.scenes.lenses import pinhole
 from datamodules.scenes.scene_data import OneScene
 
 TOP = -0.5  # height of the floor, a disc, in the cube [-1, 1]^3

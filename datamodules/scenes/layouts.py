@@ -6,6 +6,7 @@ from pathlib import Path
 from datamodules.common.files import existing_folder, listing
 from datamodules.scenes.blender import Blender
 from datamodules.scenes.capture import Capture
+from datamodules.scenes.colmap import PLACES, Colmap, model_in
 from datamodules.scenes.generated import GeneratedScene
 from datamodules.scenes.llff import LLFF
 from datamodules.scenes.nerfstudio import Nerfstudio
@@ -25,7 +26,10 @@ def read_scene(folder: Path) -> Capture:
     for file, layout in LAYOUTS.items():
         if (folder / file).is_file():
             return layout(root=str(folder)).capture()
-    raise InputError(f"A scene is a folder with photographs and {' or '.join(LAYOUTS)}, {folder} holds {listing(folder)}.")
+    if model_in(folder) is not None:
+        return Colmap(root=str(folder)).capture()
+    known = " or ".join((*LAYOUTS, PLACES[0]))
+    raise InputError(f"A scene is a folder with photographs and {known}, {folder} holds {listing(folder)}.")
 
 
 @dataclass(kw_only=True, eq=False)

@@ -1,5 +1,6 @@
 """Captures in the layout of LLFF: poses_bounds.npy, and photographs in images or images_<downscale>."""
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -13,21 +14,15 @@ from PIL import Image
 from datamodules.common.files import existing_folder, listing
 from datamodules.common.pictures import read_array
 from datamodules.scenes.camera_paths import PARALLEL, average_pose, facing, meeting_point, orbit, spiral
-from datamodules.scenes.capture import (
-    Capture,
-    PhotographFiles,
-    check_poses,
-    hold_out_every,
-    into_scene,
-    photographs_in,
-    pinhole,
-    require_lengths,
-    scale_of,
-    similarity,
-)
+from datamodules.scenes.capture import Capture, hold_out_every, into_scene, require_lengths, scale_of, similarity
+from datamodules.scenes.lenses import pinhole
+from datamodules.scenes.photograph_files import PhotographFiles, photographs_in
+from datamodules.scenes.poses import facing as facing_of
+from datamodules.scenes.poses import rotations
 from datamodules.scenes.scene_data import OneScene
 from inr.errors import InputError
 
+log = logging.getLogger(__name__)
 LAYOUT = "a folder with poses_bounds.npy and the photographs in images or images_8"
 WIDTH = 17  # numbers of a view: a pose and a camera, 3 x 5, row by row, then the nearest and the furthest depth
 CROPPED = 0.01  # share of a side by which photographs may be off the proportions of their camera
@@ -83,7 +78,7 @@ def image_folder(folder: Path, downscale: int | None, views: int) -> Path:
         wanted = "images" if downscale in (None, 1) else f"images or images_{downscale}"
         there = ", ".join(entry.name for entry in reduced.values()) or "none such"
         raise InputError(f"A capture in the LLFF layout is {LAYOUT}, {folder} has no {wanted}; of folders it has {there}.")
-    check_count(photographs_in(whole), views)
+    check_count(posed(whole, folder), views)
     return make_reduced(whole, folder / f"images_{downscale}", downscale)
 
 
@@ -93,7 +88,7 @@ def make_reduced(whole: Path, target: Path, factor: int) -> Path:
     Raises: InputError if one cannot be read, or if the folder cannot be written.
     """
     photographs = PhotographFiles(photographs_in(whole), factor=factor)
-    photographs.size()
+    photographs.one_size()
     # The folder is written aside and renamed when it is whole: neither an interrupted run nor one at the same time leaves
     # half of it for others to read.
     try:
@@ -108,6 +103,26 @@ def make_reduced(whole: Path, target: Path, factor: int) -> Path:
             rule = f"Reduced photographs are kept in {target}, which cannot be written"
             raise InputError(f"{rule}: {error.strerror}; copy the capture to a folder of yours.") from error
     return target
+
+
+def posed(photographs: Path, folder: Path) -> tuple[Path, ...]:
+    """Return the photographs of a folder that have a pose: those in view_imgs.txt, if it is there, else all of them.
+
+    Raises: InputError if one of them is missing.
+    """
+    files = photographs_in(photographs)
+    chosen = folder / "view_imgs.txt"
+    if not chosen.is_file():
+        return files
+    # The scripts that list the photographs whose cameras were found sort rows by name; reduced ones may end otherwise.
+    listed = chosen.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    wanted = sorted({Path(line.strip().replace("\\", "/")).stem for line in listed if line.strip()})
+    found = {file.stem: file for file in files}
+    missing = [stem for stem in wanted if stem not in found]
+    if missing:
+        rule = f"Photographs that {chosen} lists must be there"
+        raise InputError(f"{rule}, {missing[0]} is not in {photographs}; add it, or remove view_imgs.txt.")
+    return tuple(found[stem] for stem in wanted)
 
 
 def check_count(files: tuple[Path, ...], poses: int) -> None:
@@ -172,10 +187,13 @@ def world_of(poses: np.ndarray, unit: float, recentre: bool, spherify: bool) -> 
 def camera_path(poses: np.ndarray, near: float, far: float, spherify: bool, frames: int) -> np.ndarray:
     """Return poses of a closed path: around the scene, or before it as wide as the cameras stood.
 
+    Cameras that look around have none: theirs are returned.
     Shapes: poses (views, 3, 4) -> (frames, 3, 4)
     """
     if spherify:
         return orbit(frames, float(np.hypot(*poses[:, :2, 3].T).mean()), float(poses[:, 2, 3].mean()))
+    if facing_of(poses) == "outward":
+        return poses[np.arange(frames) * len(poses) // frames]
     middle = average_pose(poses)
     aside = np.abs(into_scene(poses, similarity(1.0, middle))[:, :, 3])
     # The ellipse reaches as far as nine in ten cameras stood, so that one far camera does not lead it out of the scene.
@@ -190,8 +208,9 @@ class LLFF(OneScene):
 
     downscale: photographs are those of images_<downscale>, made once from images if they are not there; None: those of
         images, or the largest there are.
+    ndc: rays go through normalised device coordinates, as is right for cameras that look the same way; None: if they do.
     spherify: for cameras around what they look at: the scene is put there, z up, the root mean square distance of cameras 1,
-        without ndc.
+        without ndc; None: if they look there from angles beyond 45 degrees.
 
     Raises: InputError for a folder of another layout, an array of another shape or with singular poses, photographs that are
             unreadable, of different sizes, fewer than 3, or not one for each pose.
@@ -201,8 +220,8 @@ class LLFF(OneScene):
     root: str  # the folder
     downscale: int | None = None
     hold_every: int = 8  # every so many-th view tests
-    ndc: bool = True  # rays go through normalised device coordinates, as is right for cameras that look the same way
-    spherify: bool = False
+    ndc: bool | None = None
+    spherify: bool | None = None
     recentre: bool = True  # put the scene around the average pose
     bound_factor: float | None = 0.75  # the nearest depth becomes 1 / this [scene units]; None: as in the file
 
@@ -211,27 +230,44 @@ class LLFF(OneScene):
         require_lengths(self.downscale, bound_factor=self.bound_factor)
         self.folder = existing_folder("data.root", self.root)
 
+    def frame(self, poses: np.ndarray) -> tuple[bool, bool, bool]:
+        """Return if rays go through device coordinates, if the scene is spherified, and if it is recentred.
+
+        Raises: InputError for device coordinates of cameras that look different ways.
+        """
+        ways = facing_of(poses)
+        if self.ndc and not self.spherify and ways != "forward":
+            rule = "Normalised device coordinates are for cameras that look the same way, within 45 degrees"
+            raise InputError(f"{rule}, those of {self.folder} look {ways}; set data.ndc=null, or data.spherify=true.")
+        spherify = ways == "inward" and self.ndc is None if self.spherify is None else self.spherify
+        through = ways == "forward" if self.ndc is None else self.ndc
+        if self.ndc is None and self.spherify is None and ways != "forward":
+            done = "the scene is put where they look (data.spherify=true)" if spherify else "it stays where it is"
+            log.warning("Cameras of %s look %s: no normalised device coordinates, %s.", self.folder, ways, done)
+        # Cameras that look around have no average pose.
+        return through and not spherify, spherify, self.recentre and ways != "outward"
+
     def capture(self) -> Capture:
         """Read poses_bounds.npy, and the headers of the photographs."""
         table = read_table(self.folder)
-        files = photographs_in(image_folder(self.folder, self.downscale, len(table)))
+        files = posed(image_folder(self.folder, self.downscale, len(table)), self.folder)
         check_count(files, len(table))
         photographs = PhotographFiles(files)
         names = tuple(file.stem for file in files)
-        size = photographs.size()
+        size = photographs.one_size()
         check_proportions(table, size, files)
         world_poses, intrinsics = cameras(table, size, self.pixel_centre)
-        check_poses(names, world_poses)
+        world_poses = rotations(names, world_poses)
+        through, spherify, recentre = self.frame(world_poses)
         nearest = table[:, -2].min()
         unit = 1.0 if self.bound_factor is None else nearest * self.bound_factor
-        world = world_of(world_poses, unit, self.recentre, self.spherify)
+        world = world_of(world_poses, unit, recentre, spherify)
         poses = into_scene(world_poses, world)
         near = float(nearest / scale_of(world))
         far = float(table[:, -1].max() / scale_of(world))
         # Normalised device coordinates send (x, y, z) to (-s_x x / z, -s_y y / z, 1 + 2 / z): the visible half space from
         # depth 1 on becomes [-1, 1]^3, and steps even along a ray there are even in disparity here. The slopes s = 2 focal /
         # side send the picture's edges to 1. The nearest depth must not be below 1: bound_factor keeps it a third above.
-        through = self.ndc and not self.spherify
         slopes = (float(2 * intrinsics[0, 0] / size[0]), float(2 * intrinsics[0, 1] / size[1]))
         train, test = hold_out_every(len(names), self.hold_every)
         return Capture(
@@ -245,6 +281,6 @@ class LLFF(OneScene):
             near=0.0 if through else BEFORE * near,
             far=1.0 if through else far,
             ndc=slopes if through else None,
-            path=partial(camera_path, poses, near, far, self.spherify),
+            path=partial(camera_path, poses, near, far, spherify),
             world=world,
         )

@@ -1,5 +1,6 @@
 """Captures in the layout of nerfstudio: transforms.json with cameras that may differ from photograph to photograph."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,64 +12,22 @@ from datamodules.common.files import existing_folder
 from datamodules.scenes.camera_paths import meeting_point, orbit
 from datamodules.scenes.capture import (
     Capture,
-    PhotographFiles,
     backdrop,
     hold_out_every,
     into_scene,
-    pinhole,
     require_lengths,
     scale_of,
     similarity,
 )
+from datamodules.scenes.lenses import intrinsics_of
+from datamodules.scenes.poses import before, check_depths, facing
 from datamodules.scenes.scene_data import OneScene
-from datamodules.scenes.transforms import Frame, Settings, angle_of, focal_of, number, poses_of, read_transforms
+from datamodules.scenes.transforms import Settings, read_transforms, shots_of, slashed
 from inr.errors import InputError
 
-MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")  # pinholes where no coefficient distorts them
-DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
-UNDISTORTED = 1e-9  # coefficients below move no pixel
 NEAR = 0.05  # depth [scene units] where rays begin; cameras are at most 1 from the middle of their scene
 FAR = 2.5  # depth [scene units] where they end: beyond the middle by more than the cameras are before it
 CORNER = 3**0.5  # half diagonal of the cube [-1, 1]^3
-UNDISTORT = "undistort the photographs first (colmap image_undistorter)"
-
-
-def check_camera(frame: Frame, size: tuple[int, int]) -> None:
-    """Refuse a camera that is no pinhole, or of another size than that of the photographs.
-
-    Raises: InputError naming its model, its distortion or its size.
-    """
-    settings = frame.settings
-    model = settings.get("camera_model", "PINHOLE")
-    if settings.get("is_fisheye") or model not in MODELS:
-        found = "is_fisheye" if model in MODELS else f"camera_model {model}"
-        raise InputError(f"Cameras must be pinholes ({', '.join(MODELS)}), {frame.name} has {found}; {UNDISTORT}.")
-    for key in DISTORTION:
-        amount = settings.get(key, 0.0)
-        if not isinstance(amount, int | float) or not abs(amount) < UNDISTORTED:
-            raise InputError(f"Cameras must be free of distortion, {frame.name} has {key}={amount}; {UNDISTORT}.")
-    stated = settings.get("h", size[0]), settings.get("w", size[1])
-    if stated != size:
-        rule = "Photographs must be as large as h and w of their cameras"
-        found = f"{frame.name} is {size[0]} x {size[1]} for {stated[0]} x {stated[1]}"
-        raise InputError(f"{rule}, {found}; correct them, and the intrinsics.")
-
-
-def focal_lengths(settings: Settings, size: tuple[int, int], file: Path) -> tuple[float, float]:
-    """Return focal lengths for rows and columns: fl_y and fl_x, by the angles that are seen, or by the other one."""
-    # Pixels are square unless the file says otherwise, so that the lens across does for both directions.
-    across = angle_of(settings, "camera_angle_x", file) if "camera_angle_x" in settings and "fl_x" not in settings else None
-    column = focal_of(across, size[1]) if across is not None else number(settings, "fl_x", file)
-    if "fl_y" in settings:
-        return number(settings, "fl_y", file), column
-    down = angle_of(settings, "camera_angle_y", file) if "camera_angle_y" in settings else None
-    return column if down is None else focal_of(down, size[0]), column
-
-
-def centre_of(settings: Settings, size: tuple[int, int], file: Path) -> tuple[float, float]:
-    """Return the pixels from the upper left corner to the optical axis: cy and cx, or the middle."""
-    row = number(settings, "cy", file) if "cy" in settings else size[0] / 2
-    return row, number(settings, "cx", file) if "cx" in settings else size[1] / 2
 
 
 def listed(settings: Settings, key: str, places: Mapping[str, int], file: Path) -> tuple[int, ...] | None:
@@ -78,9 +37,9 @@ def listed(settings: Settings, key: str, places: Mapping[str, int], file: Path) 
         return None
     views = []
     for path in paths if isinstance(paths, list) else [paths]:
-        if not isinstance(path, str) or path not in places:
+        if not isinstance(path, str) or slashed(path) not in places:
             raise InputError(f"{key} must name frames by their file_path, {file} has no frame {path}; correct it.")
-        views.append(places[path])
+        views.append(places[slashed(path)])
     return tuple(sorted(views))
 
 
@@ -118,9 +77,17 @@ def around_middle(poses: np.ndarray) -> np.ndarray:
     return similarity(float(furthest), np.column_stack([np.eye(3), centre]))
 
 
+def warn_of_guess(poses: np.ndarray, folder: Path) -> None:
+    """Warn where cameras do not say how far away the scene is: they look around, or their axes hardly meet."""
+    if facing(poses) != "inward" and before(poses) < 1:
+        rule = f"Cameras of {folder} do not look at one point"
+        remedy = "set data.near and data.far [units of the file] if pictures stay empty"
+        warnings.warn(f"{rule}, so that near={NEAR} and far={FAR} times their reach is a guess; {remedy}.", stacklevel=4)
+
+
 @dataclass(kw_only=True, eq=False)
 class Nerfstudio(OneScene):
-    """A capture in the layout of nerfstudio, of pinhole cameras whose world has z up.
+    """A capture in the layout of nerfstudio, whose world has z up.
 
     bound: half side of the cube around the world's origin that holds the scene [units of the file], which is scaled to
         [-1, 1]^3, and rays are sampled there only; None: the scene's middle is where the cameras look, and the furthest
@@ -128,8 +95,8 @@ class Nerfstudio(OneScene):
     near, far: depths between which rays are sampled [units of the file]; None: 0.05 and 2.5 of the scene, or all of the cube.
     background: under transparency, and of rays that hit nothing: white, black, grey or three numbers in 0..1.
 
-    Raises: InputError if the file or a photograph is missing or cannot be read, for singular poses, cameras with distortion,
-            or photographs of different sizes.
+    Raises: InputError if the file or a photograph is missing or cannot be read, for singular poses, unknown cameras, or
+            if rays miss the scene. Cameras that do not look at one point give a warning unless near and far are given.
     Source: docs.nerf.studio, Data conventions.
     """
 
@@ -152,24 +119,22 @@ class Nerfstudio(OneScene):
         file = self.folder / "transforms.json"
         settings, frames = read_transforms(file)
         frames = sorted(frames, key=lambda frame: frame.path)
-        world_poses = poses_of(frames, file)
-        files = tuple(frame.photograph(self.folder) for frame in frames)
-        photographs = PhotographFiles(files, self.backdrop, self.downscale)
-        sides = photographs.stored_size()
-        for frame in frames:
-            check_camera(frame, sides)
-        world = similarity(self.bound) if self.bound else around_middle(world_poses)
-        poses = into_scene(world_poses, world)
+        shots = shots_of(frames, self.folder, self.backdrop, self.downscale)
+        world = similarity(self.bound) if self.bound else around_middle(shots.poses)
+        poses = into_scene(shots.poses, world)
         train, test = split_of(settings, [frame.path for frame in frames], self.hold_every, file)
-        focal = np.array([focal_lengths(frame.settings, sides, file) for frame in frames])
-        centre = np.array([centre_of(frame.settings, sides, file) for frame in frames])
         near, far = self.depths(poses, world)
+        if self.bound is None:
+            check_depths(shots.poses, near * scale_of(world), far * scale_of(world))
+            if self.near is None or self.far is None:
+                warn_of_guess(poses, self.folder)
+        photographs = shots.photographs
         return Capture(
-            names=tuple(frame.name for frame in frames),
-            size=photographs.size(),
+            names=shots.names,
+            size=photographs.frame,
             read=photographs,
             poses=poses,
-            intrinsics=pinhole(focal, centre, self.pixel_centre, self.downscale),
+            intrinsics=intrinsics_of(shots.lenses, self.pixel_centre, self.downscale),
             train=train,
             test=test,
             near=near,
@@ -178,6 +143,8 @@ class Nerfstudio(OneScene):
             background=self.backdrop,
             path=partial(camera_path, poses),
             world=world,
+            sizes=photographs.sizes,
+            shown=photographs.shown if photographs.hides else None,
         )
 
     def depths(self, poses: np.ndarray, world: np.ndarray) -> tuple[float, float]:

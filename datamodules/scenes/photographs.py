@@ -8,14 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+import torch.nn.functional as F
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 from datamodules.common.batch import Batch, DeviceCache, Part, Units
 from datamodules.common.signal_data import Observed, Wanted
-from datamodules.scenes.capture import Capture, shrink
+from datamodules.scenes.capture import Capture
+from datamodules.scenes.photograph_files import shrink
+from inr.errors import InputError
 from inr.field import Signals
-from inr.supervision.differences import jacobian_at
+from inr.supervision.differences import complete_at, jacobian_at
 
 THREADS = 8  # that decode photographs side by side: more wait for the disk
 BYTES = Units(255.0, 0.0, 255.0, "8-bit value (0..255)", "uint8")
@@ -24,26 +27,43 @@ BYTES = Units(255.0, 0.0, 255.0, "8-bit value (0..255)", "uint8")
 class Photographs(NamedTuple):
     """The photographs of a capture and their cameras, on a device.
 
-    Shapes: pixels (views, rows, columns, 3), poses (views, 3, 4), intrinsics (views, 4), train (training views,).
+    shown: the pixels that train and are scored; None: all of them.
+    drawn: flat indices (training view, row, column) of the training pixels among these; None: all of them.
+
+    Shapes: pixels (views, rows, columns, 3), poses (views, 3, 4), intrinsics (views, 4|11), train (training views,), shown
+            (views, rows, columns), drawn (pixels,).
     """
 
     pixels: UInt8[Tensor, "views rows columns 3"]
     poses: Tensor
     intrinsics: Tensor
     train: Tensor
+    shown: Bool[Tensor, "views rows columns"] | None = None
+    drawn: Tensor | None = None
 
     def to(self, device: torch.device) -> "Photographs":
         """Copy them to a device."""
-        return Photographs(*(tensor.to(device) for tensor in self))
+        copies = {name: tensor.to(device) for name, tensor in self._asdict().items() if tensor is not None}
+        return Photographs(**copies)
 
 
-def read_photographs(capture: Capture) -> Photographs:
-    """Read all photographs of a capture by several threads."""
+def read_photographs(capture: Capture, factor: int) -> Photographs:
+    """Read all photographs of a capture by several threads; every factor-th row and column trains.
+
+    Raises: InputError if what masks leave is nothing to train on.
+    """
     # Pillow decodes outside of the interpreter's lock, so that threads do it side by side.
     with ThreadPoolExecutor(THREADS) as pool:
         pixels = np.stack(list(pool.map(capture.read, range(len(capture.names)))))
+        shown = None if capture.shown is None else np.stack(list(pool.map(capture.shown, range(len(capture.names)))))
     poses, intrinsics = (torch.from_numpy(array).float() for array in (capture.poses, capture.intrinsics))
-    return Photographs(torch.from_numpy(pixels), poses, intrinsics, torch.tensor(capture.train))
+    scene = Photographs(torch.from_numpy(pixels), poses, intrinsics, torch.tensor(capture.train))
+    if shown is None:
+        return scene
+    drawn = np.flatnonzero(shown[list(capture.train), ::factor, ::factor])
+    if not len(drawn):
+        raise InputError(f"Masks must leave pixels to train on, with factor={factor} they hide all; correct them.")
+    return scene._replace(shown=torch.from_numpy(shown), drawn=torch.from_numpy(drawn))
 
 
 class PhotographedScenes(Observed):
@@ -65,7 +85,7 @@ class PhotographedScenes(Observed):
     @cached_property
     def photographs(self) -> list[Photographs]:
         """All photographs of all scenes, read when they are first asked for."""
-        return [read_photographs(capture) for capture in self.captures]
+        return [read_photographs(capture, self.factor) for capture in self.captures]
 
     def on(self, device: torch.device) -> list[Photographs]:
         """Return the photographs on a device."""
@@ -79,6 +99,9 @@ class PhotographedScenes(Observed):
 
     def training_pixels(self, scene: int) -> int:
         """Count the training pixels of a scene."""
+        if self.captures[scene].shown is not None:
+            drawn = self.photographs[scene].drawn
+            return 0 if drawn is None else len(drawn)
         return len(self.captures[scene].train) * math.prod(self.training_shape)
 
     @property
@@ -91,17 +114,56 @@ class PhotographedScenes(Observed):
         """Return a photograph, reduced by a factor."""
         return torch.from_numpy(shrink(self.photographs[scene].pixels[view].numpy(), factor))
 
+    def shown(self, scene: int, view: int, factor: int) -> Bool[Tensor, "rows columns"] | None:
+        """Return the pixels of a reduced photograph that are not hidden; None: all of them."""
+        shown = self.photographs[scene].shown
+        if shown is None:
+            return None
+        rows, columns = (side // factor for side in shown.shape[1:])
+        return shown[view, : rows * factor, : columns * factor].reshape(rows, factor, columns, factor).all(3).all(1)
+
+    def scored(self, scene: int, view: int, factor: int) -> Bool[Tensor, "rows columns"] | None:
+        """Return the pixels of a reduced photograph that are scored; None: all pixels of all photographs.
+
+        Raises: InputError if there are none.
+        """
+        if all(capture.shown is None for capture in self.captures):
+            return None
+        shown = self.shown(scene, view, factor)
+        if shown is None:
+            return torch.ones([side // factor for side in self.captures[scene].size], dtype=torch.bool)
+        if not shown.any():
+            rule = f"A tested view must show a whole square of {factor} pixels to score"
+            name = self.captures[scene].names[view]
+            raise InputError(f"{rule}, the mask of {name} leaves none; correct it, or use a smaller data.test_factor.")
+        return shown
+
+    def extent(self, scene: int, view: int, factor: int) -> tuple[int, int]:
+        """Return rows and columns of a reduced photograph, at least one of each."""
+        rows, columns = self.captures[scene].size_of(view)
+        return max(rows // factor, 1), max(columns // factor, 1)
+
+    def fill_hidden(self, scene: int, view: int, factor: int) -> Tensor:
+        """Return a reduced photograph (rows, columns, 3) in fitted numbers, the mean colour where it is hidden."""
+        picture = BYTES.normalise(self.photograph(scene, view, factor))
+        shown = self.shown(scene, view, factor)
+        return picture if shown is None else torch.where(shown[..., None], picture, self.mean_colour(scene))
+
     def mean_colour(self, scene: int) -> Tensor:
         """Return the mean colour (3,) of the training views in fitted numbers."""
-        pixels = self.photographs[scene].pixels
-        sums = [pixels[view].sum((0, 1), dtype=torch.float64) for view in self.captures[scene].train]
-        return (torch.stack(sums).mean(0) / math.prod(pixels.shape[1:3]) / BYTES.scale).float()
+        photographs = self.photographs[scene]
+        shown = photographs.shown
+        views = self.captures[scene].train
+        seen = [photographs.pixels[view] if shown is None else photographs.pixels[view][shown[view]] for view in views]
+        sums = torch.stack([pixels.flatten(0, -2).sum(0, dtype=torch.float64) for pixels in seen])
+        return (sums.sum(0) / sum(pixels.numel() // 3 for pixels in seen) / BYTES.scale).float()
 
     def nearest_view(self, scene: int, view: int) -> int:
-        """Return the training view whose camera stood closest to that of a view."""
+        """Return the training view whose camera stood closest to that of a view, of those of its size if there are any."""
         capture = self.captures[scene]
         places = capture.poses[:, :, 3]
-        return min(capture.train, key=lambda other: float(np.linalg.norm(places[other] - places[view])))
+        alike = [other for other in capture.train if capture.size_of(other) == capture.size_of(view)] or capture.train
+        return min(alike, key=lambda other: float(np.linalg.norm(places[other] - places[view])))
 
     def batches(self, signals: Tensor, chunks: Iterable[Tensor], wanted: Wanted, device: torch.device) -> Iterator[Batch]:
         """Yield a batch on the device for each chunk of training pixels of these scenes."""
@@ -115,6 +177,8 @@ class PhotographedScenes(Observed):
         # flat = (training view * rows + row) * columns + column
         rows, columns = self.training_shape
         flat = samples.to(device, non_blocking=True)
+        tables = [self.on(device)[scene].drawn for scene in signals.tolist()]
+        flat = torch.stack([at if table is None else table[at] for table, at in zip(tables, flat, strict=True)])
         trained = zip(signals.tolist(), flat // (rows * columns), strict=True)
         views = torch.stack([self.on(device)[scene].train[place] for scene, place in trained])
         pixels = self.factor * torch.stack([flat // columns % rows, flat % columns], -1)
@@ -129,13 +193,25 @@ class PhotographedScenes(Observed):
         # Photographs stay bytes, a quarter of the memory of floats, and become fitted numbers for the drawn pixels alone.
         scenes = self.on(device)
         looks = [(scenes[scene], view, at) for scene, view, at in zip(signals.tolist(), views, pixels.long(), strict=True)]
-        names = ("poses", "intrinsics")
-        context = {name: torch.stack([getattr(scene, name)[view] for scene, view, _ in looks]) for name in names}
+        poses = torch.stack([scene.poses[view] for scene, view, _ in looks])
+        # Scenes without distortion get one of zeros beside scenes that have one.
+        numbers = max(scene.intrinsics.shape[1] for scene, _, _ in looks)
+        lenses = [F.pad(scene.intrinsics[view], (0, numbers - scene.intrinsics.shape[1])) for scene, view, _ in looks]
+        context = {"poses": poses, "intrinsics": torch.stack(lenses)}
         targets = {}
+        weights = {}
         if quantities:
             targets["value"] = torch.stack([BYTES.normalise(scene.pixels[view, *at.T]) for scene, view, at in looks])
         if "jacobian" in quantities:
             # Filters read the neighbours of a pixel in its own photograph, as `jacobian_at` knows which one each lies in.
             slopes = [jacobian_at(scene.pixels, at, self.filter, self.border, view) for scene, view, at in looks]
             targets["jacobian"] = torch.stack(slopes) / BYTES.scale
-        return Batch(Signals(signals.to(device)), {"data": Part(pixels.float(), targets, context=context)})
+            if any(scene.shown is not None for scene, _, _ in looks):
+                weights["jacobian"] = torch.stack([self.complete(*look) for look in looks])
+        return Batch(Signals(signals.to(device)), {"data": Part(pixels.float(), targets, weights, context)})
+
+    def complete(self, scene: Photographs, views: Tensor, pixels: Tensor) -> Tensor:
+        """Return weights (points,) of derivatives: 0 where a filter reads hidden pixels, else 1."""
+        if scene.shown is None:
+            return torch.ones(len(pixels), device=pixels.device)
+        return complete_at(scene.shown[..., None], pixels, self.filter, self.border, views)[:, 0].float()

@@ -186,26 +186,35 @@ class SceneData(SignalData[PhotographedScenes]):
         return [some[some // size == view] % size for view in range(len(self.tested))]
 
     def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Yield what a validation saw (samples, 3), and the truth in fitted numbers."""
-        truths = [self.truth(view).truth.flatten(0, 1)[some] for view, some in enumerate(self.validation_samples)]
-        yield values, self.normalise(torch.cat(truths)), None
+        """Yield what a validation saw (samples, 3), the truth in fitted numbers, and the samples that are not hidden."""
+        looks = [(self.truth(view), some) for view, some in enumerate(self.validation_samples)]
+        truth = torch.cat([scored.truth.flatten(0, 1)[some] for scored, some in looks])
+        masks = [mask.flatten()[some] for scored, some in looks if (mask := scored.masks["psnr"]) is not None]
+        yield values, self.normalise(truth), torch.cat(masks) if masks else None
+
+    def extent(self, item: int) -> tuple[int, int]:
+        """Return rows and columns of a test view that are of its photograph."""
+        return self.trained.extent(*self.tested[item], self.test_factor)
 
     def truth(self, item: int) -> Scored:
-        """Return a photograph that a rendered test view is compared with."""
-        scene, view = self.tested[item]
-        return Scored(self.names[item], self.trained.photograph(scene, view, self.test_factor), {"psnr": None})
+        """Return a photograph that a rendered test view is compared with, as far as it is shown."""
+        scenes, (scene, view) = self.trained, self.tested[item]
+        mask = scenes.scored(scene, view, self.test_factor)
+        return Scored(self.names[item], scenes.photograph(scene, view, self.test_factor), {"psnr": mask})
 
     def definitions(self) -> dict[str, str]:
         """Return in words the pixels that the PSNR looks at."""
         some = f"means over {self.test_factor} x {self.test_factor} pixels" if self.test_factor > 1 else "all pixels"
-        return {"psnr": f"of {some} of a view that was not trained on, red, green and blue clipped to 0..1"}
+        masked = any(capture.shown is not None for capture in self.trained.captures)
+        hidden = " but those that a mask hides" if masked else ""
+        return {"psnr": f"of {some}{hidden} of a view that was not trained on, red, green and blue clipped to 0..1"}
 
     def baselines(self) -> dict[str, Callable[[], Tensor]]:
         """Return pictures (views, *shape, 3) without a model of the scene: the mean colour, the photograph from nearest by."""
         scenes = self.trained
 
         def nearest(scene: int, view: int) -> Tensor:
-            return self.normalise(scenes.photograph(scene, scenes.nearest_view(scene, view), self.test_factor))
+            return scenes.fill_hidden(scene, scenes.nearest_view(scene, view), self.test_factor)
 
         return {
             "mean colour": lambda: torch.stack([scenes.mean_colour(scene).expand(*self.shape, 3) for scene, _ in self.tested]),

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr.errors import InputError
+from inr.measurements.lenses import look_through
 
 SPACINGS = ("depth", "disparity")
 PARALLEL = 1e-6  # direction components below are zero up to the rounding of sines and cosines in float32
@@ -17,6 +18,8 @@ LITTLE = 1e-5  # weight added to every cell, so that rays that hit nothing are s
 
 class Rays(NamedTuple):
     """Straight lines origin + distance x direction; a direction is one unit of depth along the optical axis long.
+
+    Fisheyes see aside, where depth ends: their directions have length 1, and distances are along the ray.
 
     Shapes: (..., points, dims) each.
     """
@@ -53,15 +56,19 @@ def box_interval(
 def camera_rays(
     coordinates: Float[Tensor, "*batch points 2"], poses: Float[Tensor, "*#batch #points 3 4"], intrinsics: Tensor
 ) -> Rays:
-    """Return the rays that arrive at pixels (row, column) of pinhole cameras.
+    """Return the rays that arrive at pixels (row, column) of cameras.
 
     Shapes: coordinates (..., points, 2); poses (..., points|1, 3, 4) take the camera's axes (right, up, backwards) and its
-            position to the scene; intrinsics (..., points|1, 4) = focal lengths and centre, (row, column) each.
+            position to the scene; intrinsics (..., points|1, 4|11) = focal lengths and centre, (row, column) each, then the
+            numbers of a lens that distorts: k1, k2, k3, k4, p1, p2, and 1 for a fisheye, else 0.
     Units:  pixels; the centre in pixel indices.
     """
-    focal, centre = intrinsics.split(2, -1)
+    focal, centre, lens = intrinsics[..., :2], intrinsics[..., 2:4], intrinsics[..., 4:]
     down, right = ((coordinates - centre) / focal).unbind(-1)
-    in_camera = torch.stack([right, -down, -torch.ones_like(right)], -1)  # the camera looks along -z; a depth of 1
+    if lens.shape[-1]:
+        in_camera = look_through(lens, torch.stack([right, down], -1))
+    else:
+        in_camera = torch.stack([right, -down, -torch.ones_like(right)], -1)  # the camera looks along -z; a depth of 1
     directions = (poses[..., :3] * in_camera[..., None, :]).sum(-1)  # not a matrix product: autocast would round it
     return Rays(poses[..., 3].expand_as(directions), directions)
 

@@ -35,8 +35,8 @@ class VolumeRendering(Measurement):
     directions: append the unit direction of view to each point.
     open_end:   the published quadrature: a sample stands for the interval to the next one, the last has no end.
     proposal:   observe the field's `coarse` one.
-    Context: poses (1|signals, points|1, 3, 4), intrinsics (1|signals, points|1, 4) as `camera_rays` takes them; `distances`
-             fixes the samples; jitter, fine jitter and noise are drawn while training.
+    Context: poses (1|signals, points|1, 3, 4), intrinsics (1|signals, points|1, 4|11) as `camera_rays` takes them;
+             `distances` fixes the samples; jitter, fine jitter and noise are drawn while training.
     Shapes: coordinates (1|signals, points, 2) = (row, column) -> observations (signals, points, 3) in 0..1.
     Units:  coordinates in pixels; colours after a sigmoid.
     Raises: InputError for options outside their range, and open ends without relu.

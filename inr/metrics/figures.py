@@ -101,18 +101,28 @@ def snr(prediction: Tensor, target: Tensor, mask: Bool[Tensor, "*shape"] | None 
     return psnr(prediction, target, peak=target.double().square().mean().sqrt().item())
 
 
-def ssim(prediction: Float[Tensor, "rows columns"], target: Float[Tensor, "rows columns"], peak: float = 1.0) -> float:
+def ssim(
+    prediction: Float[Tensor, "rows columns"],
+    target: Float[Tensor, "rows columns"],
+    peak: float = 1.0,
+    mask: Bool[Tensor, "rows columns"] | None = None,
+) -> float:
     """Return the structural similarity: gaussian window of 11 samples and sigma 1.5, mean over the windows inside the image.
+
+    mask: the samples that windows are centred at; None: all. Where it hides some, both images should be alike there.
 
     Source: Wang et al., Image quality assessment (2004); nan for images smaller than the window.
     """
     if min(target.shape) < WINDOW:
         return math.nan
-    reach, total = WINDOW // 2, 0.0
+    reach, total, count = WINDOW // 2, 0.0, 0
     # torchmetrics' mean of the whole is the same but takes a dozen copies of the image; strips overlap by a window's reach.
     for first in range(reach, len(target) - reach, STRIP):
         rows = slice(first - reach, min(first + STRIP, len(target) - reach) + reach)
         strips = prediction[None, None, rows], target[None, None, rows]
         _, similarity = structural_similarity_index_measure(*strips, data_range=peak, return_full_image=True)
-        total += similarity[..., reach:-reach, reach:-reach].sum(dtype=torch.float64).item()
-    return total / ((target.shape[0] - 2 * reach) * (target.shape[1] - 2 * reach))
+        windows = similarity[0, 0, reach:-reach, reach:-reach]
+        counted = windows if mask is None else windows[mask[rows][reach:-reach, reach:-reach]]
+        total += counted.sum(dtype=torch.float64).item()
+        count += counted.numel()
+    return total / count if count else math.nan

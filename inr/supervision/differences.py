@@ -121,15 +121,20 @@ def footprint(
 
 
 def complete_at(
-    known: Bool[Tensor, "*shape signals"],
+    known: Bool[Tensor, "*grids_and_shape signals"],
     indices: Int[Tensor, "points axes"],
     filter: str = "central",
     border: str = "one_sided",
+    among: Int[Tensor, " points"] | None = None,
 ) -> Bool[Tensor, "points signals"]:
-    """Mark the samples of a grid at which the filters read known samples only, for several signals on the grid."""
+    """Mark the samples of a grid at which the filters read known samples only, for several signals on the grid.
+
+    Of several grids (grids, *shape, signals) with `among`, the grid of each sample.
+    """
     check(filter, border)
     complete = known.new_ones(len(indices), known.shape[-1])
+    grids = () if among is None else (among,)
     for axis in range(indices.shape[1]):
-        for reads, weight in cells(indices, known.shape[:-1], axis, filter, border):
-            complete &= known[reads] | (weight == 0)[:, None]
+        for reads, weight in cells(indices, known.shape[len(grids) : -1], axis, filter, border):
+            complete &= known[grids + reads] | (weight == 0)[:, None]
     return complete

@@ -1,6 +1,7 @@
 """Radiance fields: what a run leaves, and what its figures mean."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 import trimesh
 from PIL import Image
 from running import RAYS, STEPS, assert_resumes, checkpoint, curve, metrics, run, tiny
-from tiny.captures import generated, read, write_blender
+from tiny.captures import generated, read, write_blender, write_nerfstudio
 from torch.testing import assert_close
 
 import inr
@@ -22,6 +23,7 @@ from inr.networks.mlp import MLP
 from inr.supervision.losses import SquaredError
 from inr.supervision.terms import Supervision
 from tasks.base import Training
+from tasks.evaluation import Seen
 from tasks.nerf import NerfTask
 
 QUICK = ("model=relu", "model.hidden_features=16", *STEPS)
@@ -223,9 +225,10 @@ def truths_of(data):
 
 
 class Known(NerfTask):
-    """A task on data without a trainer."""
+    """A task on data without a trainer, which has seen nothing."""
 
     data = None
+    seen = Seen(torch.empty(0, 3), {})
 
 
 def task_of(data, **options):
@@ -246,6 +249,41 @@ def test_psnr_is_the_mean_over_views():
     alone = [task.figure_set(image, data.truth(place))["ssim"].value for place, image in enumerate(truth + off)]
     assert figures["ssim"].value == pytest.approx(np.mean(alone))
     assert task.score(truth.flatten(0, 2))["ssim"].value == pytest.approx(1)
+
+
+def test_hidden_pixels_do_not_change_any_figure():
+    data = lonely()
+    task, truth = task_of(data), truths_of(data)
+    mask = torch.ones(SIZE, SIZE, dtype=torch.bool)
+    mask[:, -1] = mask[3, 3] = False
+    wrong = truth[0] + 0.1 * torch.rand(SIZE, SIZE, 3, generator=torch.Generator().manual_seed(0))
+    scored = dataclasses.replace(data.truth(0), masks={"psnr": mask})
+    figures = task.figure_set(wrong, scored)
+    assert figures["psnr"].value == pytest.approx(psnr(wrong.clamp(0, 1)[mask], truth[0][mask]))
+    for figure, value in task.figure_set(torch.where(mask[..., None], wrong, 0.9), scored).items():
+        assert value.value == pytest.approx(figures[figure].value), figure
+    assert figures["ssim"].value < 1 == task.figure_set(torch.where(mask[..., None], truth[0], 0.9), scored)["ssim"].value
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_views_of_different_sizes_are_written_as_large_as_their_photographs(scale, tmp_path):
+    root = write_nerfstudio(tmp_path / "scene", generated(SIZE, views=6, hold_every=3))
+    content = json.loads((root / "transforms.json").read_text())
+    sizes = {}
+    for place, frame in enumerate(content["frames"]):
+        rows, columns = sizes[frame["file_path"][7:-4]] = (SIZE, 8) if place % 2 else (9, SIZE)
+        frame |= {"h": rows, "w": columns}
+        Image.fromarray(pixels(root / frame["file_path"])[:rows, :columns]).save(root / frame["file_path"])
+    (root / "transforms.json").write_text(json.dumps(content))
+    rays = [option for option in RAYS if not option.startswith("data.size")]
+    words = ["task=nerf", "data=nerfstudio", f"data.root={root}", *rays, *QUICK, PICTURES, "trainer.max_steps=1"]
+    folder = run(tmp_path / "run", *words, "export=all", f"export.scale={scale}")
+    views = sorted((folder / "export" / "views").iterdir())
+    assert len(views) == 2
+    for view in views:
+        rows, columns = sizes[view.stem.removeprefix("images_")]
+        assert pixels(view).shape == (scale * rows, scale * columns, 3)
+    assert {figure for figure in metrics(folder) if "psnr" in figure} == {"psnr", "mean colour/psnr", "nearest view/psnr"}
 
 
 def test_colours_beyond_white_and_black_are_clipped():

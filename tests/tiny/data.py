@@ -4,7 +4,7 @@ import numpy as np
 import running
 from omegaconf import OmegaConf
 from PIL import Image
-from tiny.captures import generated, write_blender, write_llff, write_nerfstudio
+from tiny.captures import generated, write_blender, write_colmap, write_llff, write_nerfstudio
 from tiny.signals import CONF
 from tiny.solids import ball, box
 
@@ -85,6 +85,7 @@ OPTIONS = {
     "llff": tiny_scene(write_llff),
     "blender": tiny_scene(write_blender),
     "nerfstudio": tiny_scene(write_nerfstudio),
+    "colmap": tiny_scene(write_colmap),
     "scene": lambda folder: [f"data.path={write_blender(folder, generated(12, 8, 4))}", *SCENE],
     "scenes": lambda folder: ["data.scenes=5", "data.views=8", "data.size=12", *FEW, *SCENE],
     "slice": lambda folder: ["data.size=16", "data.points=9"],

@@ -15,7 +15,8 @@ ORIGINAL = generated(size=10, views=9, hold_every=3)
 
 def read_all(layout, folder, options):
     capture = read(layout, folder, **options)
-    return list(map(capture.read, range(len(capture.names))))
+    views = range(len(capture.names))
+    return list(map(capture.read, views)), capture.shown and list(map(capture.shown, views))
 
 
 def check(layout, folder, options, words):
@@ -64,6 +65,10 @@ def picture(path, shape, dtype=np.uint8):
     return lambda folder: Image.fromarray(np.zeros(shape, dtype)).save(folder / path)
 
 
+def listed(*names):
+    return lambda folder: (folder / "view_imgs.txt").write_text("\n".join(names))
+
+
 def gone(path):
     return lambda folder: (folder / path).unlink()
 
@@ -102,6 +107,18 @@ def flipped(content):
     content["frames"][2]["transform_matrix"][0][0] *= -1
 
 
+def transposed(content):
+    content["frames"][2]["transform_matrix"] = np.transpose(content["frames"][2]["transform_matrix"]).tolist()
+
+
+def both(*changes):
+    def spoil(thing):
+        for change in changes:
+            change(thing)
+
+    return spoil
+
+
 def nothing(folder):
     pass
 
@@ -131,6 +148,7 @@ LLFF = [
     *((nothing, {"downscale": by}, f"downscale must be a whole factor, at least 1, got {by}") for by in (0, 2.5)),
     (nothing, {"downscale": 11}, "downscale must leave pixels of 10 x 10, got 11"),
     *((nothing, {"hold_every": by}, f"hold_every must be a whole number of views, at least 2, got {by}") for by in (0, 1)),
+    (both(listed("view_09.png"), few(8)), {}, "Photographs that ROOT/view_imgs.txt lists must be there, view_09 is not in"),
     (nothing, {"bound_factor": 0}, "bound_factor must be a positive number, got 0"),
     (nothing, {"pixel_centre": 2}, "pixel_centre must be where in its pixel a ray passes, in 0..1, got 2"),
 ]
@@ -142,7 +160,7 @@ BLENDER = [
     (garbage(TRAIN, b"{"), {}, "must be json, ROOT/transforms_train.json is not: Expecting property name"),
     (garbage(TRAIN, b"\xff\xff"), {}, "must be json, ROOT/transforms_train.json is not: "),
     *((spoil, {}, f"list its photographs as frames, ROOT/{TRAIN} has none") for spoil in (garbage(TRAIN, b"[]"), UNLISTED)),
-    (transforms(lacking("camera_angle_x"), TRAIN), {}, "must give camera_angle_x, ROOT/transforms_train.json does not"),
+    (transforms(lacking("camera_angle_x"), TRAIN), {}, "must give fl_x or camera_angle_x, ROOT/transforms_train.json does not"),
     *((transforms(lacking(k, 1), TRAIN), {}, f"frame 1 of ROOT/{TRAIN} has no {k}") for k in ("file_path", "transform_matrix")),
     (transforms(frame(1, file_path=3), TRAIN), {}, "file_path must be text, frame 1"),
     (transforms(frame(1, file_path="train/r_7"), TRAIN), {}, "ROOT/train/r_7 is missing"),
@@ -150,9 +168,18 @@ BLENDER = [
     (transforms(frame(1, transform_matrix=SINGULAR), TRAIN), {}, "train/view_02 has a singular pose"),
     (transforms(flipped, TRAIN), {}, "train/view_04 has a singular pose"),
     (transforms(lambda content: content.update(camera_angle_x=40), TRAIN), {}, "in radians, below pi"),
-    (transforms(lambda content: content.update(camera_angle_x="wide"), TRAIN), {}, "must be a positive number"),
+    (transforms(lambda content: content.update(camera_angle_x="wide"), TRAIN), {}, "must be a finite number"),
     (gone("train/view_02.png"), {}, "ROOT/train/view_02 is missing"),
-    (picture("test/view_03.png", (9, 10, 3)), {}, "and view_03.png has 9 x 10 pixels"),
+    (picture("test/view_03.png", (4, 4, 3)), {"downscale": 5}, "downscale must leave pixels of 4 x 4, got 5"),
+    (
+        transforms(frame(1, fl_x=4.0, camera_angle_x=0.7), TRAIN),
+        {},
+        "must say the same of 10 pixels, for train/view_02 they say",
+    ),
+    (transforms(lambda content: content.update(skew=0.1), TRAIN), {}, "has skew=0.1, too; undistort"),
+    (nothing, {"near": 0.1, "far": 0.5, "bound": 1.5}, "3.48 before them, got 0.1 to 0.5; correct data.near and data.far"),
+    (nothing, {"near": 0.1, "far": 0.5, "bound": None}, "3.48 before them, got 0.1 to 0.5; correct data.near and data.far"),
+    (nothing, {"bound": "cube"}, "bound must be a number, auto or null, got cube"),
     (nothing, {"train_split": "test"}, "Names of views must be unique, test/view_00 is there 2 times"),
     (nothing, {"background": "pink"}, "background must be one of white, black, grey"),
     (nothing, {"bound": 0}, "bound must be a positive number, got 0"),
@@ -161,18 +188,40 @@ BLENDER = [
 ]
 STUDIO = [
     (gone("transforms.json"), {}, "ROOT/transforms.json is not there; ROOT holds no files"),
-    (setting(camera_model="OPENCV_FISHEYE"), {}, "images/view_00 has camera_model OPENCV_FISHEYE; undistort"),
-    (setting(is_fisheye=True), {}, "images/view_00 has is_fisheye; undistort"),
-    (setting(k1=0.1), {}, "free of distortion, images/view_00 has k1=0.1; undistort"),
-    (transforms(frame(5, p2=-1e-3)), {}, "free of distortion, images/view_05 has p2=-0.001; undistort"),
+    (
+        setting(camera_model="EQUIRECTANGULAR"),
+        {},
+        "OPENCV_FISHEYE, SIMPLE_RADIAL_FISHEYE, RADIAL_FISHEYE, images/view_00 has EQUI",
+    ),
+    (setting(is_fisheye=True, p1=0.1), {}, "Distortion is that of k1, k2, k3, k4, images/view_00 has p1=0.1, too; undistort"),
+    (setting(k5=0.1), {}, "that of k1, k2, k3, k4, p1, p2, images/view_00 has k5=0.1, too; undistort"),
+    (setting(rolling_shutter=[0, 0, 0, 1]), {}, "has rolling_shutter=[0, 0, 0, 1], too"),
+    (setting(k1="much"), {}, "k1 must be a finite number"),
+    (
+        setting(k1=-9.0),
+        {},
+        "must show one ray at each pixel, that of images/view_00 does not near its edges (k1 .. k4, p1, p2 = -9,",
+    ),
     (setting(w=20), {}, "images/view_00 is 10 x 10 for 10 x 20; correct them"),
-    (transforms(lacking("fl_x", 3)), {}, "must give fl_x"),
+    (
+        both(picture(PICTURE, (12, 10, 3)), transforms(frame(4, h=10, w=12))),
+        {},
+        "view_04 is 12 x 10 for 10 x 12; turn it upright",
+    ),
+    (transforms(both(lacking("fl_x", 3), lacking("fl_y", 3))), {}, "must give fl_x"),
+    (transforms(frame(3, fl_x=-3.0)), {}, "fl_x must be a positive number"),
+    (transforms(transposed), {}, "must be 0, 0, 0, 1, positions stand in the last column, that of images/view_02 in"),
+    (transforms(frame(3, mask_path="masks/3.png")), {}, "that of images/view_03, masks/3.png, is not in ROOT; add it"),
+    (both(transforms(frame(3, mask_path="m.png")), picture("m.png", (9, 10))), {}, "ROOT/m.png has 9 x 10 pixels for 10 x 10"),
+    (both(transforms(frame(3, mask_path="m.png")), picture("m.png", (10, 10))), {}, "ROOT/m.png is black; remove its view"),
     (transforms(frame(3, transform_matrix=SINGULAR)), {}, "images/view_03 has a singular pose"),
     (transforms(alike), {}, "Cameras must stand apart, all 9 stand at one point"),
     (setting(test_filenames=["images/view_77.png"]), {}, "test_filenames must name frames by their file_path"),
     (setting(test_filenames=["images/view_01.png"]), {}, "A view trains or tests, images/view_01 does both"),
     (gone(PICTURE), {}, f"ROOT/{PICTURE} is missing"),
-    (picture(PICTURE, (12, 10, 3)), {}, "of one size, ROOT/images/view_00.png has 10 x 10 and view_04.png has 12 x 10 pixels"),
+    (picture(PICTURE, (12, 10, 3)), {}, "images/view_04 is 12 x 10 for 10 x 10; correct them"),
+    (nothing, {"near": 9.0, "far": 30.0}, "3.48 before them, got 9 to 30; correct data.near and data.far"),
+    (nothing, {"bound": 0.2, "far": 1.0}, "6 of 6 training views see nothing of it"),
     (nothing, {"near": 9.0, "far": 3.0}, "0 <= near < far"),
     (nothing, {"bound": -1.0}, "bound must be a positive number, got -1.0"),
 ]
@@ -204,7 +253,8 @@ def test_cameras_that_look_all_ways_have_no_average(tmp_path):
     turns = 2 * np.pi * np.arange(9) / 9
     back, up = np.stack([np.cos(turns), np.sin(turns), 0 * turns], -1), np.tile([0.0, 0.0, 1.0], (9, 1))
     write_llff(tmp_path, replace(ORIGINAL, poses=np.stack([np.cross(up, back), up, back, 4 * back], -1)))
-    check("llff", tmp_path, {}, "these look all ways; set spherify=true")
-    around = read("llff", tmp_path, spherify=True, hold_every=3)
+    check("llff", tmp_path, {"spherify": False}, "these look all ways; set spherify=true")
+    check("llff", tmp_path, {"ndc": True}, "those of ROOT look inward; set data.ndc=null, or data.spherify=true")
+    around = read("llff", tmp_path, hold_every=3)
     np.testing.assert_allclose(around.poses[:, 2, 3], 0, atol=1e-9)
     np.testing.assert_allclose(around.poses[:, 2, 1], 1)  # upright

@@ -3,17 +3,30 @@ import os
 import pickle
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from tiny.captures import LAYOUTS, generated, read, world_poses, write_blender, write_llff, write_nerfstudio
+from tiny.captures import (
+    LAYOUTS,
+    forward,
+    generated,
+    read,
+    world_poses,
+    write_blender,
+    write_colmap,
+    write_llff,
+    write_nerfstudio,
+)
 
 from datamodules.scenes.camera_paths import average_pose, look_at, meeting_point, orbit, spiral
-from datamodules.scenes.capture import rays, shrink
+from datamodules.scenes.capture import rays
 from datamodules.scenes.generated import trace
+from datamodules.scenes.layouts import read_scene
+from datamodules.scenes.photograph_files import shrink
 from inr.errors import InputError
 
 DATA = Path(os.environ.get("INR_DATA", "nowhere"))
@@ -21,16 +34,21 @@ ORIGINAL = generated(size=26, views=9, hold_every=3)
 TILTED = np.array([[0.0, -2.0, 0.0, 5.0], [2.0, 0.0, 0.0, -3.0], [0.0, 0.0, 2.0, 0.5], [0.0, 0.0, 0.0, 1.0]])
 ELSEWHERE = replace(ORIGINAL, world=TILTED)
 ROUND_TRIPS = [
+    ("forward", {}),
+    ("forward", {"ndc": False}),
     ("llff", {}),
-    ("llff", {"ndc": False}),
-    ("llff", {"spherify": True}),
+    ("llff", {"spherify": False}),
     ("llff", {"ndc": False, "recentre": False}),
     ("llff", {"ndc": False, "bound_factor": None}),
     ("blender", {}),
     ("blender", {"bound": None}),
     ("nerfstudio", {}),
     ("nerfstudio", {"bound": 4.0, "near": 1.0}),
+    ("colmap", {}),
+    ("colmap", {"bound": 2.5}),
+    ("colmap text", {}),
 ]
+PROPORTION = "ignore:The cameras of .* from the origin, not about 4"  # of the layout of Blender, elsewhere
 
 
 def world_rays(capture, view, coordinates):
@@ -47,14 +65,19 @@ def assert_rotations(poses):
 
 
 def read_back(layout, folder, capture=ORIGINAL, **options):
-    write, _ = LAYOUTS[layout]
-    return read(layout, write(folder, capture), **({"hold_every": 3} if layout == "llff" else {}) | options)
+    """Write a capture, its cameras side by side if `forward`, and read it."""
+    kind = {"forward": "llff", "colmap text": "colmap"}.get(layout, layout)
+    write = partial(write_colmap, binary=False) if layout == "colmap text" else LAYOUTS[kind][0]
+    seen = forward(capture) if layout == "forward" else capture
+    return read(kind, write(folder, seen), **({"hold_every": 3} if kind in ("llff", "colmap") else {}) | options)
 
 
+@pytest.mark.filterwarnings(PROPORTION)
 @pytest.mark.parametrize("original", [ORIGINAL, ELSEWHERE], ids=["at home", "elsewhere"])
 @pytest.mark.parametrize(("kind", "options"), ROUND_TRIPS)
 def test_what_is_read_back_has_the_same_pixels_and_rays(kind, options, original, tmp_path):
     capture = read_back(kind, tmp_path, original, **options)
+    original = forward(original) if kind == "forward" else original
     order = [[name.rpartition("/")[2] for name in capture.names].index(name) for name in original.names]
     assert capture.size == original.size
     assert [sorted(order[view] for view in views) for views in (original.train, original.test)] == [
@@ -92,23 +115,23 @@ def test_pixel_centre_moves_the_optical_axis_by_itself(kind, tmp_path):
 
 
 def test_units_of_each_scene_are_as_promised(tmp_path):
-    forward = read_back("llff", tmp_path / "llff", ELSEWHERE, ndc=False)
-    assert forward.near == pytest.approx(0.9 / 0.75)
-    assert forward.far / forward.near == pytest.approx(ORIGINAL.far / ORIGINAL.near / 0.9)
-    assert_allclose(average_pose(forward.poses), np.eye(3, 4), atol=1e-9)
-    through = read_back("llff", tmp_path / "llff", ELSEWHERE)
+    straight = read_back("forward", tmp_path / "forward", ELSEWHERE, ndc=False)
+    assert straight.near == pytest.approx(0.9 / 0.75)
+    assert straight.far / straight.near == pytest.approx(ORIGINAL.far / ORIGINAL.near / 0.9)
+    assert_allclose(average_pose(straight.poses), np.eye(3, 4), atol=1e-9)
+    through = read_back("forward", tmp_path / "forward", ELSEWHERE)
     assert (through.near, through.far) == (0, 1)
     assert_allclose(through.ndc, 2 * through.intrinsics[0, :2] / 26)
-    around = read_back("llff", tmp_path / "llff", ELSEWHERE, spherify=True)
+    around = read_back("llff", tmp_path / "llff", ELSEWHERE)
     assert around.ndc is None
     assert np.square(around.poses[:, :, 3]).sum(-1).mean() == pytest.approx(1)
     assert_allclose(meeting_point(around.poses), 0, atol=1e-9)
     assert_allclose(around.poses[:, :2, 3].mean(0), 0, atol=1e-9)  # up is where they are
     assert around.poses[:, 2, 3].mean() > 0
-    cube = read_back("blender", tmp_path / "blender", ELSEWHERE, bound=3)
+    cube = read_back("blender", tmp_path / "blender", ORIGINAL, bound=3)
     assert (cube.near, cube.far, cube.box) == (pytest.approx(2 / 3), 2, True)
     assert_allclose(cube.world, np.diag([3, 3, 3, 1]))
-    world = read_back("blender", tmp_path / "blender", ELSEWHERE, bound=None)
+    world = read_back("blender", tmp_path / "blender", ORIGINAL, bound=None)
     assert (world.near, world.far, world.box) == (2, 6, False)
     studio = read_back("nerfstudio", tmp_path / "studio", ELSEWHERE, near=1.0)
     assert np.linalg.norm(studio.poses[:, :, 3], axis=-1).max() == pytest.approx(1)
@@ -144,6 +167,46 @@ def test_shrinking_takes_the_mean_of_squares(factor):
     rows, columns = 21 // factor, 30 // factor
     squares = image[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
     assert_allclose(shrink(image, factor), squares.mean((1, 3)), atol=0.6)
+
+
+def test_device_coordinates_are_for_cameras_that_look_the_same_way(tmp_path, caplog):
+    away = replace(ORIGINAL, poses=ORIGINAL.poses * np.array([-1, 1, -1, 1]), box=False)
+    angles = np.deg2rad(np.linspace(-50, 50, 9))
+    arc = look_at(3.2 * np.stack([np.sin(angles), 0 * angles, np.cos(angles)], -1), np.zeros(3), [0, 1, 0])
+    captures = {
+        "forward": forward(ORIGINAL),
+        "inward": ORIGINAL,
+        "inward on an arc": replace(ORIGINAL, poses=arc),
+        "outward": away,
+    }
+    for name, capture in captures.items():
+        found = read("llff", write_llff(tmp_path / name, capture), hold_every=3)
+        assert (found.ndc is not None) == (name == "forward")
+        assert_rotations(found.path(5))
+        # where cameras stand around what they look at, it is the middle
+        assert (np.abs(meeting_point(found.poses)).max() < 1e-6) == name.startswith("inward")
+    assert [record.getMessage().split(" look ")[1].split(":")[0] for record in caplog.records] == [
+        "inward",
+        "inward",
+        "outward",
+    ]
+    with pytest.raises(InputError, match=r"look outward; set data.ndc=null, or data.spherify=true\.$"):
+        read("llff", tmp_path / "outward", ndc=True)
+
+
+@pytest.mark.parametrize("downscale", [None, 2])
+@pytest.mark.parametrize("separator", ["\n", "\r\n"])
+def test_photographs_without_a_pose_are_left_out_where_a_list_says_so(separator, downscale, tmp_path):
+    plain = read_back("llff", tmp_path / "plain", downscale=downscale)
+    write_llff(tmp_path, ORIGINAL)
+    Image.fromarray(ORIGINAL.read(0)).save(tmp_path / "images" / "view_03_blurred.png")
+    with pytest.raises(InputError, match="must have a row for each photograph, it has 9 for 10"):
+        read("llff", tmp_path, downscale=downscale)
+    names = [f"{name}.JPG" for name in ORIGINAL.names]
+    (tmp_path / "view_imgs.txt").write_text(separator.join([*names[4:], *names[:4], ""]))
+    chosen = read("llff", tmp_path, hold_every=3, downscale=downscale)
+    assert chosen.names == ORIGINAL.names
+    assert all(np.array_equal(chosen.read(view), plain.read(view)) for view in range(9))
 
 
 def test_reduced_photographs_are_made_once(tmp_path):
@@ -270,3 +333,28 @@ def test_published_captures_are_read():
     assert (len(lego.train), len(lego.test), lego.size) == (100, 25, (400, 400))
     assert_allclose(lego.intrinsics[:, :2], 555.5555, atol=1e-3)
     assert (lego.read(0)[0] == 255).all()
+
+
+CASES = DATA / "cases" / "scenes"
+# by folder: largest error of a pose, numbers of an intrinsic, pixels hidden
+FOLDERS = {
+    **dict.fromkeys(("ns_plain", "ns_backslash", "bl_shift", "llff_around"), (1e-6, 4, False)),
+    **dict.fromkeys(("colmap_text", "colmap_bin", "gs_layout"), (1e-6, 4, False)),
+    "ns_opencv": (1e-6, 11, False),
+    **dict.fromkeys(("ns_portrait", "ns_mask"), (1e-6, 4, True)),
+    "ns_rounded3": (1e-3, 4, False),
+}
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="needs INR_DATA")
+@pytest.mark.filterwarnings("ignore:Axes of a pose")
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_one_scene_in_many_layouts_has_the_same_cameras(folder):
+    capture = read_scene(CASES / folder)
+    off, numbers, hidden = FOLDERS[folder]
+    poses, _ = world_poses(capture)
+    order = [int(name[-2:]) for name in capture.names]
+    assert_allclose(poses[:, :3], np.load(CASES / "poses.npy")[order], atol=off)
+    assert capture.intrinsics.shape == (17, numbers)
+    assert_allclose(capture.intrinsics[:, :2], 73.8644048922061)
+    assert (capture.shown is not None) == hidden

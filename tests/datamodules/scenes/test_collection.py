@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny.captures import LAYOUTS, generated
+from tiny.captures import LAYOUTS, forward, generated, write_llff
 from torch.testing import assert_close
 
 from datamodules.scenes.collection import SceneCollection
@@ -83,9 +83,10 @@ def test_scenes_that_do_not_go_together_are_refused(tmp_path):
     differ = written(tmp_path / "sizes", {"arch": 12, "bench": 14})
     with pytest.raises(InputError, match=r"photographs of one size.*bench differs, there are sizes \[\(12, 12\), \(14, 14\)\]"):
         scenes(root=differ, held_out=0)
-    forward = written(tmp_path / "forward", {"arch": 12, "bench": 12}, "llff")
+    for name in ("arch", "bench"):
+        write_llff(tmp_path / "forward" / name, forward(generated(12, views=6, hold_every=3)))
     with pytest.raises(InputError, match="not in normalised device coordinates; arch differs"):
-        scenes(root=forward, held_out=0)
+        scenes(root=str(tmp_path / "forward"), held_out=0)
     kinds = written(tmp_path / "kinds", {"arch": 12})
     written(tmp_path / "kinds", {"bench": 12}, "nerfstudio")
     with pytest.raises(InputError, match=r"cameras of one kind.*bench differs"):  # it has no cube

@@ -228,6 +228,6 @@ def test_without_a_folder_the_scene_is_the_generated_one():
 
 def test_an_unknown_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
-    files = "poses_bounds.npy or transforms_train.json or transforms.json"
+    files = "poses_bounds.npy or transforms_train.json or transforms.json or sparse/0"
     refused({"path": str(tmp_path)}, "A scene is a folder with photographs and", files, "holds notes.txt", kind=Scene)
     refused({"path": str(tmp_path / "nowhere")}, "data.path", "nowhere", kind=Scene)
