@@ -11,7 +11,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from datamodules.common.files import existing_file, one_line
-from datamodules.common.pictures import ARRAYS, DAMAGE, TIFFS
+from datamodules.common.pictures import ARRAYS, DAMAGE, TIFFS, read_image
 from datamodules.scans.read_volume import VOLUMES, read_volume
 from inr.errors import InputError
 
@@ -67,7 +67,9 @@ def load(path: Path) -> dict[str, np.ndarray]:
         return {"": read_volume(path)[0]}
     if has_ending(path, TIFFS):
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong is raised, too
-        return {"": tifffile.imread(path)}
+        whole = tifffile.imread(path)
+        # One picture is read as its tags say (turned, counted from white); a stack is refused for its axes.
+        return {"": whole if whole.ndim > 2 else read_image(path)[..., 0]}
     if has_ending(path, TEXTS):
         return {"": np.loadtxt(path, delimiter="," if has_ending(path, (".csv",)) else None, ndmin=1, encoding="utf-8-sig")}
     with path.open("rb") as file:

@@ -61,6 +61,14 @@ def test_every_kind_of_file_keeps_the_numbers(save, name, number):
         assert_array_equal(found.order, np.arange(VIEWS))
 
 
+def test_a_tiff_is_read_as_its_tags_say(tmp_path):
+    values = (project() * 100).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "white.tif", 65535 - values, photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "lying.tif", np.rot90(values), extratags=[(274, "H", 1, 6, True)])
+    for name in ("white.tif", "lying.tif"):
+        assert_array_equal(read_sinogram(tmp_path / name).values, values)
+
+
 @pytest.mark.parametrize("name", ["angles.npy", "angles.npz", "angles.txt", "angles.csv"])
 def test_angles_are_the_same_from_anywhere(save, name):
     file, named = save(), save("named.npz", projections=project(), theta=DEGREES)
