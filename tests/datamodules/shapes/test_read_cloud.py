@@ -103,7 +103,7 @@ def line(text):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.las", line("1 2 3 4 5 6"), r"must end in \.xyz, \.txt, .*\.gltf, got .*a\.las; convert it"),
+        ("a.las", line("1 2 3 4 5 6"), r"must end in \.xyz, .*\.txt, .*\.pcd, .*\.gltf, got .*a\.las; convert it"),
         ("a.xyz", line("1 2 3"), "needs normals, x y z nx ny nz per line, .* has 3 columns; estimate them with"),
         ("a.xyz", line("1 2 3 4 5 6 7"), "six columns of numbers, .* has 7 of float64; keep these six"),
         ("a.xyz", line("1 2 3 0 0 1") + "1 2 3 0 0", "as long as the first, 6 numbers, .* has 5 in line 13"),

@@ -1,0 +1,158 @@
+"""Tables of points from text, arrays and scanners' files: their columns x y z nx ny nz, by name where these have names."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.common.files import one_line
+from datamodules.common.pictures import read_array
+from inr.errors import InputError
+
+TEXTS = (".xyz", ".xyzn", ".txt", ".pts", ".asc", ".csv")
+COLUMNS = "x y z nx ny nz"
+REMEDY = "estimate them with Open3D or MeshLab and save them"
+TYPES = {"F": "f", "I": "i", "U": "u"}  # of a .pcd file, as numpy calls them
+UNPACKED = "binary"  # data of a .pcd file that follow its header as they are
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a column as in COLUMNS: Nx, normal_x and NormalX are nx."""
+    return re.sub(r"[^a-z]", "", name.lower()).replace("normal", "n")
+
+
+def choose_columns(names: Sequence[str], columns: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
+    """Return the table (points, 6) of the columns with the right names.
+
+    Raises: InputError if there are none.
+    """
+    known = {plain_name(name): name for name in reversed(names)}  # the first of several that are called alike
+    if not all(name in known for name in COLUMNS.split()):
+        found = ", ".join(names) or "nothing"
+        raise InputError(f"A cloud needs normals, the properties nx ny nz, {path} has {found}; {REMEDY}.")
+    return np.stack([np.asarray(columns[known[name]], np.float64).reshape(-1) for name in COLUMNS.split()], -1)
+
+
+def words_of(line: str) -> list[str]:
+    """Return the words of a line without its comment, between blanks, commas or semicolons."""
+    line = line.partition("#")[0].replace('"', " ")
+    if ";" in line:  # where a comma is the decimal point
+        return line.replace(",", ".").replace(";", " ").split()
+    return line.replace(",", " ").split()
+
+
+def header_of(lines: Sequence[str]) -> tuple[list[str], int]:
+    """Return the names of the columns, where a line above the numbers has them, and the number of that line from 1 on."""
+    for number, line in enumerate(lines, 1):
+        names = words_of(re.sub(r"^\s*(//|#)", "", line))
+        if {"x", "y", "z"} <= {plain_name(name) for name in names}:
+            return names, number
+        if names and not line.lstrip().startswith(("//", "#")) and len(names) > 1:
+            break  # numbers
+    return [], 0
+
+
+def read_text(path: Path) -> np.ndarray:
+    """Read the table in a text, perhaps with names of the columns and the number of points above it, comments after #.
+
+    Raises: InputError for what is no number, lines of different lengths, and names without normals.
+    """
+    try:
+        # "-sig" drops the byte order mark that some programs put in front.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"A cloud in {', '.join(TEXTS)} must be text, {path} is not; give it its own ending.") from error
+    names, header = header_of(lines)
+    rows = [(number, words) for number, line in enumerate(lines, 1) if number != header and (words := words_of(line))]
+    if len(rows) > 1 and rows[0][1] == [str(len(rows) - 1)]:  # as scanners write .pts
+        del rows[0]
+    table = []
+    for number, words in rows:
+        try:
+            table.append([float(word) for word in words])
+        except ValueError as error:
+            raise InputError(f"A cloud must be numbers, {path} has in line {number}: {' '.join(words)[:60]}.") from error
+        if len(words) != len(table[0]):
+            rule = f"All lines of a cloud must be as long as the first, {len(table[0])} numbers"
+            raise InputError(f"{rule}, {path} has {len(words)} in line {number}; it may be cut short.")
+    found = np.array(table)
+    if not names or not len(found):
+        return found
+    if len(names) != found.shape[1]:
+        rule = f"A cloud needs a name for each column, {path} has {len(names)} names and {found.shape[1]} columns"
+        raise InputError(f"{rule}; correct its header, or leave it out.")
+    return choose_columns(names, dict(zip(reversed(names), found.T[::-1], strict=True)), path)
+
+
+def read_arrays(path: Path) -> np.ndarray:
+    """Read the table of an .npy file, or the one of an .npz file, which may be in two arrays, `points` and `normals`.
+
+    Raises: InputError for other arrays.
+    """
+    if path.suffix.lower() == ".npz":
+        names = array_names(path)
+        if {"points", "normals"} <= {*names}:
+            with np.load(path, allow_pickle=False) as arrays:
+                pair = arrays["points"], arrays["normals"]
+            if pair[0].ndim != 2 or pair[0].shape[1:] != (3,) or pair[0].shape != pair[1].shape:
+                rule = "A cloud's points and normals must be (points, 3) both"
+                raise InputError(f"{rule}, {path} has {pair[0].shape} and {pair[1].shape}; reshape them.")
+            return np.concatenate(pair, 1)
+    return read_array(path)
+
+
+def array_names(path: Path) -> list[str]:
+    """Return the names of the arrays in an .npz file; none of one that cannot be read, which `read_array` refuses."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return list(arrays) if isinstance(arrays, np.lib.npyio.NpzFile) else []
+    except (OSError, ValueError, EOFError):
+        return []
+
+
+def pcd_header(data: bytes) -> tuple[dict[str, list[str]], int]:
+    """Return the entries of the header of a .pcd file, and the number of bytes that it takes. Raises: ValueError if it has none."""
+    entries: dict[str, list[str]] = {}
+    start = 0
+    while "DATA" not in entries:
+        end = data.find(b"\n", start)
+        if end < 0:
+            raise ValueError("its header has no line DATA")
+        key, *words = data[start:end].decode("latin-1").partition("#")[0].split() or [""]
+        entries[key.upper()] = words
+        start = end + 1
+    return entries, start
+
+
+def read_pcd(path: Path) -> np.ndarray:
+    """Read the points of a .pcd file of the Point Cloud Library, as text or binary.
+
+    Raises: InputError if it is cut short or compressed, or has no normals.
+    """
+    # Read here: of Python's libraries for it one needs a compiler, the other brings a viewer along.
+    data = path.read_bytes()
+    try:
+        header, start = pcd_header(data)
+        names, form = header["FIELDS"], header["DATA"][0].lower()
+        counts = list(map(int, header.get("COUNT", ["1"] * len(names))))
+        points = int(header["POINTS"][0]) if "POINTS" in header else int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
+        kinds = [f"<{TYPES[kind]}{size}" for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)]
+        if form == "ascii":
+            kinds = ["<f8"] * len(names)
+            data = np.array(data[start:].split(), np.float64).tobytes()
+            start = 0
+        elif form != UNPACKED:
+            rule = f"A .pcd file must be ascii or binary, {path} is {form}"
+            raise InputError(f"{rule}; save it with pcl_convert_pcd_ascii_binary, or as ply.")
+        # Several columns may be called "_", which fills up to a multiple of some bytes: only the first of a name is kept.
+        places = [f"{name} {place}" for place, name in enumerate(names)]
+        fields = [(name, kind, (count,)) for name, kind, count in zip(places, kinds, counts, strict=True)]
+        table = np.frombuffer(data, np.dtype(fields), points, start)
+    except (KeyError, IndexError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        rule = f"A cloud must be a whole file of the kind its ending says, {path} is not"
+        raise InputError(f"{rule}: {type(error).__name__}, {one_line(error)}; save it anew.") from error
+    single = [(name, place) for name, place, count in zip(names, places, counts, strict=True) if count == 1]
+    return choose_columns([name for name, _ in single], {name: table[place][:, 0] for name, place in reversed(single)}, path)
