@@ -141,7 +141,7 @@ def test_folders_may_bring_their_own_split(tmp_path):
         (MeshData, {"resolution": 1}, "at least 2, got 1"),
         (MeshData, {"pool": 0}, "data.pool must be at least 1"),
         (CloudData, {}, "data.path must name a file of points.*got null"),
-        (VolumeData, {}, "data.path must name the .npy file .*got null"),
+        (VolumeData, {}, "data.path must name the .npy or .npz file .*got null"),
         (VolumeData, {"path": "grid.npy", "spacing": 0.0}, "data.spacing .*must be positive, got 0"),
         (ShapeFolder, {"root": "{folder}/nowhere"}, "data.root must be an existing folder, got .*nowhere"),
         (ShapeFolder, {"root": "{folder}"}, "must hold two meshes or more .*has 0"),
