@@ -1,5 +1,6 @@
 """Faces of any number of corners, and the triangles that they are cut into."""
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from inr.errors import InputError
 from inr.shapes.meshes import Mesh
 
+COARSE = 1e-4  # steps of float32 over the size of a shape, above which its surface is rough
 FLAT = 1e-9  # sine of a corner that is straight up to rounding
 
 
@@ -34,6 +36,18 @@ def check_corners(polygons: Polygons, path: Path) -> None:
     if len(corners) and (corners.min() < 0 or corners.max() >= len(polygons.vertices)):
         rule = f"Faces must name vertices 0..{len(polygons.vertices) - 1}"
         raise InputError(f"{rule}, {path} has {corners.min()}..{corners.max()}; repair the mesh.")
+
+
+def warn_of_rounding(vertices: np.ndarray, path: Path) -> None:
+    """Warn of single-precision vertices (vertices, 3) so far from the origin that rounding has moved them."""
+    if not np.isfinite(vertices).all() or not len(vertices):
+        return
+    largest = abs(vertices).max().astype(np.float32)
+    size = float(np.ptp(vertices.astype(np.float64), 0).max())
+    step = float(np.spacing(largest))
+    if step > COARSE * size > 0:
+        found = f"{path}: single precision around {largest:.3g} has steps of {step:.2g}, for a shape of size {size:.3g}"
+        warnings.warn(f"{found}; export it around the origin, or as obj or ply in double precision.", stacklevel=5)
 
 
 def concave(loops: np.ndarray) -> np.ndarray:

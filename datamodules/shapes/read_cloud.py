@@ -25,6 +25,7 @@ TABLES: dict[str, Callable[[Path], np.ndarray]] = {
 }
 INWARD = 0.5  # enclosure of a body whose normals point inward, with some holes
 ENCLOSED = 0.75  # enclosure of a body without large holes
+ASKED = 10000  # points from which the enclosure is told first: all of many take long
 FEWEST = 10  # points: an estimate of spacing and areas takes eight neighbours of each
 
 
@@ -97,6 +98,12 @@ def with_normals(points: np.ndarray, normals: np.ndarray, path: Path) -> tuple[n
     return points[known], normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
+def enclosure(cloud: OrientedPoints) -> float:
+    """Return how far points enclose a body; of many points from some of them, unless these are too few for something thin."""
+    some = cloud.thinned(ASKED).enclosure()
+    return some if abs(some) > ENCLOSED or len(cloud.points) <= ASKED else cloud.enclosure()
+
+
 def oriented(points: np.ndarray, normals: np.ndarray, path: Path) -> np.ndarray:
     """Return normals (points, 3) to the outside: all turned, with a warning, if they point inward. Mixed ones are warned of.
 
@@ -104,12 +111,13 @@ def oriented(points: np.ndarray, normals: np.ndarray, path: Path) -> np.ndarray:
     """
     cloud = OrientedPoints(points, normals)
     wrong = cloud.against_neighbours()
-    enclosed = cloud.enclosure()
-    agreeing = OrientedPoints(cloud.points, np.where(wrong[:, None], -cloud.normals, cloud.normals)).enclosure()
-    if wrong.any() and abs(agreeing) > abs(enclosed):  # else they are both sides of something thin
-        found = f"{path}: {wrong.sum()} of {len(wrong)} normals ({wrong.mean():.1%}) point against those around them"
-        warnings.warn(f"{found}, and distances there have the wrong sign; orient them with Open3D or MeshLab.", stacklevel=3)
-        enclosed = agreeing
+    enclosed = enclosure(cloud)
+    if wrong.any():
+        agreeing = enclosure(OrientedPoints(cloud.points, np.where(wrong[:, None], -cloud.normals, cloud.normals)))
+        if abs(agreeing) > abs(enclosed):  # else they are both sides of something thin
+            found = f"{path}: {wrong.sum()} of {len(wrong)} normals ({wrong.mean():.1%}) point against those around them"
+            warnings.warn(f"{found}, and distances there have the wrong sign; orient them with Open3D or MeshLab.", stacklevel=3)
+            enclosed = agreeing
     if abs(enclosed) < ENCLOSED:
         found = f"{path}: the points enclose a body by {enclosed:.0%} alone"
         warnings.warn(f"{found}: the surface is open, or some parts of it have normals that point inward.", stacklevel=3)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from datamodules.shapes.polygons import damaged
+from datamodules.shapes.polygons import damaged, warn_of_rounding
 from inr.errors import InputError
 from inr.saved.runs import Plain
 from inr.shapes.meshes import Mesh
@@ -83,6 +83,8 @@ def read_gltf(path: Path) -> Mesh:
         text = PREFIX.pack(magic, version, PREFIX.size + len(text) + len(rest), len(text), kind) + text + rest
     resolver = trimesh.resolvers.FilePathResolver(str(path))
     scene = trimesh.load_scene(io.BytesIO(text), file_type="glb" if binary else "gltf", resolver=resolver, process=False)
+    for body in scene.geometry.values():
+        warn_of_rounding(np.asarray(body.vertices), path)  # before they are placed, in double precision
     vertices = [np.zeros((0, 3))]
     faces = [np.zeros((0, 3), np.int64)]
     for body in scene.dump():

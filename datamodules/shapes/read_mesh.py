@@ -181,8 +181,11 @@ def mend(mesh: Mesh, unit: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarr
     Shapes: unit (vertices, 3) in the cube -> faces (faces, 3), bodies (faces,)
     """
     turned, bodies = orient(mesh.faces)
-    doubtful = np.bincount(bodies, turned) > 0
     faces = np.where(turned[:, None], mesh.faces[:, ::-1], mesh.faces)
+    # Pieces without a volume of their own, down to single triangles, may enclose one together.
+    flat = abs(volumes(unit[faces], bodies)) < SHEET
+    bodies = np.unique(np.where(flat[bodies], flat.argmax(), bodies), return_inverse=True)[1]
+    doubtful = np.bincount(bodies, turned) > 0
     wrong = inside_out(unit[faces], bodies, doubtful)
     faces = np.where(wrong[bodies][:, None], faces[:, ::-1], faces)
     count = int(np.count_nonzero(turned ^ wrong[bodies]))
@@ -232,10 +235,10 @@ def without_walls(mesh: Mesh, bodies: np.ndarray, path: Path) -> tuple[Mesh, np.
         whole = Mesh(whole.vertices, whole.faces[has_area(whole)])
         parts = orient(whole.faces)[1]
         if not share_inside(whole, parts):
-            text = f"bodies overlap or lie within each other; the walls inside, {share:.1%} of the surface, are left out"
+            text = f"bodies overlap or lie within each other; the walls inside, {100 * share:.2g} % of the surface, are left out"
             warnings.warn(f"{path}: {count} {text}.", stacklevel=3)
             return whole, parts
-    found = f"{path}: {share:.1%} of the surface lies inside the body, and distances inside are to these walls, too"
+    found = f"{path}: {100 * share:.2g} % of the surface lies inside the body, and distances inside are to these walls, too"
     warnings.warn(f"{found}; unite what overlaps (in Blender: Remesh, or a boolean union) and close its holes.", stacklevel=3)
     return mesh, bodies
 

@@ -8,7 +8,7 @@ import numpy as np
 from trimesh.util import triangle_strips_to_faces
 
 from datamodules.common.files import one_line
-from datamodules.shapes.polygons import Polygons, check_corners, damaged
+from datamodules.shapes.polygons import Polygons, check_corners, damaged, warn_of_rounding
 from inr.errors import InputError
 
 # By hand: trimesh refuses binary files of triangles and larger polygons, cuts concave ones into fans, keeps of a cloud its
@@ -35,6 +35,7 @@ KINDS = {
     "float64": "f8",
 }
 FORMATS = {"ascii": "<", "binary_little_endian": "<", "binary_big_endian": ">"}
+SINGLE = 4  # bytes of a number in single precision
 INDICES = ("vertex_indices", "vertex_index")
 
 
@@ -186,7 +187,10 @@ def points_of(columns: dict[str, Columns], path: Path) -> np.ndarray:
         return np.zeros((0, 3))
     if any(not isinstance(vertex.get(axis), np.ndarray) for axis in "xyz"):
         raise damaged(path, f"its vertices have {', '.join(vertex)} and not x, y and z")
-    return np.stack([np.asarray(vertex[axis], np.float64) for axis in "xyz"], -1)
+    places = np.stack([np.asarray(vertex[axis]) for axis in "xyz"], -1)
+    if places.dtype.kind == "f" and places.dtype.itemsize == SINGLE:
+        warn_of_rounding(places, path)
+    return places.astype(np.float64)
 
 
 def polygons_of(columns: dict[str, Columns], path: Path) -> Polygons:

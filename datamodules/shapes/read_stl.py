@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from datamodules.shapes.polygons import damaged
+from datamodules.shapes.polygons import damaged, warn_of_rounding
 from inr.shapes.meshes import Mesh
 
 HEADER = 84  # bytes: 80 of any content, 4 that count the triangles
@@ -48,4 +48,6 @@ def read_stl(path: Path) -> Mesh:
     meshes = trimesh.load_scene(io.BytesIO(whole), file_type="stl", process=False).dump()
     triangles = [np.asarray(mesh.triangles, np.float64) for mesh in meshes if isinstance(mesh, trimesh.Trimesh)]
     vertices = np.concatenate([*triangles, np.zeros((0, 3, 3))]).reshape(-1, 3)
+    if not is_text:
+        warn_of_rounding(vertices, path)
     return Mesh(vertices, np.arange(len(vertices)).reshape(-1, 3))

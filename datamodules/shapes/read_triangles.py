@@ -1,7 +1,6 @@
 """The triangles of a mesh file of any kind, as they stand there."""
 
 import logging
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +25,6 @@ READERS: dict[str, Callable[[Path], Mesh]] = {
     ".gltf": read_gltf,
 }
 ENDINGS = tuple(READERS)
-SINGLE = (".ply", ".stl", ".glb", ".gltf")  # formats of numbers in float32
-COARSE = 1e-4  # steps of float32 over the size of a shape, above which its surface is rough
 
 
 def triangles_in(path: Path) -> Mesh:
@@ -62,17 +59,4 @@ def read_triangles(path: Path) -> Mesh:
     broken = int((~np.isfinite(mesh.vertices)).any(1).sum())
     if broken:
         raise InputError(f"Vertices must be finite, {path} has {broken} of {points} that are not; repair the mesh.")
-    warn_of_rounding(mesh.vertices, path)
     return mesh
-
-
-def warn_of_rounding(vertices: np.ndarray, path: Path) -> None:
-    """Warn of a shape that lies so far from the origin that its file's single precision has rounded it."""
-    largest = float(abs(vertices).max())
-    size = float(np.ptp(vertices, 0).max())
-    if path.suffix.lower() not in SINGLE or largest > np.finfo(np.float32).max:
-        return
-    step = float(np.spacing(np.float32(largest)))
-    if step > COARSE * size and (vertices == vertices.astype(np.float32)).all():
-        found = f"{path}: single precision around {largest:.3g} has steps of {step:.2g}, for a shape of size {size:.3g}"
-        warnings.warn(f"{found}; export it around the origin, or as obj or ply in double precision.", stacklevel=4)
