@@ -119,8 +119,8 @@ def oriented(points: np.ndarray, normals: np.ndarray, path: Path) -> np.ndarray:
             warnings.warn(f"{found}, and distances there have the wrong sign; orient them with Open3D or MeshLab.", stacklevel=3)
             enclosed = agreeing
     if abs(enclosed) < ENCLOSED:
-        found = f"{path}: the points enclose a body by {enclosed:.0%} alone"
-        warnings.warn(f"{found}: the surface is open, or some parts of it have normals that point inward.", stacklevel=3)
+        found = f"{path}: the points enclose a body by {enclosed:.0%} alone: the surface is open, thinner than they are apart"
+        warnings.warn(f"{found}, or has normals that point inward in some parts.", stacklevel=3)
     if enclosed > -INWARD:
         return normals
     warnings.warn(f"{path}: the normals point inward, and have been turned round.", stacklevel=3)
