@@ -116,7 +116,9 @@ def oriented(points: np.ndarray, normals: np.ndarray, path: Path) -> np.ndarray:
         agreeing = enclosure(OrientedPoints(cloud.points, np.where(wrong[:, None], -cloud.normals, cloud.normals)))
         if abs(agreeing) > abs(enclosed):  # else they are both sides of something thin
             found = f"{path}: {wrong.sum()} of {len(wrong)} normals ({wrong.mean():.1%}) point against those around them"
-            warnings.warn(f"{found}, and distances there have the wrong sign; orient them with Open3D or MeshLab.", stacklevel=3)
+            warnings.warn(
+                f"{found}, and distances there have the wrong sign; orient them with Open3D or MeshLab.", stacklevel=3
+            )
             enclosed = agreeing
     if abs(enclosed) < ENCLOSED:
         found = f"{path}: the points enclose a body by {enclosed:.0%} alone: the surface is open, thinner than they are apart"

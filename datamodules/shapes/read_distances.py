@@ -30,7 +30,9 @@ def read_samples(path: Path) -> np.ndarray:
             parts = [arrays[side] for side in SIDES]
         shapes = [part.shape for part in parts]
         if any(len(shape) != 2 or shape[1] != 4 for shape in shapes):
-            raise InputError(f"pos and neg must be tables x y z distance, {path} has {shapes[0]} and {shapes[1]}; choose another.")
+            raise InputError(
+                f"pos and neg must be tables x y z distance, {path} has {shapes[0]} and {shapes[1]}; choose another."
+            )
         table = np.concatenate(parts)
     else:
         table = read_arrays(path)
@@ -54,7 +56,9 @@ def read_distances(path: Path, flip: bool = False) -> SampleShape:
         raise InputError(f"Distances need {FEWEST} samples or more, {path} has {len(table)}; choose another.")
     points, values = table[:, :3], table[:, 3] * (-1 if flip else 1)
     if values.min() >= 0 or values.max() <= 0:
-        rule = f"Distances must be positive outside and negative inside, {path} ranges from {values.min():g} to {values.max():g}"
+        rule = (
+            f"Distances must be positive outside and negative inside, {path} ranges from {values.min():g} to {values.max():g}"
+        )
         raise InputError(f"{rule}: there is no surface in it; use signed distances.")
     frame = frame_of(points, 1.0)
     shape = SampleShape(path.stem, frame, frame.to_unit(points), values / frame.scale)

@@ -235,7 +235,9 @@ def without_walls(mesh: Mesh, bodies: np.ndarray, path: Path) -> tuple[Mesh, np.
         whole = Mesh(whole.vertices, whole.faces[has_area(whole)])
         parts = orient(whole.faces)[1]
         if not share_inside(whole, parts):
-            text = f"bodies overlap or lie within each other; the walls inside, {100 * share:.2g} % of the surface, are left out"
+            text = (
+                f"bodies overlap or lie within each other; the walls inside, {100 * share:.2g} % of the surface, are left out"
+            )
             warnings.warn(f"{path}: {count} {text}.", stacklevel=3)
             return whole, parts
     found = f"{path}: {100 * share:.2g} % of the surface lies inside the body, and distances inside are to these walls, too"

@@ -58,9 +58,9 @@ def read_obj(path: Path) -> Wavefront:
         raise damaged(path, one_line(error)) from error
     wrong = ((polygons.corners < 0) | (polygons.corners >= len(places))).nonzero()[0]
     if len(wrong):
-        line = lines[int(np.cumsum(sizes).searchsorted(wrong[0], side="right"))]
+        row = int(np.cumsum(sizes).searchsorted(wrong[0], side="right"))
         rule = f"Faces must name vertices 1..{len(places)}, or -1, -2, ... back from where they stand"
-        raise InputError(f"{rule}, {path} has another in line {line}; repair the mesh.")
+        raise InputError(f"{rule}, {path} has another in line {lines[row]}; repair the mesh.")
     return found
 
 

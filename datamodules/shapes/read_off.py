@@ -26,7 +26,9 @@ def read_off(path: Path) -> Polygons:
     if header is None:
         raise damaged(path, "it does not begin with OFF")
     if any(header.groups()):
-        raise InputError(f"An .off file must be text in three dimensions, {path} is {header[0].strip()}; save it as text or ply.")
+        raise InputError(
+            f"An .off file must be text in three dimensions, {path} is {header[0].strip()}; save it as text or ply."
+        )
     lines[0] = lines[0][header.end() :]
     rows = [line.split() for line in lines if line]
     try:

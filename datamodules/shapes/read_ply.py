@@ -9,7 +9,6 @@ from trimesh.util import triangle_strips_to_faces
 
 from datamodules.common.files import one_line
 from datamodules.shapes.polygons import Polygons, check_corners, damaged, warn_of_rounding
-from inr.errors import InputError
 
 # By hand: trimesh refuses binary files of triangles and larger polygons, cuts concave ones into fans, keeps of a cloud its
 # places alone, and leaves strips out.

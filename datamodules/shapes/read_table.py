@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -90,29 +91,26 @@ def read_arrays(path: Path) -> np.ndarray:
 
     Raises: InputError for other arrays.
     """
-    if path.suffix.lower() == ".npz":
-        names = array_names(path)
-        if {"points", "normals"} <= {*names}:
-            with np.load(path, allow_pickle=False) as arrays:
-                pair = arrays["points"], arrays["normals"]
-            if pair[0].ndim != 2 or pair[0].shape[1:] != (3,) or pair[0].shape != pair[1].shape:
-                rule = "A cloud's points and normals must be (points, 3) both"
-                raise InputError(f"{rule}, {path} has {pair[0].shape} and {pair[1].shape}; reshape them.")
-            return np.concatenate(pair, 1)
-    return read_array(path)
+    if not {"points", "normals"} <= {*array_names(path)}:
+        return read_array(path)
+    with np.load(path, allow_pickle=False) as arrays:
+        points, normals = arrays["points"], arrays["normals"]
+    if points.shape[1:] != (3,) or normals.shape != points.shape:
+        rule = "A cloud's points and normals must be (points, 3) both"
+        raise InputError(f"{rule}, {path} has {points.shape} and {normals.shape}; reshape them.")
+    return np.concatenate([points, normals], 1)
 
 
 def array_names(path: Path) -> list[str]:
-    """Return the names of the arrays in an .npz file; none of one that cannot be read, which `read_array` refuses."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return list(arrays) if isinstance(arrays, np.lib.npyio.NpzFile) else []
-    except (OSError, ValueError, EOFError):
+    """Return the names of the arrays in an .npz file; none of any other file."""
+    if not is_zipfile(path):
         return []
+    with np.load(path, allow_pickle=False) as arrays:
+        return list(arrays)
 
 
 def pcd_header(data: bytes) -> tuple[dict[str, list[str]], int]:
-    """Return the entries of the header of a .pcd file, and the number of bytes that it takes. Raises: ValueError if it has none."""
+    """Return the entries of the header of a .pcd file, and its number of bytes. Raises: ValueError if it has no end."""
     entries: dict[str, list[str]] = {}
     start = 0
     while "DATA" not in entries:

@@ -158,8 +158,8 @@ class SampleShape(Shape):
         """Draw samples in random order, with directions of the distance from those around."""
         chosen = np.random.default_rng(seed).permutation(len(self.points))[:count]
         gradient, certain = slopes(self.points, self.values, chosen)
-        columns = (self.points[chosen], self.values[chosen], gradient)
-        return DistanceSamples(*(torch.from_numpy(column).float() for column in columns), torch.from_numpy(certain))
+        points, values, directions = (torch.from_numpy(all_of).float() for all_of in (self.points, self.values, gradient))
+        return DistanceSamples(points[chosen], values[chosen], directions, torch.from_numpy(certain))
 
     @cached_property
     def surface(self) -> Cloud:

@@ -65,7 +65,7 @@ class OrientedPoints:
         return 2 * float(self.winding(np.concatenate([self.points + step, self.points - step])).mean())
 
     def against_neighbours(self) -> np.ndarray:
-        """Return the points (points,) whose normals point the other way than most, followed along smooth parts of the surface."""
+        """Return the points (points,) whose normals point the other way than most on the same smooth part of the surface."""
         # Node i is point i as it is, node count + i the same point with its normal turned: see `read_mesh.orient`.
         count = len(self.points)
         one = np.arange(count).repeat(min(NEIGHBOURS, count - 1))
@@ -76,7 +76,10 @@ class OrientedPoints:
         cosine = (self.normals[one] * self.normals[other]).sum(1)
         linked = flat[0] & flat[1] & (abs(cosine) > LIKE)
         one, other, cross = one[linked], other[linked], (cosine[linked] < 0) * count
-        rows, columns = np.concatenate([one, one + count]), np.concatenate([other + cross, (other + count + cross) % (2 * count)])
+        rows, columns = (
+            np.concatenate([one, one + count]),
+            np.concatenate([other + cross, (other + count + cross) % (2 * count)]),
+        )
         graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(2 * count, 2 * count))
         upright, turned = connected_components(graph, directed=False)[1].reshape(2, count)
         part = np.unique(np.minimum(upright, turned), return_inverse=True)[1]

@@ -91,7 +91,11 @@ def obj(path, vertices, faces):
 
 
 def off(path, vertices, faces, header="OFF\n"):
-    rows = [f"{header}{len(vertices)} {len(faces)} 0", "# a comment", *("{} {} {} 9 9 9".format(*row) for row in vertices.tolist())]
+    rows = [
+        f"{header}{len(vertices)} {len(faces)} 0",
+        "# a comment",
+        *("{} {} {} 9 9 9".format(*row) for row in vertices.tolist()),
+    ]
     path.write_text("\n".join([*rows, *(" ".join(map(str, [len(face), *face, 0.5, 0.5, 0.5])) for face in faces)]))
 
 
@@ -140,7 +144,7 @@ def test_prisms_of_any_number_of_sides(sides, name, tmp_path):
     below = np.stack([np.cos(circle), np.sin(circle), 0 * circle], -1)
     walls = [[i, (i + 1) % sides, sides + (i + 1) % sides, sides + i] for i in range(sides)]
     faces = [list(range(sides))[::-1], list(range(sides, 2 * sides)), *walls]
-    WRITERS[name](tmp_path / name, np.concatenate([below, below + [0, 0, 1]]), faces)
+    WRITERS[name](tmp_path / name, np.concatenate([below, below + np.eye(3)[2]]), faces)
     solid = read_mesh(tmp_path / name)
     assert solid.closed
     assert volume_of(solid) == pytest.approx(sides / 2 * np.sin(2 * np.pi / sides))
@@ -317,13 +321,16 @@ def test_draco_that_need_not_be_read_is_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ending", "noise"), [("obj", 1e-9), ("obj", 1e-7), ("stl", 1e-7), ("ply", 1e-7), ("obj", 2e-6), ("stl", 2e-6), ("ply", 2e-6)]
+    ("ending", "noise"),
+    [("obj", 1e-9), ("obj", 1e-7), ("stl", 1e-7), ("ply", 1e-7), ("obj", 2e-6), ("stl", 2e-6), ("ply", 2e-6)],
 )
 def test_triangles_that_nearly_meet_are_welded_with_a_note(ending, noise, tmp_path):
     solid = ball(1.0, 2)
     corners = solid.vertices[solid.faces].reshape(-1, 3)
     corners = corners + noise * np.random.default_rng(0).uniform(-1, 1, corners.shape)
-    trimesh.Trimesh(corners, np.arange(len(corners)).reshape(-1, 3), process=False).export(tmp_path / f"a.{ending}", **DIGITS[ending])
+    trimesh.Trimesh(corners, np.arange(len(corners)).reshape(-1, 3), process=False).export(
+        tmp_path / f"a.{ending}", **DIGITS[ending]
+    )
     with pytest.warns(UserWarning, match=r"vertices nearer to each other than 1e-05 .* closes 960 of 960 open edges"):
         read = read_mesh(tmp_path / f"a.{ending}")
     assert (len(read.mesh.faces), len(read.mesh.vertices), read.closed, read.bodies) == (320, 162, True, 1)
@@ -339,22 +346,19 @@ def test_gaps_that_are_wider_stay_open_and_triangles_apart_enclose_a_body(way, t
     corners = 0.999 * solid.vertices[solid.faces] + 0.001 * solid.vertices[solid.faces].mean(1, keepdims=True)
     faces = np.arange(960).reshape(-1, 3)[:, ::way]
     trimesh.Trimesh(corners.reshape(-1, 3), faces, process=False).export(tmp_path / "a.ply")
-    with pytest.warns(UserWarning, match="not closed, 960 edges are open"):
-        if way < 0:
-            with pytest.warns(UserWarning, match="320 of 320 faces were inside out"):
-                read = read_mesh(tmp_path / "a.ply")
-        else:
-            read = read_mesh(tmp_path / "a.ply")
+    with pytest.warns(UserWarning, match="not closed, 960 edges are open|320 of 320 faces were inside out") as caught:
+        read = read_mesh(tmp_path / "a.ply")
+    assert len(caught) == (1 if way > 0 else 2)
     assert_allclose(distance(read, [0, 0, 0], [1.5, 0, 0]), [-0.98, 0.52], atol=0.02)
 
 
 @pytest.mark.parametrize("ending", ["ply", "stl", "glb"])
 def test_shapes_that_single_precision_has_rounded_are_warned_of(ending, tmp_path):
     solid = ball(1.0, 3)
-    trimesh.Trimesh(solid.vertices + [5e5, 4.5e6, 100], solid.faces, process=False).export(tmp_path / f"a.{ending}")
+    trimesh.Trimesh(solid.vertices + np.array([5e5, 4.5e6, 100]), solid.faces, process=False).export(tmp_path / f"a.{ending}")
     with pytest.warns(UserWarning, match=r"single precision around 4.5e\+06 has steps of 0.5, for a shape of size 2;"):
         read_triangles(tmp_path / f"a.{ending}")
-    trimesh.Trimesh(solid.vertices + [50, 45, 10], solid.faces, process=False).export(tmp_path / f"b.{ending}")
+    trimesh.Trimesh(solid.vertices + np.array([50, 45, 10]), solid.faces, process=False).export(tmp_path / f"b.{ending}")
     assert len(read_triangles(tmp_path / f"b.{ending}").faces) == 1280
 
 
