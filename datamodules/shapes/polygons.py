@@ -38,6 +38,11 @@ def check_corners(polygons: Polygons, path: Path) -> None:
         raise InputError(f"{rule}, {path} has {corners.min()}..{corners.max()}; repair the mesh.")
 
 
+def is_single(numbers: np.ndarray) -> bool:
+    """Tell numbers in single precision, of either order of bytes."""
+    return numbers.dtype.kind == "f" and numbers.dtype.itemsize == 4
+
+
 def warn_of_rounding(vertices: np.ndarray, path: Path) -> None:
     """Warn of single-precision vertices (vertices, 3) so far from the origin that rounding has moved them."""
     if not np.isfinite(vertices).all() or not len(vertices):

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.shapes.frame import frame_of
+from datamodules.shapes.polygons import is_single, warn_of_rounding
 from datamodules.shapes.read_mesh import read_surface
 from datamodules.shapes.read_obj import read_obj
-from datamodules.shapes.read_ply import polygons_of, read_ply
+from datamodules.shapes.read_ply import read_ply
 from datamodules.shapes.read_table import COLUMNS, REMEDY, TEXTS, choose_columns, read_arrays, read_pcd, read_text
 from datamodules.shapes.read_triangles import ENDINGS
 from datamodules.shapes.shape import CloudShape
@@ -40,7 +41,7 @@ def own_normals(path: Path) -> np.ndarray | None:
         return np.concatenate([mesh.vertices, normals], 1) if is_cloud else None
     found = read_ply(path)
     columns = {name: column for name, column in found.get("vertex", {}).items() if isinstance(column, np.ndarray)}
-    if len(polygons_of(found, path).sizes) and not {"nx", "ny", "nz"} <= columns.keys():
+    if (found.get("face") or found.get("tristrips")) and not {"nx", "ny", "nz"} <= columns.keys():
         return None
     return choose_columns(list(columns), columns, path)
 
@@ -59,6 +60,8 @@ def check_table(table: np.ndarray, path: Path) -> np.ndarray:
     if table.shape[1] > 6 or table.dtype.kind not in "buif":
         rule = f"A cloud must have six columns of numbers, {COLUMNS}"
         raise InputError(f"{rule}, {path} has {table.shape[1]} of {table.dtype}; keep these six.")
+    if is_single(table):
+        warn_of_rounding(table[:, :3], path)
     table = table.astype(np.float64)
     broken = int((~np.isfinite(table)).any(1).sum())
     if broken:

@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,8 @@ def read_gltf(path: Path) -> Mesh:
         magic, version, whole, size, kind = PREFIX.unpack_from(data)
         if len(data) < whole:
             raise damaged(path, f"of {whole} bytes that it announces it has {len(data)}")
+        if len(data) > whole:
+            warnings.warn(f"{path}: {len(data) - whole} bytes behind its {whole} are left out.", stacklevel=4)
         tree = json.loads(data[PREFIX.size : PREFIX.size + size])
     else:
         tree = json.loads(data)

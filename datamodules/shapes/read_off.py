@@ -1,6 +1,7 @@
 """Geomview's .off: counts, vertices, and faces of any number of corners, as text."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,9 @@ def read_off(path: Path) -> Polygons:
             raise ValueError("it has faces with fewer corners than they say")
     except (ValueError, IndexError) as error:
         raise damaged(path, one_line(error)) from error
+    if len(rows) > 1 + vertices + faces:
+        extra = len(rows) - 1 - vertices - faces
+        warnings.warn(f"{path}: {extra} lines behind its {faces} faces are left out.", stacklevel=4)
     polygons = Polygons(points, corners, sizes)
     check_corners(polygons, path)
     return polygons

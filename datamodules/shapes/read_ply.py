@@ -8,7 +8,7 @@ import numpy as np
 from trimesh.util import triangle_strips_to_faces
 
 from datamodules.common.files import one_line
-from datamodules.shapes.polygons import Polygons, check_corners, damaged, warn_of_rounding
+from datamodules.shapes.polygons import Polygons, check_corners, damaged, is_single, warn_of_rounding
 
 # By hand: trimesh refuses binary files of triangles and larger polygons, cuts concave ones into fans, keeps of a cloud its
 # places alone, and leaves strips out.
@@ -34,7 +34,6 @@ KINDS = {
     "float64": "f8",
 }
 FORMATS = {"ascii": "<", "binary_little_endian": "<", "binary_big_endian": ">"}
-SINGLE = 4  # bytes of a number in single precision
 INDICES = ("vertex_indices", "vertex_index")
 
 
@@ -187,7 +186,7 @@ def points_of(columns: dict[str, Columns], path: Path) -> np.ndarray:
     if any(not isinstance(vertex.get(axis), np.ndarray) for axis in "xyz"):
         raise damaged(path, f"its vertices have {', '.join(vertex)} and not x, y and z")
     places = np.stack([np.asarray(vertex[axis]) for axis in "xyz"], -1)
-    if places.dtype.kind == "f" and places.dtype.itemsize == SINGLE:
+    if is_single(places):
         warn_of_rounding(places, path)
     return places.astype(np.float64)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from datamodules.common.files import one_line
 from datamodules.common.pictures import read_array
+from datamodules.shapes.polygons import is_single, warn_of_rounding
 from inr.errors import InputError
 
 TEXTS = (".xyz", ".xyzn", ".txt", ".pts", ".asc", ".csv")
@@ -32,7 +33,10 @@ def choose_columns(names: Sequence[str], columns: Mapping[str, np.ndarray], path
     if not all(name in known for name in COLUMNS.split()):
         found = ", ".join(names) or "nothing"
         raise InputError(f"A cloud needs normals, the properties nx ny nz, {path} has {found}; {REMEDY}.")
-    return np.stack([np.asarray(columns[known[name]], np.float64).reshape(-1) for name in COLUMNS.split()], -1)
+    table = np.stack([np.asarray(columns[known[name]]).reshape(-1) for name in COLUMNS.split()], -1)
+    if is_single(table):
+        warn_of_rounding(table[:, :3], path)
+    return table.astype(np.float64)
 
 
 def words_of(line: str) -> list[str]:
@@ -91,7 +95,10 @@ def read_arrays(path: Path) -> np.ndarray:
 
     Raises: InputError for other arrays.
     """
-    if not {"points", "normals"} <= {*array_names(path)}:
+    names = {*array_names(path)}
+    if {"pos", "neg"} <= names:
+        raise InputError(f"A cloud needs normals, {path} has the distances pos and neg of DeepSDF; use data=distances.")
+    if not {"points", "normals"} <= names:
         return read_array(path)
     with np.load(path, allow_pickle=False) as arrays:
         points, normals = arrays["points"], arrays["normals"]

@@ -20,8 +20,8 @@ def share_inside(mesh: Mesh, bodies: np.ndarray) -> float:
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     points = np.concatenate([points, corners.mean(1)])
     normals = np.concatenate([normals, across / np.linalg.norm(across, axis=1, keepdims=True)])
-    sides = [winding(mesh, points + side * STEP * normals) > 0.5 for side in (1, -1)]
-    return float((sides[0] & sides[1]).mean())
+    sides = np.concatenate([points + STEP * normals, points - STEP * normals])
+    return float((winding(mesh, sides) > 0.5).reshape(2, -1).all(0).mean())
 
 
 def part_of(mesh: Mesh, chosen: np.ndarray) -> Mesh:

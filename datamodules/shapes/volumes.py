@@ -9,6 +9,7 @@ import torch
 from datamodules.common.files import existing_file, refuse_infinite, require
 from datamodules.common.pictures import ARRAYS, read_array
 from datamodules.shapes.frame import Frame
+from datamodules.shapes.read_table import array_names
 from datamodules.shapes.shape import VolumeShape
 from datamodules.shapes.shape_data import OneShape
 from inr.errors import InputError
@@ -54,6 +55,9 @@ class VolumeData(OneShape):
         """Read the numbers of the file, in float32."""
         if self.file.suffix.lower() not in ARRAYS:
             raise InputError(f"A grid of distances is an .npy file, or an .npz file of one array, got {self.file}; convert it.")
+        if {"pos", "neg"} <= {*array_names(self.file)}:
+            rule = "A grid of distances has three axes"
+            raise InputError(f"{rule}, {self.file} has those of DeepSDF at scattered points, pos and neg; use data=distances.")
         values = read_array(self.file)
         if values.ndim != 3 or min(values.shape) < 3 or values.dtype.kind not in "fiu":
             rule = "A grid of distances has three axes of three numbers or more"

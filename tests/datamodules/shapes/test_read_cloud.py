@@ -272,6 +272,7 @@ def line(text):
             {"points": np.zeros((20, 3)), "occupancies": np.zeros(20)},
             "must hold one array, .* has points, occupancies",
         ),
+        ("a.npz", {"pos": np.zeros((20, 4)), "neg": np.zeros((20, 4))}, "distances pos and neg of DeepSDF; use data=distances"),
         ("a.pcd", "FIELDS x y z\n", "must be a whole file .* its header has no line DATA"),
         ("a.pcd", "FIELDS x y z\nDATA binary_compressed\n", r"must be a whole file .*: KeyError, "),
         ("a.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\n", "needs faces"),
@@ -292,6 +293,23 @@ def test_a_cloud_without_normals_is_refused_by_the_names_it_has(tmp_path):
     trimesh.PointCloud(sphere()[:, :3]).export(tmp_path / "a.ply")
     with pytest.raises(InputError, match=r"the properties nx ny nz, .* has x, y, z.*; estimate them"):
         read_cloud(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.pcd", "a.ply"])
+def test_points_that_single_precision_has_rounded_are_warned_of(name, tmp_path):
+    table = sphere(400) + np.repeat([4.5e6, 0], 3)
+    if name == "a.npy":
+        np.save(tmp_path / name, table.astype(np.float32))
+    elif name == "a.pcd":
+        pcd(tmp_path / name, wide(table), "binary", size=4)
+    else:
+        header = HEADER.replace("double", "float").format("binary_little_endian 1.0", len(table))
+        (tmp_path / name).write_bytes(f"{header}end_header\n".encode() + table.astype("<f4").tobytes())
+    with pytest.warns(
+        UserWarning, match=r"single precision around 4.5e\+06 has steps of 0.5, for a shape of size 8|enclose"
+    ) as caught:
+        read_cloud(tmp_path / name)
+    assert sum("single precision" in str(one.message) for one in caught) == 1
 
 
 def test_clouds_of_pcd_that_cannot_be_read_are_named(tmp_path):

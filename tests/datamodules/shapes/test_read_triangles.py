@@ -247,7 +247,6 @@ QUANTISED = {"extensionsUsed": ["KHR_mesh_quantization"], "extensionsRequired": 
 PLACE = {"scale": [2.0, 2.0, 2.0], "translation": [5e6, 4.0, 3.0]}
 
 
-@pytest.mark.parametrize("behind", [b"", bytes(9)], ids=["whole", "trailing"])
 @pytest.mark.parametrize(
     ("vertices", "component", "normalised", "side"),
     [
@@ -260,13 +259,25 @@ PLACE = {"scale": [2.0, 2.0, 2.0], "translation": [5e6, 4.0, 3.0]}
         ((CORNERS + 1) // 2 * 255, 5121, True, 2),
     ],
 )
-def test_quantised_vertices_are_read_at_their_place(vertices, component, normalised, side, behind, tmp_path):
-    glb(tmp_path / "a.glb", vertices, component, normalised, PLACE, lambda tree: tree.update(QUANTISED), behind)
+def test_quantised_vertices_are_read_at_their_place(vertices, component, normalised, side, tmp_path):
+    glb(tmp_path / "a.glb", vertices, component, normalised, PLACE, lambda tree: tree.update(QUANTISED))
     solid = read_mesh(tmp_path / "a.glb")
     places = solid.frame.to_file(solid.mesh.vertices)
     assert_allclose(np.ptp(places, 0), side, rtol=1e-6)
     middle = np.mean([np.max(vertices, 0), np.min(vertices, 0)], 0) / (np.abs(vertices).max() if normalised else 1)
     assert_allclose(solid.frame.centre, 2 * middle + [5e6, 4, 3], rtol=1e-12)
+
+
+def test_what_stands_behind_a_glb_or_an_off_is_left_out_with_a_note(tmp_path):
+    glb(tmp_path / "a.glb", CORNERS, behind=bytes(9))
+    off(tmp_path / "a.off", CORNERS, SIDES.tolist())
+    (tmp_path / "a.off").write_text((tmp_path / "a.off").read_text() + "\n3 0 1 2\n")
+    for name, words in (("a.glb", "9 bytes behind its [0-9]+ are"), ("a.off", "1 lines behind its 6 faces are")):
+        with pytest.warns(UserWarning, match=f"{words} left out"):
+            assert volume_of(read_mesh(tmp_path / name)) == pytest.approx(8)
+    (tmp_path / "a.glb").write_bytes((tmp_path / "a.glb").read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"must be a whole file .*a\.glb is not: of \d+ bytes that it announces it has \d+;"):
+        read_mesh(tmp_path / "a.glb")
 
 
 def test_the_scale_of_quantised_vertices_is_not_that_of_other_bodies(tmp_path):

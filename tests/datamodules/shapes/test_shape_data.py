@@ -98,7 +98,11 @@ def test_grids_of_every_kind_of_array_are_the_same(name, save, tolerance, tmp_pa
     ("name", "arrays", "rule"),
     [
         ("a.npz", {"sdf": np.zeros((4, 4, 4)), "grid": np.zeros(3)}, "must hold one array, .* has sdf, grid"),
-        ("a.npz", {"pos": np.zeros((4, 4)), "neg": np.zeros((4, 4))}, "must hold one array, .* has pos, neg"),
+        (
+            "a.npz",
+            {"pos": np.zeros((4, 4)), "neg": np.zeros((4, 4))},
+            "has three axes, .* those of DeepSDF at scattered points, pos and neg; use data=distances",
+        ),
         ("a.nrrd", {"sdf": np.zeros((4, 4, 4))}, r"is an \.npy file, or an \.npz file of one array, got .*a\.nrrd; convert it"),
     ],
 )
