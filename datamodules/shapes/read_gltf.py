@@ -61,31 +61,40 @@ def scale_normalised(tree: Plain) -> None:
             node.setdefault("children", []).append(len(tree["nodes"]) - 1)
 
 
+def plain_scene(data: bytes, path: Path) -> bytes:
+    """Return the bytes of a .glb or .gltf file with all its vertices in the unit of their node.
+
+    Raises: InputError if it is cut short, and for geometry that is compressed or sparse.
+    """
+    if data[:4] != b"glTF":
+        return plain_tree(json.loads(data), path)
+    magic, version, whole, size, kind = PREFIX.unpack_from(data)
+    if len(data) < whole:
+        raise damaged(path, f"of {whole} bytes that it announces it has {len(data)}")
+    if len(data) > whole:
+        warnings.warn(f"{path}: {len(data) - whole} bytes behind its {whole} are left out.", stacklevel=5)
+    text = plain_tree(json.loads(data[PREFIX.size : PREFIX.size + size]), path)
+    text += b" " * (-len(text) % 4)
+    rest = data[PREFIX.size + size : whole]
+    return PREFIX.pack(magic, version, PREFIX.size + len(text) + len(rest), len(text), kind) + text + rest
+
+
+def plain_tree(tree: Plain, path: Path) -> bytes:
+    """Return the JSON of a scene with all its vertices in the unit of their node."""
+    refuse_packed(tree, path)
+    scale_normalised(tree)
+    return json.dumps(tree).encode()
+
+
 def read_gltf(path: Path) -> Mesh:
     """Read the triangles of a scene, each body at its place.
 
-    Raises: InputError for geometry that is compressed or sparse.
+    Raises: InputError as `plain_scene` does.
     """
-    data = path.read_bytes()
-    binary = data[:4] == b"glTF"
-    if binary:
-        magic, version, whole, size, kind = PREFIX.unpack_from(data)
-        if len(data) < whole:
-            raise damaged(path, f"of {whole} bytes that it announces it has {len(data)}")
-        if len(data) > whole:
-            warnings.warn(f"{path}: {len(data) - whole} bytes behind its {whole} are left out.", stacklevel=4)
-        tree = json.loads(data[PREFIX.size : PREFIX.size + size])
-    else:
-        tree = json.loads(data)
-    refuse_packed(tree, path)
-    scale_normalised(tree)
-    text = json.dumps(tree).encode()
-    if binary:
-        rest = data[PREFIX.size + size : whole]
-        text += b" " * (-len(text) % 4)
-        text = PREFIX.pack(magic, version, PREFIX.size + len(text) + len(rest), len(text), kind) + text + rest
+    data = plain_scene(path.read_bytes(), path)
+    kind = "glb" if data[:4] == b"glTF" else "gltf"
     resolver = trimesh.resolvers.FilePathResolver(str(path))
-    scene = trimesh.load_scene(io.BytesIO(text), file_type="glb" if binary else "gltf", resolver=resolver, process=False)
+    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, resolver=resolver, process=False)
     for body in scene.geometry.values():
         warn_of_rounding(np.asarray(body.vertices), path)  # before they are placed, in double precision
     vertices = [np.zeros((0, 3))]
