@@ -16,7 +16,7 @@ from datamodules.shapes.read_triangles import ENDINGS
 from datamodules.shapes.shape import CloudShape
 from inr.errors import InputError
 from inr.shapes.meshes import Mesh
-from inr.shapes.oriented_points import OrientedPoints
+from inr.shapes.oriented_points import OrientedPoints, merged
 
 TABLES: dict[str, Callable[[Path], np.ndarray]] = {
     **dict.fromkeys(TEXTS, read_text),
@@ -136,8 +136,8 @@ def read_cloud(path: Path, fill: float = 0.9) -> CloudShape:
     """Read the points of a file with their normals, the longest side of their box 2 * fill.
 
     A table, as text, array or .pcd, or a .ply or .obj file has normals of its own; of a mesh only the vertices are taken,
-    with the normals of the faces around them, weighted by area. Points whose normal is 0 are left out, and normals that
-    point inward are turned, with a warning.
+    with the normals of the faces around them, weighted by area. Equal points are one; those whose normal is 0 are left
+    out, and normals that point inward are turned, with a warning.
 
     Raises: InputError if the file holds no such table, or fewer than 10 points or normals.
     """
@@ -151,5 +151,8 @@ def read_cloud(path: Path, fill: float = 0.9) -> CloudShape:
     table = check_table(table, path)
     points, normals = with_normals(table[:, :3], table[:, 3:], path)
     frame = frame_of(points, fill)
-    unit = frame.to_unit(points)
-    return CloudShape(path.stem, frame, unit, oriented(unit, frame.turn(normals), path))
+    places, directions = merged(frame.to_unit(points), frame.turn(normals))
+    if len(places) < FEWEST:
+        rule = f"A cloud needs {FEWEST} places with one normal each, {path} has {len(places)}"
+        raise InputError(f"{rule}: its points are equal, and their normals cancel; {REMEDY}.")
+    return CloudShape(path.stem, frame, places, oriented(places, directions, path))

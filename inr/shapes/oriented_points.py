@@ -1,17 +1,17 @@
 """Distances from the surface that oriented points lie on, as far as the points tell them."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
-import igl
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from inr.shapes.meshes import DOUBT, TOUCHING, Distances, DistanceSamples, sample_distances, split_counts
+from inr.shapes.meshes import DOUBT, TOUCHING, Distances, DistanceSamples, Mesh, sample_distances, split_counts, winding
 
 NEIGHBOURS = 8  # that a point shares the surface around it with
-DIGITS = 7  # after the point, by which places differ: an octree of equal ones would be divided until memory ends
+DIGITS = 7  # after the point, by which places differ
 CANCELLED = 1e-6  # length of a sum of unit normals that look both ways
 ASIDE = 0.05  # spacings to either side of a point, where its own disc winds by one half and minus one half
 LIKE = 0.5  # cosine above which neighbours lie on a smooth part of the surface
@@ -50,8 +50,23 @@ class OrientedPoints:
         self.spacing = float(np.median(np.sqrt(self.areas)))
 
     def winding(self, at: np.ndarray) -> np.ndarray:
-        """Return the winding number of the surface about each point (points,), each given point standing for a disc of it."""
-        return igl.fast_winding_number(self.points, self.normals, self.areas, np.ascontiguousarray(at, np.float64))
+        """Return the winding number of the surface about each point (points,), each given point standing for a piece of it."""
+        return winding(self.pieces, np.ascontiguousarray(at, np.float64))
+
+    @cached_property
+    def pieces(self) -> Mesh:
+        """A triangle at each point, across its normal and as large as its share of the surface."""
+        # igl's winding numbers of points take 1.4 GiB for 100,000 of them, and those of equal points never end. Of triangles,
+        # which give the same but next to a point, they take 30 MiB and an eighth of the time.
+        least = np.eye(3)[abs(self.normals).argmin(1)]  # an axis that is far from the normal
+        along = np.cross(self.normals, least)
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        across = np.cross(self.normals, along)
+        # An equilateral triangle whose corners are r away from its middle has the area 3 sqrt(3) / 4 r^2.
+        reach = np.sqrt(self.areas * 4 / 27**0.5)[:, None]
+        turns = np.arange(3) * 2 * np.pi / 3
+        corners = [self.points + reach * (np.cos(turn) * along + np.sin(turn) * across) for turn in turns]
+        return Mesh(np.stack(corners, 1).reshape(-1, 3), np.arange(3 * len(self.points)).reshape(-1, 3))
 
     def thinned(self, most: int) -> "OrientedPoints":
         """Return no more than so many of the points, at random."""

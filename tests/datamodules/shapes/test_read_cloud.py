@@ -168,6 +168,7 @@ def test_a_point_that_occurs_twice_is_one(tmp_path):
     once = read_cloud(save(tmp_path / "a.npy", table))
     table = np.concatenate([table, table[:1], table[3:9] + 1e-12])
     twice = read_cloud(save(tmp_path / "b.npy", table))
+    assert len(twice.points) == len(once.points) == 400
     seen = [cloud.samples(500, 0, Sampling(0.0, 0.5, [0.1])) for cloud in (once, twice)]
     assert_allclose(seen[1].distance, seen[1].points.norm(dim=-1) - 0.9, atol=0.15)
     at = seen[0].points.double().numpy()
@@ -257,6 +258,11 @@ def line(text):
         ("a.xyz", "1 2 3 0 0 1\n", "needs 10 points or more, .* has 1"),
         ("a.xyz", "", "needs 10 points or more, .* has 0"),
         ("a.xyz", line("1 2 3 0 0 1"), r"must have an extent, finite and not 0, got 0.0 around \[1.0, 2.0, 3.0\]"),
+        (
+            "a.xyz",
+            "".join(f"{i} 0 {i % 3} 0 0 1\n{i} 0 {i % 3} 0 0 -1\n" for i in range(20)),
+            "needs 10 places .* has 0: .*cancel",
+        ),
         ("a.xyz", line("1 2 3 0 0 0"), "needs 10 normals that are not 0, .* has 0"),
         ("a.xyz", b"\xff\xfe\x00\x80", "must be text"),
         ("a.npy", b"nothing", "must be plain numbers saved by numpy"),
