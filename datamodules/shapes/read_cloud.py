@@ -10,8 +10,9 @@ from datamodules.shapes.frame import frame_of
 from datamodules.shapes.polygons import is_single, warn_of_rounding
 from datamodules.shapes.read_mesh import read_surface
 from datamodules.shapes.read_obj import read_obj
+from datamodules.shapes.read_pcd import read_pcd
 from datamodules.shapes.read_ply import read_ply
-from datamodules.shapes.read_table import COLUMNS, REMEDY, TEXTS, choose_columns, read_arrays, read_pcd, read_text
+from datamodules.shapes.read_table import COLUMNS, REMEDY, TEXTS, choose_columns, read_arrays, read_text
 from datamodules.shapes.read_triangles import ENDINGS
 from datamodules.shapes.shape import CloudShape
 from inr.errors import InputError

@@ -1,4 +1,4 @@
-"""Tables of points from text, arrays and scanners' files: their columns x y z nx ny nz, by name where these have names."""
+"""Tables of points from text and arrays: their columns x y z nx ny nz, by name where these have names."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,6 @@ from zipfile import is_zipfile
 
 import numpy as np
 
-from datamodules.common.files import one_line
 from datamodules.common.pictures import read_array
 from datamodules.shapes.polygons import is_single, warn_of_rounding
 from inr.errors import InputError
@@ -15,8 +14,6 @@ from inr.errors import InputError
 TEXTS = (".xyz", ".xyzn", ".txt", ".pts", ".asc", ".csv")
 COLUMNS = "x y z nx ny nz"
 REMEDY = "estimate them with Open3D or MeshLab and save them"
-TYPES = {"F": "f", "I": "i", "U": "u"}  # of a .pcd file, as numpy calls them
-UNPACKED = "binary"  # data of a .pcd file that follow its header as they are
 
 
 def plain_name(name: str) -> str:
@@ -114,50 +111,3 @@ def array_names(path: Path) -> list[str]:
         return []
     with np.load(path, allow_pickle=False) as arrays:
         return list(arrays)
-
-
-def pcd_header(data: bytes) -> tuple[dict[str, list[str]], int]:
-    """Return the entries of the header of a .pcd file, and its number of bytes. Raises: ValueError if it has no end."""
-    entries: dict[str, list[str]] = {}
-    start = 0
-    while "DATA" not in entries:
-        end = data.find(b"\n", start)
-        if end < 0:
-            raise ValueError("its header has no line DATA")
-        key, *words = data[start:end].decode("latin-1").partition("#")[0].split() or [""]
-        entries[key.upper()] = words
-        start = end + 1
-    return entries, start
-
-
-def read_pcd(path: Path) -> np.ndarray:
-    """Read the points of a .pcd file of the Point Cloud Library, as text or binary.
-
-    Raises: InputError if it is cut short or compressed, or has no normals.
-    """
-    # Read here: of Python's libraries for it one needs a compiler, the other brings a viewer along.
-    data = path.read_bytes()
-    try:
-        header, start = pcd_header(data)
-        names, form = header["FIELDS"], header["DATA"][0].lower()
-        counts = list(map(int, header.get("COUNT", ["1"] * len(names))))
-        points = int(header["POINTS"][0]) if "POINTS" in header else int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
-        kinds = [f"<{TYPES[kind]}{size}" for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)]
-        if form == "ascii":
-            kinds = ["<f8"] * len(names)
-            data = np.array(data[start:].split(), np.float64).tobytes()
-            start = 0
-        elif form != UNPACKED:
-            rule = f"A .pcd file must be ascii or binary, {path} is {form}"
-            raise InputError(f"{rule}; save it with pcl_convert_pcd_ascii_binary, or as ply.")
-        # Several columns may be called "_", which fills up to a multiple of some bytes: only the first of a name is kept.
-        places = [f"{name} {place}" for place, name in enumerate(names)]
-        fields = [(name, kind, (count,)) for name, kind, count in zip(places, kinds, counts, strict=True)]
-        table = np.frombuffer(data, np.dtype(fields), points, start)
-    except (KeyError, IndexError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        rule = f"A cloud must be a whole file of the kind its ending says, {path} is not"
-        raise InputError(f"{rule}: {type(error).__name__}, {one_line(error)}; save it anew.") from error
-    single = [(name, place) for name, place, count in zip(names, places, counts, strict=True) if count == 1]
-    return choose_columns([name for name, _ in single], {name: table[place][:, 0] for name, place in reversed(single)}, path)

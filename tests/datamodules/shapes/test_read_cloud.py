@@ -1,5 +1,6 @@
 import os
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -112,12 +113,33 @@ def wide(table):
     return np.concatenate([table[:, :3], np.full((len(table), 3), 99.0), table[:, 3:], np.full((len(table), 1), 0.5)], 1)
 
 
+def lzf(data):
+    """Packed by repeating the eight bytes before where they come again, and as they are elsewhere."""
+    packed, place = b"", 0
+    while place < len(data):
+        run = 8
+        while place >= 8 and run < 264 and data[place : place + run] == (data[place - 8 : place] * 33)[:run]:
+            run += 8
+        if run > 8:
+            length = run - 8 - 2
+            packed += bytes([(7 << 5), length - 7, 7]) if length >= 7 else bytes([length << 5, 7])
+            place += run - 8
+        else:
+            packed += bytes([len(data[place : place + 8]) - 1]) + data[place : place + 8]
+            place += 8
+    return packed
+
+
 def pcd(path, table, form, names=FULL, kind="F", size=8, more=""):
     """A file of the Point Cloud Library."""
     header = f"# .PCD v0.7\nVERSION 0.7\nFIELDS {' '.join(names)}\nSIZE {' '.join([str(size)] * len(names))}\n"
     header += f"TYPE {' '.join([kind] * len(names))}\nCOUNT {' '.join(['1'] * len(names))}\nWIDTH {len(table)}\nHEIGHT 1\n"
     header += f"VIEWPOINT 0 0 0 1 0 0 0\n{more}DATA {form}\n"
     body = "\n".join(rows(table)).encode() if form == "ascii" else table.astype(f"<f{size}").tobytes()
+    if form == "binary_compressed":
+        plain = table.T.astype(f"<f{size}").tobytes()
+        packed = lzf(plain)
+        body = struct.pack("<II", len(packed), len(plain)) + packed
     path.write_bytes(header.encode() + body)
 
 
@@ -134,6 +156,7 @@ WRITERS = {
     "two.npz": lambda path, t: np.savez(path, points=t[:, :3], normals=t[:, 3:], loc=np.zeros(3), scale=2.0),
     "ascii.pcd": lambda path, t: pcd(path, wide(t), "ascii"),
     "binary.pcd": lambda path, t: pcd(path, wide(t), "binary", more=f"POINTS {len(t)}\n"),
+    "packed.pcd": lambda path, t: pcd(path, wide(t), "binary_compressed"),
     "padded.pcd": lambda path, t: pcd(path, wide(t), "binary", [*FULL[:3], "_", "_", "rgb", *FULL[6:]]),
     "cloud.obj": lambda path, t: path.write_text(
         "".join("vn {} {} {}\nv {} {} {} 0.5 0.5 0.5\n".format(*row[3:], *row[:3]) for row in t.tolist())
@@ -319,9 +342,15 @@ def test_points_that_single_precision_has_rounded_are_warned_of(name, tmp_path):
 
 
 def test_clouds_of_pcd_that_cannot_be_read_are_named(tmp_path):
-    pcd(tmp_path / "a.pcd", wide(sphere()), "binary_compressed")
-    with pytest.raises(InputError, match=r"must be ascii or binary, .*a\.pcd is binary_compressed; save it with pcl_convert"):
+    pcd(tmp_path / "a.pcd", wide(sphere()), "zipped")
+    with pytest.raises(
+        InputError, match=r"must be a whole file .*a\.pcd is not: ValueError, its data are zipped, not one of ascii"
+    ):
         read_cloud(tmp_path / "a.pcd")
+    pcd(tmp_path / "d.pcd", wide(sphere()), "binary_compressed")
+    (tmp_path / "d.pcd").write_bytes((tmp_path / "d.pcd").read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"must be a whole file .*d\.pcd is not: ValueError, it has \d+ bytes of 3200"):
+        read_cloud(tmp_path / "d.pcd")
     pcd(tmp_path / "b.pcd", sphere(), "binary", [*"xyzrgb"])
     with pytest.raises(InputError, match=r"the properties nx ny nz, .* has x, y, z, r, g, b; estimate them"):
         read_cloud(tmp_path / "b.pcd")
