@@ -55,6 +55,7 @@ def warn_of_rounding(vertices: np.ndarray, path: Path) -> None:
         warnings.warn(f"{found}; export it around the origin, or as obj or ply in double precision.", stacklevel=5)
 
 
+@np.errstate(invalid="ignore", over="ignore")  # what is not finite is refused later, by the name of its file
 def concave(loops: np.ndarray) -> np.ndarray:
     """Return the polygons (polygons,) some corner of which turns the other way.
 

@@ -17,6 +17,7 @@ from inr.shapes.meshes import Mesh, winding
 
 NEAR = 1e-5  # of the longest side, within which vertices may be one: rounding in the sixth digit, and far below any sample
 NEEDLE = 1e-12  # height over base of a face without area
+LEFT = 0.1  # of the walls, at most, after a union that was worth it: slivers where surfaces nearly touch
 SHEET = 1e-9  # volume over that of the box of what has no inside
 
 
@@ -234,11 +235,9 @@ def without_walls(mesh: Mesh, bodies: np.ndarray, path: Path) -> tuple[Mesh, np.
         whole = weld(whole)
         whole = Mesh(whole.vertices, whole.faces[has_area(whole)])
         parts = orient(whole.faces)[1]
-        if not share_inside(whole, parts):
-            text = (
-                f"bodies overlap or lie within each other; the walls inside, {100 * share:.2g} % of the surface, are left out"
-            )
-            warnings.warn(f"{path}: {count} {text}.", stacklevel=3)
+        if share_inside(whole, parts) < share * LEFT:
+            found = f"{path}: {count} bodies overlap or lie within each other"
+            warnings.warn(f"{found}; the walls inside, {100 * share:.2g} % of the surface, are left out.", stacklevel=3)
             return whole, parts
     found = f"{path}: {100 * share:.2g} % of the surface lies inside the body, and distances inside are to these walls, too"
     warnings.warn(f"{found}; unite what overlaps (in Blender: Remesh, or a boolean union) and close its holes.", stacklevel=3)

@@ -90,11 +90,10 @@ class OrientedPoints:
         flat = [abs((way * self.normals[end]).sum(1)) < bound for end in (one, other)]
         cosine = (self.normals[one] * self.normals[other]).sum(1)
         linked = flat[0] & flat[1] & (abs(cosine) > LIKE)
-        one, other, cross = one[linked], other[linked], (cosine[linked] < 0) * count
-        rows, columns = (
-            np.concatenate([one, one + count]),
-            np.concatenate([other + cross, (other + count + cross) % (2 * count)]),
-        )
+        one = one[linked]
+        cross = other[linked] + (cosine[linked] < 0) * count
+        rows = np.concatenate([one, one + count])
+        columns = np.concatenate([cross, (cross + count) % (2 * count)])
         graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(2 * count, 2 * count))
         upright, turned = connected_components(graph, directed=False)[1].reshape(2, count)
         part = np.unique(np.minimum(upright, turned), return_inverse=True)[1]

@@ -191,6 +191,7 @@ PLY += "property list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\
         ("mesh.ply", PLY, r"must name vertices 0\.\.2, .* has -2\.\.1"),
         ("mesh.obj", OBJ[:32], "needs faces, .* has 4 vertices and no face; .* data=pointcloud"),
         *(("mesh.obj", OBJ.replace("v 1 0", f"v {bad} 0"), "must be finite, .* has 1 of 4") for bad in ("nan", "inf")),
+        ("mesh.obj", OBJ.replace("v 1 0", "v inf 0") + "f 1 2 3 4\n", "must be finite, .* has 1 of 4"),
         *(("mesh.obj", f"v 0 0 0\nv {a} {a} {a}\nv {2 * a} {2 * a} {2 * a}\nf 1 2 3\n", "faces with an area") for a in (1, 0)),
         ("mesh.obj", OBJ[:32] + "f 1 2 3\n", "needs an inside, .* encloses 0 of its box"),
     ],
