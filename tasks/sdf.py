@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import trimesh
 from torch import Tensor
 
 from datamodules.common.batch import Part, Scored
@@ -20,6 +19,7 @@ from inr.randomness import generator
 from inr.shapes.marching_cubes import march, march_volume
 from inr.shapes.meshes import Mesh
 from inr.shapes.surface_metrics import compare_surfaces, iou
+from inr.shapes.write_mesh import WRITERS, Placed
 from tasks.base import Training
 from tasks.drawing.panels import panels
 from tasks.drawing.shapes import sections, shaded
@@ -32,7 +32,6 @@ CLOUD = 30000  # points of each surface that are compared with the other: enough
 NEAR = 0.05  # half-widths from the true surface, within which iou_shell looks
 PROBED = 20000  # points at which the gradient is measured
 THRESHOLD = 0.02  # half-widths, of the F-score: 1 % of the side of the cube
-FORMATS = ("ply", "obj", "glb")
 LEAST = 8  # samples along each side of a mesh's lattice
 SIDES = {"": 35.0, ", from behind": 215.0}  # azimuths of pictures [degrees]
 
@@ -157,16 +156,15 @@ class SDFTask(EvaluatedTask[ShapeData]):
                 continue
             mesh = self.placed(place, found)
             path = item_path(folder, "mesh", names, place)
-            for ending in FORMATS if len(names) == 1 else FORMATS[:1]:
-                mesh.export(path.with_name(f"{path.name}.{ending}"))
+            for ending in WRITERS if len(names) == 1 else ("ply",):
+                WRITERS[ending](path.with_name(f"{path.name}.{ending}"), mesh)
 
-    def placed(self, place: int, found: Mesh) -> trimesh.Trimesh:
+    def placed(self, place: int, found: Mesh) -> Placed:
         """Bring the surface of an evaluated shape to the file's coordinates, with normals from the gradient of its distance."""
         frame = self.data.evaluated.shapes[place].frame
         gradient = self.observe_points(place, torch.from_numpy(found.vertices), "jacobian")[:, 0].double()
         normals = torch.nn.functional.normalize(gradient, dim=-1).numpy()
-        turned = frame.turn_back(normals)
-        return trimesh.Trimesh(frame.to_file(found.vertices), found.faces, vertex_normals=turned, process=False)
+        return Placed(frame.centre, frame.scale * frame.turn_back(found.vertices), found.faces, frame.turn_back(normals))
 
     def write_volumes(self, folder: Path, scale: float) -> None:
         """Write `volume.npy`: distances on the lattice along x, y, z, in the file's unit, as `data=volume` reads them."""

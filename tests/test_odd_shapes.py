@@ -1,6 +1,7 @@
 """A shape that is merely odd is fitted: it is not refused, and its frame is its own."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ ODD = {
 def test_odd_shapes_are_fitted(name, tmp_path):
     mesh, path = ODD[name], tmp_path / name.replace(" ", "_")
     trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(path)
-    folder = run(tmp_path / "run", "task=sdf", f"data.path={path}", *SOLID, *STEPS, "model.hidden_features=16")
+    notes = pytest.warns(UserWarning, match="overlap") if "self" in name else nullcontext()
+    with notes:
+        folder = run(tmp_path / "run", "task=sdf", f"data.path={path}", *SOLID, *STEPS, "model.hidden_features=16")
     assert np.isfinite(metrics(folder)["psnr"])
     assert 0 < metrics(folder)["linear/iou"] <= 1
     frame = json.loads((folder / "export" / "field.json").read_text())["measurement"]

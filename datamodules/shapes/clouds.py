@@ -11,7 +11,7 @@ from datamodules.shapes.shape_data import OneShape
 
 @dataclass(kw_only=True, eq=False)
 class CloudData(OneShape):
-    """Points with normals to fit a surface to: xyz, txt, pts, npy or ply; of a mesh file, its vertices alone.
+    """Points with normals to fit a surface to: xyz, txt, csv, pts, npy, npz, ply or pcd; of a mesh, its vertices.
 
     At the points the distance is zero and its gradient their normal. Around them both are estimated from the points
     (`inr.shapes.oriented_points`); with `surface` 1 they are not, and terms on space have to say what lies there.
@@ -24,7 +24,7 @@ class CloudData(OneShape):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        rule = "must name a file of points with normals (xyz, npy, ply) or a mesh"
+        rule = "must name a file of points with normals (xyz, csv, npy, npz, ply, pcd) or a mesh"
         require("data.path", self.path is not None, rule, None)
         self.file = existing_file("data.path", str(self.path))
 

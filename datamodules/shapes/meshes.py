@@ -8,7 +8,8 @@ from pathlib import Path
 from datamodules.common.files import existing_file, existing_folder, files_below, require_counts
 from datamodules.shapes.collection import ShapeCollection
 from datamodules.shapes.frame import frame_of
-from datamodules.shapes.read_mesh import ENDINGS, read_mesh
+from datamodules.shapes.read_mesh import read_mesh
+from datamodules.shapes.read_triangles import ENDINGS
 from datamodules.shapes.shape import MeshShape
 from datamodules.shapes.shape_data import OneShape
 from datamodules.shapes.torus import torus, torus_family

@@ -1,63 +1,50 @@
 """Points of a surface with their normals, from a table, a scanner's file, or the vertices of a mesh."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import trimesh
 
-from datamodules.common.pictures import read_array
 from datamodules.shapes.frame import frame_of
-from datamodules.shapes.read_mesh import ENDINGS, load_geometries, read_surface
+from datamodules.shapes.polygons import is_single, warn_of_rounding
+from datamodules.shapes.read_mesh import read_surface
+from datamodules.shapes.read_obj import read_obj
+from datamodules.shapes.read_pcd import read_pcd
+from datamodules.shapes.read_ply import read_ply
+from datamodules.shapes.read_table import COLUMNS, REMEDY, TEXTS, choose_columns, read_arrays, read_text
+from datamodules.shapes.read_triangles import ENDINGS
 from datamodules.shapes.shape import CloudShape
 from inr.errors import InputError
 from inr.shapes.meshes import Mesh
+from inr.shapes.oriented_points import OrientedPoints, merged
 
-TEXTS = (".xyz", ".txt", ".pts")
-COLUMNS = "x y z nx ny nz"
+TABLES: dict[str, Callable[[Path], np.ndarray]] = {
+    **dict.fromkeys(TEXTS, read_text),
+    ".npy": read_arrays,
+    ".npz": read_arrays,
+    ".pcd": read_pcd,
+}
+INWARD = 0.5  # enclosure of a body whose normals point inward, with some holes
+ENCLOSED = 0.75  # enclosure of a body without large holes
+ASKED = 10000  # points from which the enclosure is told first: all of many take long
 FEWEST = 10  # points: an estimate of spacing and areas takes eight neighbours of each
-REMEDY = "estimate them with Open3D or MeshLab and save them"
 
 
-def read_text(path: Path) -> np.ndarray:
-    """Read the table in a text: blanks or commas between numbers, comments after #, perhaps the number of points on top.
-
-    Raises: InputError for what is no number, and lines of different lengths.
-    """
-    try:
-        # "-sig" drops the byte order mark that some programs put in front.
-        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"A cloud in {', '.join(TEXTS)} must be text, {path} is not; give it its own ending.") from error
-    rows = [(number, words) for number, line in enumerate(lines, 1) if (words := line.partition("#")[0].split())]
-    if len(rows) > 1 and rows[0][1] == [str(len(rows) - 1)]:  # as scanners write .pts
-        del rows[0]
-    table = []
-    for number, words in rows:
-        try:
-            table.append([float(word) for word in words])
-        except ValueError as error:
-            raise InputError(f"A cloud must be numbers, {path} has in line {number}: {' '.join(words)[:60]}.") from error
-        if len(words) != len(table[0]):
-            rule = f"All lines of a cloud must be as long as the first, {len(table[0])} numbers"
-            raise InputError(f"{rule}, {path} has {len(words)} in line {number}; it may be cut short.")
-    return np.array(table)
-
-
-def ply_table(path: Path) -> np.ndarray | None:
-    """Read the points (points, 6) of a .ply file with normals of their own; None if it has faces instead.
+def own_normals(path: Path) -> np.ndarray | None:
+    """Read the points (points, 6) of a .ply or .obj file with normals of their own; None if it has faces instead.
 
     Raises: InputError if the file is broken or has neither.
     """
-    geometry = next(iter(load_geometries(path)), None)
-    # Of clouds trimesh passes on points and colours alone; the columns as they stand in the file are in its metadata.
-    columns = getattr(geometry, "metadata", {}).get("_ply_raw", {}).get("vertex", {}).get("data")
-    names = getattr(getattr(columns, "dtype", None), "names", None) or list(columns or ())
-    if columns is not None and all(name in names for name in COLUMNS.split()):
-        return np.stack([np.asarray(columns[name], np.float64).reshape(-1) for name in COLUMNS.split()], -1)
-    if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
+    if path.suffix.lower() == ".obj":
+        mesh, normals = read_obj(path)
+        is_cloud = not len(mesh.sizes) and len(normals) == len(mesh.vertices)
+        return np.concatenate([mesh.vertices, normals], 1) if is_cloud else None
+    found = read_ply(path)
+    columns = {name: column for name, column in found.get("vertex", {}).items() if isinstance(column, np.ndarray)}
+    if (found.get("face") or found.get("tristrips")) and not {"nx", "ny", "nz"} <= columns.keys():
         return None
-    raise InputError(f"A cloud needs normals, the properties nx ny nz, {path} has {', '.join(names) or 'nothing'}; {REMEDY}.")
+    return choose_columns(list(columns), columns, path)
 
 
 def check_table(table: np.ndarray, path: Path) -> np.ndarray:
@@ -74,6 +61,8 @@ def check_table(table: np.ndarray, path: Path) -> np.ndarray:
     if table.shape[1] > 6 or table.dtype.kind not in "buif":
         rule = f"A cloud must have six columns of numbers, {COLUMNS}"
         raise InputError(f"{rule}, {path} has {table.shape[1]} of {table.dtype}; keep these six.")
+    if is_single(table):
+        warn_of_rounding(table[:, :3], path)
     table = table.astype(np.float64)
     broken = int((~np.isfinite(table)).any(1).sum())
     if broken:
@@ -113,24 +102,58 @@ def with_normals(points: np.ndarray, normals: np.ndarray, path: Path) -> tuple[n
     return points[known], normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
+def enclosure(cloud: OrientedPoints) -> float:
+    """Return how far points enclose a body; of many points from some of them, unless these are too few for something thin."""
+    some = cloud.thinned(ASKED).enclosure()
+    return some if abs(some) > ENCLOSED or len(cloud.points) <= ASKED else cloud.enclosure()
+
+
+def oriented(points: np.ndarray, normals: np.ndarray, path: Path) -> np.ndarray:
+    """Return normals (points, 3) to the outside: all turned, with a warning, if they point inward. Mixed ones are warned of.
+
+    Shapes: points (points, 3) in the cube
+    """
+    cloud = OrientedPoints(points, normals)
+    wrong = cloud.against_neighbours()
+    enclosed = enclosure(cloud)
+    if wrong.any():
+        agreeing = enclosure(OrientedPoints(cloud.points, np.where(wrong[:, None], -cloud.normals, cloud.normals)))
+        if abs(agreeing) > abs(enclosed):  # else they are both sides of something thin
+            found = f"{path}: {wrong.sum()} of {len(wrong)} normals ({wrong.mean():.1%}) point against those around them"
+            warnings.warn(
+                f"{found}, and distances there have the wrong sign; orient them with Open3D or MeshLab.", stacklevel=3
+            )
+            enclosed = agreeing
+    if abs(enclosed) < ENCLOSED:
+        found = f"{path}: the points enclose a body by {enclosed:.0%} alone: the surface is open, thinner than they are apart"
+        warnings.warn(f"{found}, or has normals that point inward in some parts.", stacklevel=3)
+    if enclosed > -INWARD:
+        return normals
+    warnings.warn(f"{path}: the normals point inward, and have been turned round.", stacklevel=3)
+    return -normals
+
+
 def read_cloud(path: Path, fill: float = 0.9) -> CloudShape:
     """Read the points of a file with their normals, the longest side of their box 2 * fill.
 
-    A table, as text or .npy, or a .ply file has normals of its own; of a mesh only the vertices are taken, with the normals
-    of the faces around them, weighted by area. Points whose normal is 0 are left out, with a warning.
+    A table, as text, array or .pcd, or a .ply or .obj file has normals of its own; of a mesh only the vertices are taken,
+    with the normals of the faces around them, weighted by area. Equal points are one; those whose normal is 0 are left
+    out, and normals that point inward are turned, with a warning.
 
     Raises: InputError if the file holds no such table, or fewer than 10 points or normals.
     """
     ending = path.suffix.lower()
-    if ending not in (*TEXTS, ".npy", *ENDINGS):
-        raise InputError(f"data.path of a cloud must end in {', '.join((*TEXTS, '.npy', *ENDINGS))}, got {path}; convert it.")
-    table = ply_table(path) if ending == ".ply" else None
-    if table is None and ending in ENDINGS:
+    if ending not in (*TABLES, *ENDINGS):
+        raise InputError(f"data.path of a cloud must end in {', '.join((*TABLES, *ENDINGS))}, got {path}; convert it.")
+    table = TABLES[ending](path) if ending in TABLES else own_normals(path) if ending in (".ply", ".obj") else None
+    if table is None:
         mesh, frame, _, _ = read_surface(path, fill)
         return CloudShape(path.stem, frame, *with_normals(mesh.vertices, vertex_normals(mesh), path))
-    if table is None:
-        table = read_text(path) if ending in TEXTS else read_array(path)
     table = check_table(table, path)
     points, normals = with_normals(table[:, :3], table[:, 3:], path)
     frame = frame_of(points, fill)
-    return CloudShape(path.stem, frame, frame.to_unit(points), frame.turn(normals))
+    places, directions = merged(frame.to_unit(points), frame.turn(normals))
+    if len(places) < FEWEST:
+        rule = f"A cloud needs {FEWEST} places with one normal each, {path} has {len(places)}"
+        raise InputError(f"{rule}: its points are equal, and their normals cancel; {REMEDY}.")
+    return CloudShape(path.stem, frame, places, oriented(places, directions, path))

@@ -1,22 +1,23 @@
 """A solid from a file of triangles: welded, wound outward, and scaled into the cube [-1, 1]^3."""
 
-import logging
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import trimesh
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
-from datamodules.common.files import one_line
 from datamodules.shapes.frame import Frame, frame_of
+from datamodules.shapes.read_triangles import read_triangles
+from datamodules.shapes.union import share_inside, united
 from inr.errors import InputError
 from inr.shapes.meshes import Mesh, winding
 
-ENDINGS = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf")
+NEAR = 1e-5  # of the longest side, within which vertices may be one: rounding in the sixth digit, and far below any sample
 NEEDLE = 1e-12  # height over base of a face without area
+LEFT = 0.1  # of the walls, at most, after a union that was worth it: slivers where surfaces nearly touch
 SHEET = 1e-9  # volume over that of the box of what has no inside
 
 
@@ -51,45 +52,29 @@ class Edges(NamedTuple):
     sides: np.ndarray
 
 
-def load_geometries(path: Path) -> list[trimesh.Trimesh | trimesh.PointCloud]:
-    """Load the meshes and clouds of a mesh file, each at its place.
-
-    Raises: InputError for another ending, and a file that is broken.
-    """
-    if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"data.path of a mesh must end in {', '.join(ENDINGS)}, got {path}; convert it.")
-    logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # its remarks on the surface are made here, too
-    try:
-        geometries = trimesh.load_scene(path, process=False).dump()
-    except Exception as error:  # its readers check little: they raise what they stumble over
-        reason = f"{path} is not: {type(error).__name__}, {one_line(error)}"
-        raise InputError(f"A mesh must be a whole file of the kind its ending says, {reason}; save it anew.") from error
-    return [geometry for geometry in geometries if isinstance(geometry, trimesh.Trimesh | trimesh.PointCloud)]
+def snapped(mesh: Mesh, reach: float) -> np.ndarray:
+    """Return the vertices (vertices, 3) with those nearer than `reach` to each other, in chains, at the place of the first."""
+    pairs = cKDTree(mesh.vertices).query_pairs(reach, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(mesh.vertices),) * 2)
+    _, first, group = np.unique(connected_components(links, directed=False)[1], return_index=True, return_inverse=True)
+    return mesh.vertices[first[group]]
 
 
-def read_triangles(path: Path) -> Mesh:
-    """Read all triangles of a mesh file as they stand there, the pieces of a scene side by side.
-
-    Raises: InputError for a file that is broken, without faces, or with vertices that are not finite.
-    """
-    geometries = load_geometries(path)
-    meshes = [geometry for geometry in geometries if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)]
-    points = sum(len(geometry.vertices) for geometry in geometries)
-    if not points:
-        raise InputError(f"A mesh needs vertices, {path} has none: it is empty, cut short, or of another kind; save it anew.")
-    if not meshes:
-        rule = f"A mesh needs faces, {path} has {points} vertices and no face"
-        raise InputError(f"{rule}; a cloud of points with normals is read with data=pointcloud.")
-    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)], dtype=np.int64)
-    vertices = np.concatenate([np.asarray(mesh.vertices, np.float64) for mesh in meshes])
-    faces = np.concatenate([np.asarray(mesh.faces, np.int64) + start for mesh, start in zip(meshes, starts, strict=False)])
-    broken = int((~np.isfinite(vertices)).any(1).sum())
-    if broken:
-        raise InputError(f"Vertices must be finite, {path} has {broken} of {len(vertices)} that are not; repair the mesh.")
-    if faces.min() < 0 or faces.max() >= len(vertices):
-        rule = f"Faces must name vertices 0..{len(vertices) - 1}"
-        raise InputError(f"{rule}, {path} has {faces.min()}..{faces.max()}; repair the mesh.")
-    return Mesh(vertices, faces)
+def weld_tight(mesh: Mesh, path: Path) -> Mesh:
+    """Weld equal vertices and, with a warning, nearly equal ones if that closes open edges: triangles that share no corner."""
+    exact = weld(mesh)
+    gaps = open_edges(exact.faces)
+    if not gaps:
+        return exact
+    used, numbers = np.unique(exact.faces, return_inverse=True)
+    compact = Mesh(exact.vertices[used], numbers.reshape(-1, 3))
+    tight = weld(Mesh(snapped(compact, NEAR * float(np.ptp(compact.vertices, 0).max())), compact.faces))
+    left = open_edges(tight.faces)
+    if not len(tight.faces) or left >= gaps:
+        return exact
+    found = f"{path}: vertices nearer to each other than {NEAR:g} of the longest side have been merged"
+    warnings.warn(f"{found}, which closes {gaps - left} of {gaps} open edges.", stacklevel=4)
+    return tight
 
 
 def weld(mesh: Mesh) -> Mesh:
@@ -98,7 +83,7 @@ def weld(mesh: Mesh) -> Mesh:
     Where bodies touch, two equal faces look at each other and cancel; if all do, every face was drawn from both sides.
     """
     # STL and files with normals or colours give each face vertices of its own: only merged do faces have edges in common,
-    # on which orientation and closedness rest. Only equal vertices are merged; a tolerance would also close thin walls.
+    # on which orientation and closedness rest. Only equal vertices are merged; a tolerance could also close thin walls.
     _, first, group = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
     faces = first[group.reshape(-1)][mesh.faces]
     faces = faces[(faces != np.roll(faces, 1, 1)).all(1)]
@@ -151,6 +136,8 @@ def orient(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def open_edges(faces: np.ndarray) -> int:
     """Count the edges that are not passed equally often both ways: without any, winding numbers are whole."""
+    if not len(faces):
+        return 0
     edges = edges_of(faces)
     return int(np.count_nonzero(np.add.reduceat(np.where(edges.forward, 1, -1), edges.first)))
 
@@ -195,8 +182,11 @@ def mend(mesh: Mesh, unit: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarr
     Shapes: unit (vertices, 3) in the cube -> faces (faces, 3), bodies (faces,)
     """
     turned, bodies = orient(mesh.faces)
-    doubtful = np.bincount(bodies, turned) > 0
     faces = np.where(turned[:, None], mesh.faces[:, ::-1], mesh.faces)
+    # Pieces without a volume of their own, down to single triangles, may enclose one together.
+    flat = abs(volumes(unit[faces], bodies)) < SHEET
+    bodies = np.unique(np.where(flat[bodies], flat.argmax(), bodies), return_inverse=True)[1]
+    doubtful = np.bincount(bodies, turned) > 0
     wrong = inside_out(unit[faces], bodies, doubtful)
     faces = np.where(wrong[bodies][:, None], faces[:, ::-1], faces)
     count = int(np.count_nonzero(turned ^ wrong[bodies]))
@@ -218,7 +208,7 @@ def read_surface(path: Path, fill: float, align: bool = False) -> Surface:
 
     Raises: InputError if there is none.
     """
-    mesh = weld(read_triangles(path))
+    mesh = weld_tight(read_triangles(path), path)
     solid = has_area(mesh)
     if not solid.any():
         raise InputError(f"A mesh needs faces with an area, all those of {path} are points or lines; choose another.")
@@ -230,11 +220,36 @@ def read_surface(path: Path, fill: float, align: bool = False) -> Surface:
     return Surface(Mesh(vertices[used], np.searchsorted(used, faces[solid])), frame, bodies[solid], gaps)
 
 
+def without_walls(mesh: Mesh, bodies: np.ndarray, path: Path) -> tuple[Mesh, np.ndarray]:
+    """Unite bodies that overlap or lie within each other; return the mesh, and the body of each face. Both ways with a warning.
+
+    Where they are not closed the walls stay: distances inside are then those to the nearest wall.
+    """
+    # A distance from outside is that from the union anyway: the nearest point of several bodies is on none within another.
+    share = share_inside(mesh, bodies)
+    if not share:
+        return mesh, bodies
+    count = len(np.unique(bodies))
+    whole = united(mesh, bodies, volumes(mesh.vertices[mesh.faces], bodies)) if count > 1 else None
+    if whole is not None:
+        whole = weld(whole)
+        whole = Mesh(whole.vertices, whole.faces[has_area(whole)])
+        parts = orient(whole.faces)[1]
+        if share_inside(whole, parts) < share * LEFT:
+            found = f"{path}: {count} bodies overlap or lie within each other"
+            warnings.warn(f"{found}; the walls inside, {100 * share:.2g} % of the surface, are left out.", stacklevel=3)
+            return whole, parts
+    found = f"{path}: {100 * share:.2g} % of the surface lies inside the body, and distances inside are to these walls, too"
+    warnings.warn(f"{found}; unite what overlaps (in Blender: Remesh, or a boolean union) and close its holes.", stacklevel=3)
+    return mesh, bodies
+
+
 def read_mesh(path: Path, fill: float = 0.9, align: bool = False) -> Solid:
     """Read the solid in a mesh file, the longest side of its box 2 * fill, with `align` along its principal axes.
 
     Equal vertices are welded; faces without area and vertices without face are dropped; faces that look the wrong way are
-    turned round with a warning. A surface with holes is taken, with a warning; a sheet without an inside is not.
+    turned round, and walls within a body left out, with a warning. A surface with holes is taken, with a warning; a sheet
+    without an inside is not.
 
     Raises: InputError if the file holds no such solid.
     """
@@ -248,4 +263,5 @@ def read_mesh(path: Path, fill: float = 0.9, align: bool = False) -> Solid:
         # from the surface, so over a hole it falls from 1 to 0 smoothly, and its level one half spans the hole.
         found = f"{path} is not closed, {gaps} edges are open: the sign of the distance comes from winding numbers"
         warnings.warn(f"{found}, which close the holes smoothly.", stacklevel=2)
+    mesh, bodies = without_walls(mesh, bodies, path)
     return Solid(mesh, frame, not gaps, len(np.unique(bodies)))

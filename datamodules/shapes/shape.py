@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -15,8 +16,11 @@ from datamodules.shapes.frame import Frame
 from inr.randomness import key
 from inr.shapes.meshes import DistanceSamples, Mesh, sample_shape, signed_distance
 from inr.shapes.oriented_points import OrientedPoints
+from inr.shapes.scattered_distances import slopes
 from inr.shapes.surface_metrics import Cloud, cloud_of
 from inr.supervision.differences import jacobian_at
+
+ON_SURFACE = 30000  # points at most that stand for the surface of scattered distances
 
 
 class Sampling(NamedTuple):
@@ -132,6 +136,43 @@ class CloudShape(Shape):
         """Draw some of the points, whose distance is zero: the only ones that are known."""
         points = torch.from_numpy(self.cloud(count, seed).points).float()
         return points, torch.zeros(len(points))
+
+
+@dataclass(eq=False)
+class SampleShape(Shape):
+    """Distances at scattered points, and nothing else: their directions are estimates, and between them nothing is known.
+
+    Shapes: points (samples, 3), values (samples,)
+    """
+
+    points: np.ndarray
+    values: np.ndarray
+
+    solid: ClassVar[bool] = False
+
+    def available(self, count: int) -> int:
+        """Return no more than there are samples."""
+        return min(count, len(self.points))
+
+    def samples(self, count: int, seed: int, sampling: Sampling) -> DistanceSamples:
+        """Draw samples in random order, with directions of the distance from those around."""
+        chosen = np.random.default_rng(seed).permutation(len(self.points))[:count]
+        gradient, certain = slopes(self.points, self.values, chosen)
+        points, values, directions = (torch.from_numpy(all_of).float() for all_of in (self.points, self.values, gradient))
+        return DistanceSamples(points[chosen], values[chosen], directions, torch.from_numpy(certain))
+
+    @cached_property
+    def surface(self) -> Cloud:
+        """Points next to the samples nearest to the surface, on it."""
+        nearest = abs(self.values).argsort()[: min(ON_SURFACE, len(self.values) // 10)]
+        gradient, certain = slopes(self.points, self.values, nearest)
+        near, normals = nearest[certain], gradient[certain]
+        return Cloud(self.points[near] - self.values[near, None] * normals, normals)
+
+    def validation_samples(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Draw some of the samples: only there the distance is known."""
+        chosen = np.random.default_rng(seed).permutation(len(self.points))[:count]
+        return torch.from_numpy(self.points[chosen]).float(), torch.from_numpy(self.values[chosen]).float()
 
 
 @dataclass(eq=False)

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 
 from datamodules.common.files import existing_file, refuse_infinite, require
+from datamodules.common.pictures import ARRAYS, read_array
 from datamodules.shapes.frame import Frame
+from datamodules.shapes.read_table import array_names
 from datamodules.shapes.shape import VolumeShape
 from datamodules.shapes.shape_data import OneShape
 from inr.errors import InputError
@@ -17,7 +19,7 @@ from inr.shapes.meshes import Mesh
 
 @dataclass(kw_only=True, eq=False)
 class VolumeData(OneShape):
-    """A grid of distances to fit: an .npy file (columns, rows, layers) along x, y and z; voxel 0 lies at the origin.
+    """A grid of distances to fit: an .npy or .npz file (columns, rows, layers) along x, y and z; voxel 0 lies at the origin.
 
     Samples are voxels in random order, whatever the shares of the other options.
 
@@ -30,7 +32,7 @@ class VolumeData(OneShape):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("data.path", self.path is not None, "must name the .npy file of a grid of distances", None)
+        require("data.path", self.path is not None, "must name the .npy or .npz file of a grid of distances", None)
         rule = "is the distance of neighbouring voxels and must be positive"
         require("data.spacing", 0 < self.spacing < float("inf"), rule, self.spacing)
         self.file = existing_file("data.path", str(self.path))
@@ -51,15 +53,15 @@ class VolumeData(OneShape):
 
     def read(self) -> np.ndarray:
         """Read the numbers of the file, in float32."""
-        try:
-            values = np.load(self.file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            rule = "A grid of distances is an .npy file"
-            raise InputError(f"{rule}, {self.file} is not readable: {error}; save it anew.") from error
-        if not isinstance(values, np.ndarray) or values.ndim != 3 or min(values.shape) < 3 or values.dtype.kind not in "fiu":
-            got = getattr(values, "shape", "several arrays")
+        if self.file.suffix.lower() not in ARRAYS:
+            raise InputError(f"A grid of distances is an .npy file, or an .npz file of one array, got {self.file}; convert it.")
+        if {"pos", "neg"} <= {*array_names(self.file)}:
+            rule = "A grid of distances has three axes"
+            raise InputError(f"{rule}, {self.file} has those of DeepSDF at scattered points, pos and neg; use data=distances.")
+        values = read_array(self.file)
+        if values.ndim != 3 or min(values.shape) < 3 or values.dtype.kind not in "fiu":
             rule = "A grid of distances has three axes of three numbers or more"
-            raise InputError(f"{rule}, {self.file} has {got}; choose another.")
+            raise InputError(f"{rule}, {self.file} has {values.shape} of {values.dtype}; choose another.")
         values = values.astype(np.float32)  # before they are checked: large numbers become infinite
         refuse_infinite(values)
         self.refuse_sign(values)

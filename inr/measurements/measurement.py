@@ -59,6 +59,13 @@ class Measurement(nn.Module):
         """Draw the random numbers of a training step (jitter, noise), which join the context. Override if there are any."""
         return {}
 
+    def centred(self: Sensor) -> tuple[Sensor, Float[Tensor, " axes"] | None]:
+        """Return a sensor whose coordinates are steps from a place, and that place in float64. None: they are as they were.
+
+        Override where coordinates may lie so far from 0 that float32 would round them.
+        """
+        return self, None
+
     def prepare(self: Sensor, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> tuple[Sensor, Field]:
         """Return the (measurement, field) to use instead of this one.
 

@@ -82,6 +82,9 @@ class Points(Affine):
         super().__init__()
         if not 0 < scale < math.inf:
             raise InputError(f"The scale of a space must be positive and finite, got scale={scale}.")
+        self.scale = scale
+        self.rotation = rotation
+        self.origin = torch.tensor(centre, dtype=torch.float64)
         axes = torch.eye(len(centre)) if rotation is None else torch.tensor(rotation, dtype=torch.float32)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32), persistent=False)
         self.register_buffer("turn", axes.T / scale, persistent=False)  # transposed: coordinates are rows
@@ -90,3 +93,9 @@ class Points(Affine):
         """Turn and scale."""
         # no matrix product, which autocast would round to bf16: 1/512 of the space
         return (steps[..., None] * self.turn.to(steps)).sum(-2)
+
+    def centred(self) -> "tuple[Points, Tensor | None]":
+        """Return the same about 0, and the centre: of coordinates of 5e6, float32 knows no more than halves."""
+        if not self.origin.any():
+            return self, None
+        return Points((0.0,) * len(self.origin), self.scale, self.rotation), self.origin

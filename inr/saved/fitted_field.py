@@ -40,9 +40,13 @@ class FittedField:
 
     def observe(self, coordinates: Tensor | ArrayLike, quantity: str) -> Tensor:
         """Return a quantity (..., channels[, axes]) of the fitted numbers at coordinates (..., axes)."""
-        coordinates = torch.as_tensor(coordinates)
+        if not isinstance(coordinates, Tensor):
+            coordinates = torch.as_tensor(np.asarray(coordinates))  # of lists, too, in float64
         if not coordinates.ndim or coordinates.shape[-1] != self.axes:
             raise InputError(f"Coordinates end in an axis of {self.axes} sensor indices, got shape {tuple(coordinates.shape)}.")
+        sensor, origin = self.measurement.centred()
+        if origin is not None:  # before the network's precision rounds them
+            return replace(self, measurement=sensor).observe(coordinates.cpu().double() - origin, quantity)
         parameter = next(self.network.parameters())
         chunks = coordinates.reshape(-1, self.axes).split(self.chunk)
         with torch.no_grad():

@@ -65,6 +65,14 @@ def tiny_volume(folder):
     return [f"data.path={folder / 'ball.npy'}", "data.spacing=0.25", *SHAPES]
 
 
+def tiny_distances(folder):
+    """Distances to a ball at random points, as DeepSDF stores them."""
+    points = np.random.default_rng(0).uniform(-1, 1, (600, 3))
+    table = np.concatenate([points, np.linalg.norm(points, axis=1, keepdims=True) - 0.6], 1)
+    np.savez(folder / "ball.npz", pos=table[table[:, 3] >= 0], neg=table[table[:, 3] < 0])
+    return [f"data.path={folder / 'ball.npz'}", *SHAPES]
+
+
 def tiny_frames(folder):
     """A folder of frames."""
     for place in range(6):
@@ -95,6 +103,7 @@ OPTIONS = {
     "mesh": lambda folder: SHAPES,
     "pointcloud": lambda folder: [running.tiny_cloud(folder), *SHAPES],
     "volume": tiny_volume,
+    "distances": tiny_distances,
     "shapes": tiny_solids,
     "tori": lambda folder: ["data.count=6", *SHAPES, *MANY],
 }

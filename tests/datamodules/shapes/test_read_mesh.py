@@ -8,7 +8,8 @@ import trimesh
 from numpy.testing import assert_allclose, assert_array_equal
 
 from datamodules.shapes.frame import Frame, frame_of
-from datamodules.shapes.read_mesh import ENDINGS, read_mesh, volumes
+from datamodules.shapes.read_mesh import read_mesh, volumes
+from datamodules.shapes.read_triangles import ENDINGS
 from inr.errors import InputError
 from inr.shapes.meshes import winding
 
@@ -183,13 +184,14 @@ PLY += "property list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\
     [
         ("mesh.dae", OBJ, r"must end in \.obj, \.ply, \.stl, \.off, \.glb, \.gltf, got .*mesh\.dae; convert it"),
         ("mesh.obj", "", "needs vertices, .* has none: it is empty, cut short"),
-        ("mesh.stl", "nothing", "needs vertices"),
-        ("mesh.ply", "nothing", "must be a whole file of the kind its ending says, .*: ValueError, Not a ply file"),
+        ("mesh.stl", "nothing", "must be a whole file .* has 7 bytes, and a header alone takes 84"),
+        ("mesh.ply", "nothing", "must be a whole file of the kind its ending says, .*: it does not begin with ply"),
         *((f"mesh.{ending}", "nothing", "must be a whole file") for ending in ("off", "glb", "gltf")),
-        ("mesh.obj", OBJ.replace("f 2 3 4", "f 2 3 9"), "must be a whole file .*IndexError"),
+        ("mesh.obj", OBJ.replace("f 2 3 4", "f 2 3 9"), r"must name vertices 1\.\.4, or -1, .* has another in line 7"),
         ("mesh.ply", PLY, r"must name vertices 0\.\.2, .* has -2\.\.1"),
         ("mesh.obj", OBJ[:32], "needs faces, .* has 4 vertices and no face; .* data=pointcloud"),
         *(("mesh.obj", OBJ.replace("v 1 0", f"v {bad} 0"), "must be finite, .* has 1 of 4") for bad in ("nan", "inf")),
+        ("mesh.obj", OBJ.replace("v 1 0", "v inf 0") + "f 1 2 3 4\n", "must be finite, .* has 1 of 4"),
         *(("mesh.obj", f"v 0 0 0\nv {a} {a} {a}\nv {2 * a} {2 * a} {2 * a}\nf 1 2 3\n", "faces with an area") for a in (1, 0)),
         ("mesh.obj", OBJ[:32] + "f 1 2 3\n", "needs an inside, .* encloses 0 of its box"),
     ],

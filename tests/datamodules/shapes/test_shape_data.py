@@ -76,6 +76,43 @@ def test_grids_without_a_surface_are_refused(array, rule, tmp_path):
         VolumeData(path=str(tmp_path / "grid.npy"), **FEW).describe()
 
 
+@pytest.mark.parametrize(
+    ("name", "save", "tolerance"),
+    [
+        ("one.npz", lambda path, values: np.savez(path, values), 0),
+        ("named.npz", lambda path, values: np.savez_compressed(path, sdf=values), 0),
+        ("half.npy", lambda path, values: np.save(path, values.astype(np.float16)), 0.01),
+        ("big.npy", lambda path, values: np.save(path, values.astype(">f8")), 0),
+        ("columns.npy", lambda path, values: np.save(path, np.asfortranarray(values)), 0),
+    ],
+)
+def test_grids_of_every_kind_of_array_are_the_same(name, save, tolerance, tmp_path):
+    expected = ball_grid(tmp_path).only
+    save(tmp_path / name, np.load(tmp_path / "grid.npy"))
+    found = VolumeData(path=str(tmp_path / name), spacing=SPACING, **FEW).only
+    assert_close(found.values, expected.values, rtol=0, atol=tolerance)
+    assert found.frame == expected.frame
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays", "rule"),
+    [
+        ("a.npz", {"sdf": np.zeros((4, 4, 4)), "grid": np.zeros(3)}, "must hold one array, .* has sdf, grid"),
+        (
+            "a.npz",
+            {"pos": np.zeros((4, 4)), "neg": np.zeros((4, 4))},
+            "has three axes, .* those of DeepSDF at scattered points, pos and neg; use data=distances",
+        ),
+        ("a.nrrd", {"sdf": np.zeros((4, 4, 4))}, r"is an \.npy file, or an \.npz file of one array, got .*a\.nrrd; convert it"),
+    ],
+)
+def test_files_that_are_no_grid_are_refused(name, arrays, rule, tmp_path):
+    with (tmp_path / name).open("wb") as file:
+        np.savez(file, **arrays)
+    with pytest.raises(InputError, match=rf"\A.*{rule}.*\Z"):
+        VolumeData(path=str(tmp_path / name), **FEW).describe()
+
+
 def test_clouds_can_be_their_points_and_nothing_else(tmp_path):
     path = tiny_cloud(tmp_path).partition("=")[2]
     data = CloudData(path=path, **FEW | {"points": None, "pool": 300, "surface": 1.0, "near": 0.0})
@@ -141,7 +178,7 @@ def test_folders_may_bring_their_own_split(tmp_path):
         (MeshData, {"resolution": 1}, "at least 2, got 1"),
         (MeshData, {"pool": 0}, "data.pool must be at least 1"),
         (CloudData, {}, "data.path must name a file of points.*got null"),
-        (VolumeData, {}, "data.path must name the .npy file .*got null"),
+        (VolumeData, {}, "data.path must name the .npy or .npz file .*got null"),
         (VolumeData, {"path": "grid.npy", "spacing": 0.0}, "data.spacing .*must be positive, got 0"),
         (ShapeFolder, {"root": "{folder}/nowhere"}, "data.root must be an existing folder, got .*nowhere"),
         (ShapeFolder, {"root": "{folder}"}, "must hold two meshes or more .*has 0"),

@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 from tiny.solids import ball, box
 
 from inr.shapes.meshes import signed_distance
-from inr.shapes.oriented_points import OrientedPoints
+from inr.shapes.oriented_points import OrientedPoints, merged
 from inr.shapes.surface_metrics import cloud_of
 
 
@@ -52,3 +52,30 @@ def test_holes_leave_the_sign_in_doubt_far_from_the_points():
     doubtful = ~cloud.signed_distance(at).certain
     assert 0 < doubtful.mean() < 0.1
     assert at[doubtful][:, 1].min() > 0
+
+
+def test_equal_points_are_one_with_the_mean_of_their_normals():
+    normals = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, -1], [1, 0, 0]])
+    points = np.array([[0.5, 0, 0], [0.5, 0, 1e-12], [0, 0, 0.5], [0, 0, 0.5], [0, 0.2, 0]])
+    at, along = merged(points, normals)
+    assert_allclose(at, points[[0, 4]], atol=1e-9)
+    assert_allclose(along, [[0.5**0.5, 0.5**0.5, 0], [1, 0, 0]])
+    apart = points + np.arange(5)[:, None]
+    assert merged(apart, normals)[0] is apart
+
+
+def test_enclosure_tells_bodies_from_sheets_and_outward_from_inward():
+    cloud = cloud_of(ball(0.6), 3000, 0)
+    assert OrientedPoints(*cloud).enclosure() == pytest.approx(1, abs=0.1)
+    assert OrientedPoints(cloud.points, -cloud.normals).enclosure() == pytest.approx(-1, abs=0.1)
+    flat = np.concatenate([np.random.default_rng(0).uniform(-1, 1, (1000, 2)), np.zeros((1000, 1))], 1)
+    assert OrientedPoints(flat, np.tile([0.0, 0, 1], (1000, 1))).enclosure() == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize("solid", [ball(0.6), box()], ids=["ball", "box"])
+def test_normals_against_those_around_them_are_found_each(solid):
+    cloud = cloud_of(solid, 4000, 0)
+    assert not OrientedPoints(*cloud).against_neighbours().any()
+    wrong = np.random.default_rng(7).random(4000) < 0.2
+    found = OrientedPoints(cloud.points, np.where(wrong[:, None], -cloud.normals, cloud.normals)).against_neighbours()
+    assert (found == wrong).mean() > 0.99
