@@ -6,6 +6,8 @@ import errno
 import functools
 import os
 import re
+import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,7 @@ from typing import TypeVar
 from hydra import compose, errors, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,16 +29,18 @@ from inr.errors import InputError
 FULL = "HYDRA_FULL_ERROR"  # set to 1: Hydra raises errors as they are, instead of printing them itself
 ASKED = "INR_FULL_ERROR"  # what the user had set FULL to, before `command` did
 LISTED = 24  # options that a message names at most
-RUN_FILES = ("metrics.json", "metrics.csv", "checkpoints", "multirun.yaml")  # any of them: the folder holds a run
+FLAGS = re.compile(  # of Hydra, all that may begin with two hyphens
+    "--(hydra-help|version|cfg|resolve|package|run|multirun|shell-completion|config-path|config-name|config-dir|info"
+    "|experimental-rerun)"
+)
+PLAIN = re.compile(r"[\w./~:+-]*", re.ASCII)  # values that Hydra's grammar takes as they stand
+FILES = ("path", "root", "angles", "dir", "ckpt_path", "dictionary")  # last parts of options that name a file or folder
 FAULTS = {  # part of the text or of the type's name -> what to do
     "torchvision::": "torchvision must match torch: remove it (pip uninstall torchvision), or install the matching pair",
     "InvalidCxxCompiler": "compile=true needs a C++ compiler (g++ or clang): install one, or leave compile out",
     "out of memory": "the run must fit into memory: lower data.points, data.chunk or model.hidden_features",
     "can't allocate memory": "the run must fit into memory: lower data.points, data.chunk or model.hidden_features",
 }
-UNREADABLE = (
-    "Options are written name=value without spaces, got {}; put text with special characters in quotes: name='\"value\"'."
-)
 Job = TypeVar("Job")
 
 
@@ -100,6 +105,13 @@ def unknown_option(error: errors.ConfigCompositionException) -> str | None:
     return f"There is no option {name}.{nearest(name, choices)} Options here: {listed}."
 
 
+def unreadable(error: errors.OverrideParseException) -> str:
+    """Explain that a word is no option, with the line to type for a value with special characters."""
+    name, equals, value = str(error.override).partition("=")
+    line = shlex.quote(in_quotes(name.strip(), value.strip())) if equals else f"{name}=VALUE"
+    return f"Options are written name=value without spaces, got {error.override}; put text in quotes: {line}."
+
+
 def refused_options(error: errors.InstantiationException) -> str | None:
     """Explain that a constructor of another library did not like its options."""
     target = re.search(r"'([\w.]+)'", str(error))
@@ -122,7 +134,7 @@ def broken_installation(error: RuntimeError) -> str | None:
 EXPLANATIONS: dict[type[BaseException], Callable[..., str | None]] = {  # the most telling first
     InputError: str,
     errors.MissingConfigException: unknown_choice,
-    errors.OverrideParseException: lambda error: UNREADABLE.format(error.override),
+    errors.OverrideParseException: unreadable,
     errors.ConfigCompositionException: unknown_option,
     ModuleNotFoundError: "An option needs a package that is not installed: {}; install it, or leave the option out.".format,
     RuntimeError: broken_installation,
@@ -149,6 +161,9 @@ def one_line(about: str = "", ends: bool = True) -> Iterator[None]:
     """Turn an error into one line on stderr, or a traceback if only a developer can mend it or HYDRA_FULL_ERROR=1 asks."""
     try:
         yield
+    except KeyboardInterrupt:  # before the run or between two jobs
+        sys.stderr.write(f"Stopped by SIGINT{about}; start again.\n")
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         line = None if os.environ.get(ASKED) == "1" else explain(error)
         if line is None:
@@ -159,16 +174,44 @@ def one_line(about: str = "", ends: bool = True) -> Iterator[None]:
             sys.exit(1)
 
 
+def in_quotes(name: str, value: str) -> str:
+    """Write an option whose value Hydra is to take as text."""
+    escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), value)
+    return f"{name}='{escaped}'"  # its grammar doubles backslashes before a quote alone
+
+
+def readable(word: str) -> bool:
+    """Return True if Hydra's grammar knows the word."""
+    try:
+        OverridesParser.create().parse_override(word)
+    except errors.HydraException:
+        return False
+    return True
+
+
+def with_files(word: str) -> str:
+    """Put the value of an option into Hydra's quotes if it names a file, whatever its characters: data.path=IMG (1).png."""
+    name, _, value = word.partition("=")
+    if PLAIN.fullmatch(value):
+        return word
+    is_file = os.path.exists(os.path.expanduser(value))
+    is_meant = name.rpartition(".")[2] in FILES and not readable(word)  # no such file: the reader lists what is there
+    return in_quotes(name, value) if is_file or is_meant else word
+
+
 def refuse_words(words: Sequence[str]) -> None:
-    """Raise InputError for a value without a name, and for a run folder that holds another run, before anything is written."""
-    is_child_process = os.environ.get("LOCAL_RANK", "0") != "0"  # of trainer=ddp, whose first process has begun the folder
-    for word in words:
-        option, _, folder = word.partition("=")
-        if not option:
+    """Raise InputError for a value without a name, for options with hyphens, and for the parts of a name with spaces."""
+    for place, word in enumerate(words):
+        option, equals, _ = word.partition("=")
+        if equals and not option:
             raise InputError(f"Options are written name=value without spaces, got {word}; put the name before it.")
-        used = [name for name in RUN_FILES if option in ("hydra.run.dir", "hydra.sweep.dir") and (Path(folder) / name).exists()]
-        if used and not is_child_process:
-            raise InputError(f"{option} must not hold another run, {folder} has {', '.join(used)}; choose another folder.")
+        if word.startswith("--") and not FLAGS.fullmatch(option):
+            agent = "in the yaml of a wandb sweep: command with ${args_no_hyphens}"
+            raise InputError(f"Options are written without hyphens, got {word}; write {word[2:]} ({agent}).")
+        for end in range(place + 2, len(words) + 1):
+            whole = " ".join(words[place:end])
+            if equals and "=" not in words[end - 1] and os.path.exists(os.path.expanduser(whole.partition("=")[2])):
+                raise InputError(f"A name with spaces is one word, got {end - place}; write {shlex.quote(whole)}.")
 
 
 def refuse_ddp_sweeps(cfg: DictConfig) -> None:
@@ -179,6 +222,22 @@ def refuse_ddp_sweeps(cfg: DictConfig) -> None:
         raise InputError("A sweep (-m) of trainer=ddp would run again on every process; use hydra/launcher=submitit_slurm.")
 
 
+def refuse_settings(cfg: DictConfig) -> None:
+    """Raise InputError for settings of Hydra under which options would mean something else, or a search would look for nothing."""
+    hydra = HydraConfig.get()
+    if hydra.job.chdir:
+        rule = "hydra.job.chdir must be false: paths are those of the folder that the command is typed in"
+        raise InputError(f"{rule}, and all files go to the run's folder; leave it out, or choose that with hydra.run.dir.")
+    sweeper = str(hydra.sweeper.get("_target_", ""))
+    if hydra.mode != RunMode.MULTIRUN or sweeper.startswith("hydra._internal"):
+        return
+    if cfg.objective is None:
+        raise InputError(f"{sweeper} needs one number to optimise, got objective=null; add objective=psnr, or another figure.")
+    if "optuna" in sweeper and not any("direction" in str(word) for word in hydra.overrides.hydra):
+        rule = "Optuna minimises unless it is told otherwise"
+        raise InputError(f"{rule}; add hydra.sweeper.direction=maximize (as of psnr) or hydra.sweeper.direction=minimize.")
+
+
 def job(function: Callable[[DictConfig], Job]) -> Callable[[DictConfig], Job | None]:
     """Turn a function of the options into a Hydra job: an error ends a single run; a sweep says which job and goes on."""
 
@@ -186,6 +245,7 @@ def job(function: Callable[[DictConfig], Job]) -> Callable[[DictConfig], Job | N
     def guarded(cfg: DictConfig) -> Job | None:
         sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
         with one_line():
+            refuse_settings(cfg)
             refuse_ddp_sweeps(cfg)
         with one_line(f"[{' '.join(HydraConfig.get().overrides.task)}] " if sweeps else "", ends=not sweeps):
             return function(cfg)
@@ -202,4 +262,5 @@ def command(function: Callable[[], None]) -> None:
     os.environ[FULL] = "1"  # lets errors pass through Hydra as they are
     with one_line():
         refuse_words(sys.argv[1:])
+        sys.argv[1:] = map(with_files, sys.argv[1:])
         function()

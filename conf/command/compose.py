@@ -60,6 +60,11 @@ def instantiate_data(cfg: DictConfig) -> SignalData:
     return data
 
 
+def instantiate_all(cfg: DictConfig | None) -> list[Any]:
+    """Build what a group of options has several of, such as loggers; none of a group that is null."""
+    return [] if cfg is None else list(instantiate(cfg).values())
+
+
 def instantiate_optimizer(cfg: DictConfig) -> Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]:
     """Return the factory, parameters -> optimiser, once tried. Raises: InputError for options that the optimiser refuses."""
     factory = instantiate(cfg.optimizer)
@@ -95,7 +100,8 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         raise InputError(f"{rule}, got {base.trainer.max_steps}; to evaluate it instead, add train=false.")
     checkpoints = checkpoint_of(cfg.ckpt_path).absolute().parent
     has_curve = base.train and checkpoints.name == "checkpoints"  # a checkpoint elsewhere has left its run behind
-    base.resumed = {"folder": str(checkpoints.parent) if has_curve else None, "steps": steps}
+    wandb = checkpoint["config"].get("logger", {}).get("wandb", {}).get("id")
+    base.resumed = {"folder": str(checkpoints.parent) if has_curve else None, "steps": steps, "wandb": wandb}
     return base
 
 

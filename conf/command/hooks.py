@@ -2,19 +2,27 @@
 
 import csv
 import json
+import os
+import secrets
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from conf.command.cli import one_line
 from inr.errors import InputError
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
+
+RUN_FILES = ("metrics.json", "metrics.csv", "checkpoints", "multirun.yaml", "summary.csv")  # any of them: the folder holds a run
+OPTIMUM = "optimization_results.yaml"  # that Optuna's sweeper writes
 
 
 def unused(path: str) -> str:
@@ -29,8 +37,22 @@ def unused(path: str) -> str:
     raise InputError(f"No free folder beside {path}; set hydra.run.dir.")
 
 
-# Cached, since Hydra resolves the option more than once and every time has to find the same folder.
+def identity(earlier: str | None) -> str:
+    """Return the name under which Weights & Biases knows a run: that of the run that is resumed, or a new one."""
+    return earlier or secrets.token_hex(4)
+
+
+# Cached, since Hydra resolves an option more than once and every time has to find the same folder, or name.
 OmegaConf.register_new_resolver("unused", unused, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("identity", identity, use_cache=True, replace=True)
+
+
+def chosen(figures: Mapping[str, float], objective: str) -> float:
+    """Return the figure of the test that a search optimises. Raises: InputError if there is none of this name."""
+    if f"test/{objective}" not in figures:
+        names = ", ".join(name.removeprefix("test/") for name in figures)
+        raise InputError(f"objective must be a figure of the test, {names}; got {objective}.")
+    return figures[f"test/{objective}"]
 
 
 def finish(loggers: "list[Logger]") -> None:
@@ -40,6 +62,30 @@ def finish(loggers: "list[Logger]") -> None:
     for logger in loggers:
         if isinstance(logger, WandbLogger):  # Lightning's own `finalize` leaves them open
             logger.experiment.finish()
+
+
+class NewFolder(Callback):
+    """Refuse a folder that holds another run, before anything is written into it, however its name was put together."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: object) -> None:
+        """Check the folder of a single run."""
+        self.check(config, "hydra.run.dir")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
+        """Check the folder of a sweep."""
+        self.check(config, "hydra.sweep.dir")
+
+    @staticmethod
+    def check(config: DictConfig, option: str) -> None:
+        """End the program with one line if the folder is used."""
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # of trainer=ddp, whose first process has begun the folder
+            return
+        with one_line():  # Hydra makes a warning of any other error here
+            HydraConfig.instance().set_config(config)  # which names of folders may refer to
+            folder = str(OmegaConf.select(config, option))
+            used = [name for name in RUN_FILES if (Path(folder) / name).exists()]
+            if used:
+                raise InputError(f"{option} must not hold another run, {folder} has {', '.join(used)}; choose another folder.")
 
 
 class Summary(Callback):
@@ -68,6 +114,10 @@ class Summary(Callback):
             cells = (row.get(name) for name in telling)
             table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells))
         Console(width=max(Console().width, 120)).print(table)  # a pipe has 80 columns, too few for a row
+        if (folder / OPTIMUM).is_file():
+            best = OmegaConf.load(folder / OPTIMUM)
+            words = " ".join(f"{name}={value}" for name, value in best.get("best_params", {}).items())
+            Console(soft_wrap=True).print(f"best {config.objective} {best.get('best_value')}: {words} | {folder / OPTIMUM}")
         with (folder / "summary.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
