@@ -60,8 +60,8 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
     task.config = plain(cfg)
     if checkpoint is not None:
         load_weights(task, read_checkpoint(checkpoint)["state_dict"], checkpoint)
-    callbacks = [interruption, *instantiate_all(cfg.callbacks), *instantiate_all(cfg.regime.callbacks)]
-    loggers = instantiate_all(cfg.logger)
+    callbacks = [interruption, *instantiate_all(cfg.get("callbacks")), *instantiate_all(cfg.regime.callbacks)]
+    loggers = instantiate_all(cfg.get("logger"))
     for logger in loggers:
         logger.log_hyperparams(task.config)
     replay(loggers)

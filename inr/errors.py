@@ -13,5 +13,6 @@ class Stopped(SystemExit):
     """
 
     def __init__(self, code: int, line: str) -> None:
-        super().__init__(code)
+        super().__init__(code, line)  # both, so that it can come out of another process
+        self.code = code
         self.line = line

@@ -32,7 +32,9 @@ class Trainer(L.Trainer):
         for name in PARTIAL:
             value = options.get(name)
             whole = value is None or (isinstance(value, float) and value == 1) or (not value and name != "limit_test_batches")
-            require(f"trainer.{name}", whole, "would evaluate a part of a signal, which has no figures", value, "try debug=limit")
+            require(
+                f"trainer.{name}", whole, "would evaluate a part of a signal, which has no figures", value, "try debug=limit"
+            )
         for name in POSITIVE:
             value = options.get(name)
             positive = not isinstance(value, int | float) or value > 0

@@ -73,7 +73,9 @@ def wandb_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 @pytest.mark.parametrize(("logger", "curves"), [("tensorboard", tensorboard_curves), ("wandb", wandb_curves)])
 @pytest.mark.parametrize(("interval", "every"), [(4, 100), (5, 2), (3, 3)])
-def test_more_steps_after_a_finished_run_give_the_curves_of_a_longer_one(logger, curves, interval, every, tmp_path, monkeypatch):
+def test_more_steps_after_a_finished_run_give_the_curves_of_a_longer_one(
+    logger, curves, interval, every, tmp_path, monkeypatch
+):
     monkeypatch.setenv("WANDB_SILENT", "true")
     options = [f"data.path={tiny_image(tmp_path)}", *QUICK, f"logger={logger}", "trainer.log_every_n_steps=2"]
     options += [f"trainer.val_check_interval={interval}", f"callbacks.checkpoints.every={every}", "data.points=50"]

@@ -131,6 +131,13 @@ def broken_installation(error: RuntimeError) -> str | None:
     return next((f"{advice} ({str(error).splitlines()[0]})" for part, advice in FAULTS.items() if part in text), None)
 
 
+def failed_search(error: ValueError) -> str | None:
+    """Explain that Optuna found no best job, since none gave a figure."""
+    return (
+        "A search needs a job that ends with its objective; mend what failed." if "No trials are compl" in str(error) else None
+    )
+
+
 EXPLANATIONS: dict[type[BaseException], Callable[..., str | None]] = {  # the most telling first
     InputError: str,
     errors.MissingConfigException: unknown_choice,
@@ -138,6 +145,7 @@ EXPLANATIONS: dict[type[BaseException], Callable[..., str | None]] = {  # the mo
     errors.ConfigCompositionException: unknown_option,
     ModuleNotFoundError: "An option needs a package that is not installed: {}; install it, or leave the option out.".format,
     RuntimeError: broken_installation,
+    ValueError: failed_search,
     OSError: unusable_file,
     errors.InstantiationException: refused_options,
     errors.HydraException: str,
@@ -176,8 +184,10 @@ def one_line(about: str = "", ends: bool = True) -> Iterator[None]:
 
 def in_quotes(name: str, value: str) -> str:
     """Write an option whose value Hydra is to take as text."""
-    escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), value)
-    return f"{name}='{escaped}'"  # its grammar doubles backslashes before a quote alone
+    mark = "'" if '"' in value else '"'
+    # The grammar knows backslashes only before a quote, the closing one included: there they are doubled.
+    escaped = re.sub(rf"(\\*)({mark}|$)", lambda match: 2 * match[1] + (match[2] and f"\\{mark}"), value)
+    return f"{name}={mark}{escaped}{mark}"
 
 
 def readable(word: str) -> bool:
@@ -197,6 +207,14 @@ def with_files(word: str) -> str:
     is_file = os.path.exists(os.path.expanduser(value))
     is_meant = name.rpartition(".")[2] in FILES and not readable(word)  # no such file: the reader lists what is there
     return in_quotes(name, value) if is_file or is_meant else word
+
+
+def rewritten(words: Sequence[str]) -> list[str]:
+    """Write the words as Hydra's grammar wants them: options of files in quotes, -m first, a group left out with a tilde."""
+    written = [
+        "~" + word.removesuffix("=null") if word in ("logger=null", "callbacks=null") else with_files(word) for word in words
+    ]
+    return sorted(written, key=lambda word: word not in ("-m", "--multirun"))
 
 
 def refuse_words(words: Sequence[str]) -> None:
@@ -262,5 +280,5 @@ def command(function: Callable[[], None]) -> None:
     os.environ[FULL] = "1"  # lets errors pass through Hydra as they are
     with one_line():
         refuse_words(sys.argv[1:])
-        sys.argv[1:] = map(with_files, sys.argv[1:])
+        sys.argv[1:] = rewritten(sys.argv[1:])
         function()

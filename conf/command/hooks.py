@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +22,13 @@ from inr.errors import InputError
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
-RUN_FILES = ("metrics.json", "metrics.csv", "checkpoints", "multirun.yaml", "summary.csv")  # any of them: the folder holds a run
+RUN_FILES = (
+    "metrics.json",
+    "metrics.csv",
+    "checkpoints",
+    "multirun.yaml",
+    "summary.csv",
+)  # any of them: the folder holds a run
 OPTIMUM = "optimization_results.yaml"  # that Optuna's sweeper writes
 
 
@@ -82,7 +89,10 @@ class NewFolder(Callback):
             return
         with one_line():  # Hydra makes a warning of any other error here
             HydraConfig.instance().set_config(config)  # which names of folders may refer to
-            folder = str(OmegaConf.select(config, option))
+            try:
+                folder = str(OmegaConf.select(config, option))
+            except OmegaConfBaseException as error:  # a current directory that is read-only, for one
+                raise InputError(f"A run needs a folder, {str(error).splitlines()[0]}; choose one: {option}=DIR.") from None
             used = [name for name in RUN_FILES if (Path(folder) / name).exists()]
             if used:
                 raise InputError(f"{option} must not hold another run, {folder} has {', '.join(used)}; choose another folder.")
@@ -97,7 +107,7 @@ class Summary(Callback):
         overrides = [str(override) for override in OmegaConf.load(run / ".hydra" / "overrides.yaml")]
         file = run / "metrics.json"
         metrics = json.loads(file.read_text()) if file.is_file() else {}
-        row: dict[str, object] = {name: value for name, value in (override.split("=", 1) for override in overrides)}
+        row: dict[str, object] = {name: value for name, _, value in (override.partition("=") for override in overrides)}
         # names with a slash are figures of baselines and of single signals: too many for a table
         return row | {name: metric["value"] for name, metric in metrics.items() if "/" not in name}
 

@@ -48,7 +48,11 @@ def known_to_hydra(cfg: DictConfig) -> Iterator[DictConfig]:
 
 def part_of_hydra(cfg: DictConfig) -> DictConfig:
     """Return Hydra's own part of a configuration that was composed without it."""
-    here = contextlib.nullcontext() if GlobalHydra.instance().is_initialized() else initialize_config_module("conf", version_base="1.3")
+    here = (
+        contextlib.nullcontext()
+        if GlobalHydra.instance().is_initialized()
+        else initialize_config_module("conf", version_base="1.3")
+    )
     with here:
         hydra = compose("train", return_hydra_config=True).hydra
     OmegaConf.set_readonly(hydra, False)
