@@ -105,9 +105,9 @@ class Checkpoints(Checkpoint):
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         figure = trainer.callback_metrics.get(self.monitor)
-        improves = figure is not None and self.sign * float(figure) > self.best
-        if improves:
-            self.best = self.sign * float(figure)
+        reached = -math.inf if figure is None else self.sign * float(figure)
+        improves = reached > self.best
+        self.best = max(self.best, reached)
         if improves or self.is_due(trainer):
             self.saved = -1  # what was saved before had not these figures
             self.save_last(trainer)

@@ -86,7 +86,7 @@ class Curve(Logger):
 
 
 def replay(loggers: Sequence[Logger]) -> None:
-    """Give the earlier rows of a resumed run to loggers that begin anew, as they were logged, so that their curves are whole."""
+    """Give the earlier rows of a resumed run to loggers that begin anew, so that their curves are whole."""
     rows = next((logger.rows for logger in loggers if isinstance(logger, Curve)), {})
     for logger in loggers:
         if isinstance(logger, Curve) or (isinstance(logger, WandbLogger) and logger.experiment.resumed):  # the server has them

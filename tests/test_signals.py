@@ -43,9 +43,10 @@ def stopped(monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
             return plain(self, *args, **options)
 
         capfd.readouterr()
-        with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
-            patched.setattr(ImageTask, step, signalled)
+        monkeypatch.setattr(ImageTask, step, signalled)
+        with pytest.raises(SystemExit) as end:
             run(folder, *options)
+        monkeypatch.undo()
         assert signal.getsignal(ending) in (signal.SIG_DFL, signal.default_int_handler)
         (line,) = capfd.readouterr().err.splitlines()
         return end.value.code, line

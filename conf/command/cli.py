@@ -241,7 +241,7 @@ def refuse_ddp_sweeps(cfg: DictConfig) -> None:
 
 
 def refuse_settings(cfg: DictConfig) -> None:
-    """Raise InputError for settings of Hydra under which options would mean something else, or a search would look for nothing."""
+    """Raise InputError for settings of Hydra under which options mean something else, or a search has nothing to look for."""
     hydra = HydraConfig.get()
     if hydra.job.chdir:
         rule = "hydra.job.chdir must be false: paths are those of the folder that the command is typed in"

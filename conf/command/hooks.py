@@ -125,9 +125,10 @@ class Summary(Callback):
             table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells))
         Console(width=max(Console().width, 120)).print(table)  # a pipe has 80 columns, too few for a row
         if (folder / OPTIMUM).is_file():
-            best = OmegaConf.load(folder / OPTIMUM)
-            words = " ".join(f"{name}={value}" for name, value in best.get("best_params", {}).items())
-            Console(soft_wrap=True).print(f"best {config.objective} {best.get('best_value')}: {words} | {folder / OPTIMUM}")
+            best = OmegaConf.to_container(OmegaConf.load(folder / OPTIMUM))
+            assert isinstance(best, dict)
+            words = " ".join(f"{name}={value}" for name, value in best["best_params"].items())
+            Console(soft_wrap=True).print(f"best {config.objective} {best['best_value']:.4g}: {words} | {folder / OPTIMUM}")
         with (folder / "summary.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()

@@ -19,9 +19,10 @@ def test_a_kill_between_the_two_files_leaves_a_run_that_can_go_on(tmp_path, monk
             raise Killed
         write(target, content)
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(checkpoints, "write_whole", killed)
+    monkeypatch.setattr(checkpoints, "write_whole", killed)
+    with pytest.raises(Killed):
         run(tmp_path / "killed", *options)
+    monkeypatch.undo()
     assert checkpoint(tmp_path / "killed")["global_step"] == 3
     whole = run(tmp_path / "whole", *options)
     assert_same_run(whole, run(tmp_path / "resumed", f"ckpt_path={tmp_path / 'killed'}"))
