@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 
 import lightning as L
@@ -25,7 +26,16 @@ NAMES = (
     "SIGUSR2",
 )
 ENDING = [signal.Signals[name] for name in NAMES if name in signal.Signals.__members__]  # Windows has two of them
-DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+PAUSE = 1.0  # seconds within which a signal that comes again is the same one: a terminal sends it to all, and a sweep again
+
+
+def begin_no_more(number: int, frame: FrameType | None) -> None:
+    """Remember a signal that a process of a sweep gets between its jobs: it ignores further ones, and takes no job."""
+    for one in ENDING:
+        signal.signal(one, signal.SIG_IGN)
+
+
+DEFAULTS = (signal.SIG_DFL, signal.default_int_handler, begin_no_more)
 
 
 class Interruption(Callback):
@@ -40,6 +50,7 @@ class Interruption(Callback):
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.received: signal.Signals | None = None
+        self.at = 0.0  # [s] when it came first
         self.training = False
         self.trainer: Trainer | None = None
         self.earlier = {one: signal.getsignal(one) for one in ENDING if signal.getsignal(one) in DEFAULTS}
@@ -66,7 +77,9 @@ class Interruption(Callback):
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Note the signal, or stop at once."""
-        again, self.received = self.received is not None, signal.Signals(number)
+        now = time.monotonic()
+        again = self.received is not None and now - self.at > PAUSE
+        self.received, self.at = signal.Signals(number), now if self.received is None else self.at
         if again or not self.training:
             raise self.stopped()
 

@@ -31,6 +31,7 @@ def started(words: list[str], folder: Path, curve: Path, environment: dict[str, 
 @pytest.fixture
 def stopped(monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
     """A run in this process that sends itself signals in a step of the task: its exit code and its line."""
+    monkeypatch.setattr("tasks.interruption.PAUSE", 0.0)
 
     def stop(folder: Path, ending: signal.Signals, step: str, at: int, *options: str, times: int = 1) -> tuple[int, str]:
         plain = getattr(ImageTask, step)
@@ -46,7 +47,7 @@ def stopped(monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
         monkeypatch.setattr(ImageTask, step, signalled)
         with pytest.raises(SystemExit) as end:
             run(folder, *options)
-        monkeypatch.undo()
+        monkeypatch.setattr(ImageTask, step, plain)
         assert signal.getsignal(ending) in (signal.SIG_DFL, signal.default_int_handler)
         (line,) = capfd.readouterr().err.splitlines()
         return end.value.code, line

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import errno
 import functools
+import multiprocessing
 import os
 import re
 import shlex
@@ -24,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from conf.command import help
 from conf.command.check import takes
-from inr.errors import InputError
+from inr.errors import InputError, Stopped
 
 FULL = "HYDRA_FULL_ERROR"  # set to 1: Hydra raises errors as they are, instead of printing them itself
 ASKED = "INR_FULL_ERROR"  # what the user had set FULL to, before `command` did
@@ -265,11 +266,30 @@ def job(function: Callable[[DictConfig], Job]) -> Callable[[DictConfig], Job | N
         with one_line():
             refuse_settings(cfg)
             refuse_ddp_sweeps(cfg)
+        if multiprocessing.current_process().name != "MainProcess":  # of joblib
+            return side_by_side(function, cfg)
         with one_line(f"[{' '.join(HydraConfig.get().overrides.task)}] " if sweeps else "", ends=not sweeps):
             return function(cfg)
         return None
 
     return guarded
+
+
+def side_by_side(function: Callable[[DictConfig], Job], cfg: DictConfig) -> Job | None:
+    """Run a job in one of the processes of a sweep, which passes signals on; after one this process takes no more jobs."""
+    from tasks.interruption import DEFAULTS, ENDING, begin_no_more
+
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
+        return None
+    for one in ENDING:
+        if signal.getsignal(one) in DEFAULTS:
+            signal.signal(one, begin_no_more)
+    with one_line(f"[{' '.join(HydraConfig.get().overrides.task)}] ", ends=False):
+        try:
+            return function(cfg)
+        except Stopped as stopped:  # raised further it would have the sweep kill the others, which still save
+            begin_no_more(stopped.code, None)
+    return None
 
 
 def command(function: Callable[[], None]) -> None:

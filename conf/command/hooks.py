@@ -2,11 +2,14 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
@@ -99,7 +102,29 @@ class NewFolder(Callback):
 
 
 class Summary(Callback):
-    """One table of all runs of a sweep, at its end: on the screen and as summary.csv."""
+    """One table of all runs of a sweep, at its end: on the screen and as summary.csv.
+
+    Signals go on to the processes of jobs that run side by side, which end as a single run does; then the sweep ends.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0  # number of the signal
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
+        """Pass signals on, if there are processes to pass them to."""
+        if config.hydra.launcher.get("n_jobs", 1) != 1:  # joblib; jobs of this process handle signals themselves
+            from tasks.interruption import DEFAULTS, ENDING
+
+            for one in ENDING:
+                if signal.getsignal(one) in DEFAULTS:
+                    signal.signal(one, self.pass_on)
+
+    def pass_on(self, number: int, frame: FrameType | None) -> None:
+        """Send a signal to the processes of all jobs."""
+        self.received = number
+        for process in multiprocessing.active_children():
+            if process.pid:
+                os.kill(process.pid, number)
 
     @staticmethod
     def row(run: Path) -> dict[str, object]:
@@ -133,5 +158,7 @@ class Summary(Callback):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
+        if self.received:
+            sys.exit(128 + self.received)
         if not all((run / "metrics.json").is_file() for run in runs):
             sys.exit(1)

@@ -47,7 +47,7 @@ class FittedField:
     world: Tensor | None = None  # similarity (4, 4) from the scene to the coordinates of the file; None: they are the same
 
     def within(self, **context: Tensor) -> "FittedField":
-        """Return the field as a sensor in a context sees it: the poses, as the file has them, and the intrinsics of a camera."""
+        """Return the field as a sensor in a context sees it: poses, in the file's coordinates, and intrinsics of a camera."""
         if self.world is not None and "poses" in context:
             context["poses"] = into_scene(context["poses"], self.world)
         return replace(self, measurement=self.measurement.within(**context))
