@@ -65,7 +65,8 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
     for logger in loggers:
         logger.log_hyperparams(task.config)
     replay(loggers)
-    trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+    folder = HydraConfig.get().runtime.output_dir  # where Lightning looks for checkpoints and leaves what it has to
+    trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=folder)
     try:
         if cfg.train:
             trainer.fit(task, data, ckpt_path=checkpoint)

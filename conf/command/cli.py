@@ -287,8 +287,8 @@ def side_by_side(function: Callable[[DictConfig], Job], cfg: DictConfig) -> Job 
     with one_line(f"[{' '.join(HydraConfig.get().overrides.task)}] ", ends=False):
         try:
             return function(cfg)
-        except Stopped as stopped:  # raised further it would have the sweep kill the others, which still save
-            begin_no_more(stopped.code, None)
+        except Stopped:  # raised further it would have the sweep kill the others, which still save
+            begin_no_more(signal.SIGTERM, None)
     return None
 
 
