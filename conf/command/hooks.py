@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -109,6 +109,7 @@ class Summary(Callback):
 
     def __init__(self) -> None:
         self.received = 0  # number of the signal
+        self.earlier: dict[signal.Signals, Any] = {}  # handlers by signal
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         """Pass signals on, if there are processes to pass them to."""
@@ -117,7 +118,7 @@ class Summary(Callback):
 
             for one in ENDING:
                 if signal.getsignal(one) in DEFAULTS:
-                    signal.signal(one, self.pass_on)
+                    self.earlier[one] = signal.signal(one, self.pass_on)
 
     def pass_on(self, number: int, frame: FrameType | None) -> None:
         """Send a signal to the processes of all jobs."""
@@ -138,6 +139,8 @@ class Summary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         """Save the table, print the columns in which the runs differ; exit with code 1 if a run failed and has no figures."""
+        for one, handler in self.earlier.items():
+            signal.signal(one, handler)
         folder = Path(config.hydra.sweep.dir)
         found = (file.parent.parent for file in folder.rglob(".hydra/overrides.yaml"))
         runs = sorted(found, key=lambda run: (len(run.name), run.name))  # 2 before 10
