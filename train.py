@@ -2,29 +2,49 @@
 
 import logging
 import warnings
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
 
 from conf.command.cli import command, job
-from conf.command.hooks import finish  # the module also registers the resolver of run folders
+from conf.command.hooks import chosen, finish  # the module also registers the resolver of run folders
+
+if TYPE_CHECKING:
+    from tasks.interruption import Interruption
 
 
-def run(cfg: DictConfig) -> dict[str, float]:
-    """Run what the options ask for, write its files, and return the figures of the final test."""
+def run(cfg: DictConfig) -> dict[str, float] | float:
+    """Run what the options ask for and write its files; from Python, what Hydra's `compose` gives.
+
+    Return the figures of the final test, or the one that is the `objective`.
+    """
     # imported here, so that --help and mistakes in the words of a command answer at once
+    from hydra.core.hydra_config import HydraConfig
+
+    from conf.command.check import check_run
+    from conf.command.notebook import known_to_hydra
+    from tasks.interruption import Interruption
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning against the newest torch
+    with known_to_hydra(cfg) as options, Interruption(HydraConfig.get().runtime.output_dir) as interruption:
+        check_run(options)
+        figures = fit_and_test(options, interruption)
+    return figures if cfg.objective is None else chosen(figures, cfg.objective)
+
+
+def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, float]:
+    """Build data, network and trainer, fit and test."""
     import lightning as L
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
-    from conf.command.check import check_run
-    from conf.command.compose import adopt, instantiate_data, instantiate_optimizer, plain, resume
+    from conf.command.compose import adopt, instantiate_all, instantiate_data, instantiate_optimizer, plain, resume
     from inr.saved.runs import checkpoint_of, load_weights, read_checkpoint
     from tasks.base import Training
+    from tasks.loggers import replay
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning against the newest torch
-    check_run(cfg)
     checkpoint = checkpoint_of(cfg.ckpt_path) if cfg.ckpt_path else None
     if checkpoint is not None:
         cfg = resume(cfg, HydraConfig.get().overrides.task)
@@ -40,11 +60,13 @@ def run(cfg: DictConfig) -> dict[str, float]:
     task.config = plain(cfg)
     if checkpoint is not None:
         load_weights(task, read_checkpoint(checkpoint)["state_dict"], checkpoint)
-    callbacks = [*instantiate(cfg.callbacks).values(), *instantiate(cfg.regime.callbacks).values()]
-    loggers = list(instantiate(cfg.logger).values())
+    callbacks = [interruption, *instantiate_all(cfg.get("callbacks")), *instantiate_all(cfg.regime.callbacks)]
+    loggers = instantiate_all(cfg.get("logger"))
     for logger in loggers:
         logger.log_hyperparams(task.config)
-    trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+    replay(loggers)
+    folder = HydraConfig.get().runtime.output_dir  # where Lightning looks for checkpoints and leaves what it has to
+    trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=folder)
     try:
         if cfg.train:
             trainer.fit(task, data, ckpt_path=checkpoint)

@@ -55,6 +55,12 @@ class Progress(TQDMProgressBar):
         """All steps, since the data have no end."""
         return self.trainer.max_steps if self.trainer.max_steps > 0 else math.inf
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """End the lines of the bars, so that a message begins one of its own."""
+        for bar in (self._train_progress_bar, self._val_progress_bar, self._test_progress_bar):
+            if bar is not None:
+                bar.close()
+
 
 class FitTimer(Timer):
     """Lightning's timer, running from the start to the end of a fit, validations included, summed over resumed runs.

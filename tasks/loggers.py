@@ -1,9 +1,11 @@
-"""The curve of a run as a csv file, which every run has, whatever other loggers it uses."""
+"""The curve of a run as a csv file, which every run has, whatever other loggers it uses, and which they get from it."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -81,3 +83,14 @@ class Curve(Logger):
     def finalize(self, status: str) -> None:
         """Write what is left."""
         self.save()
+
+
+def replay(loggers: Sequence[Logger]) -> None:
+    """Give the earlier rows of a resumed run to loggers that begin anew, so that their curves are whole."""
+    rows = next((logger.rows for logger in loggers if isinstance(logger, Curve)), {})
+    for logger in loggers:
+        if isinstance(logger, Curve) or (isinstance(logger, WandbLogger) and logger.experiment.resumed):  # the server has them
+            continue
+        for step, row in rows.items():
+            for _, figures in groupby(sorted(row.keys() - {"step"}), key=lambda name: name.split("/")[0]):  # train, then val
+                logger.log_metrics({name: float(row[name]) for name in figures} | {"epoch": 0}, step)

@@ -1,16 +1,18 @@
 """Lightning's trainer, within the bounds that this project needs."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 
 from datamodules.common.files import require
 from inr.errors import InputError
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PARTIAL = ("fast_dev_run", "overfit_batches", "limit_val_batches", "limit_test_batches")
 POSITIVE = ("val_check_interval", "log_every_n_steps", "accumulate_grad_batches", "gradient_clip_val")  # or left out
 
 
@@ -21,15 +23,25 @@ class Trainer(L.Trainer):
     """
 
     callbacks: list[Callback]  # set by Lightning, which does not declare it
+    stopping = False  # true once a signal has asked for the end of the training after the step at work
 
-    def __init__(self, precision: str = "32-true", **options: Any) -> None:
-        if precision not in PRECISIONS:
-            rule = f"trainer.precision must be one of {', '.join(PRECISIONS)}"
+    def __init__(self, precision: Precision = "32-true", **options: Any) -> None:
+        if precision not in get_args(Precision):
+            rule = f"trainer.precision must be one of {', '.join(get_args(Precision))}"
             raise InputError(f"{rule}, got {precision}: coordinates need all of float32.")
+        for name in PARTIAL:
+            value = options.get(name)
+            whole = value is None or (isinstance(value, float) and value == 1) or (not value and name != "limit_test_batches")
+            require(
+                f"trainer.{name}", whole, "would evaluate a part of a signal, which has no figures", value, "try debug=limit"
+            )
         for name in POSITIVE:
             value = options.get(name)
             positive = not isinstance(value, int | float) or value > 0
             require(f"trainer.{name}", positive, "must be positive", value, "leave it out for the default")
+        if SLURMEnvironment.detect():
+            # by itself Lightning would requeue the job, save into the current directory, and begin with what it finds there
+            options["plugins"] = [*options.get("plugins", []), SLURMEnvironment(auto_requeue=False)]
         try:
             super().__init__(**options | {"precision": precision})
         except (MisconfigurationException, ValueError) as error:

@@ -33,7 +33,7 @@ def refusal(monkeypatch, capfd, tmp_path) -> Callable[..., list[str]]:
         for name in (FULL, ASKED):
             monkeypatch.setenv(name, "0")
         folders = (f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweep'}")
-        monkeypatch.setattr(sys, "argv", ["train.py", *words, *folders])
+        monkeypatch.setattr(sys, "argv", ["train.py", *folders, *words])
         capfd.readouterr()
         with pytest.raises(SystemExit) as end:
             train.main()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import QUICK, command, curve, metrics, run, tiny_image
+from running import QUICK, assert_resumes, command, curve, metrics, run, tiny_image
 
 
 def test_tensorboard_holds_metrics_and_pictures(tmp_path):
@@ -51,18 +51,65 @@ def test_a_sweep_leaves_a_folder_a_wandb_run_and_a_row_for_each_job(tmp_path):
     assert len(runs) == 4
 
 
+def tensorboard_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of every scalar in a run's events."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def wandb_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of every figure in a run's offline folder."""
+    (offline,) = (folder / "wandb").glob("offline-run-*")
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for row in wandb_rows(offline):
+        for name, value in row.items():
+            if "/" in name and not isinstance(value, dict) and name != "trainer/global_step":
+                curves.setdefault(name, []).append((row["trainer/global_step"], value))
+    return curves
+
+
+@pytest.mark.parametrize(("logger", "curves"), [("tensorboard", tensorboard_curves), ("wandb", wandb_curves)])
+@pytest.mark.parametrize(("interval", "every"), [(4, 100), (5, 2), (3, 3)])
+def test_more_steps_after_a_finished_run_give_the_curves_of_a_longer_one(
+    logger, curves, interval, every, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    options = [f"data.path={tiny_image(tmp_path)}", *QUICK, f"logger={logger}", "trainer.log_every_n_steps=2"]
+    options += [f"trainer.val_check_interval={interval}", f"callbacks.checkpoints.every={every}", "data.points=50"]
+    resumed = assert_resumes(tmp_path, *options, half=6, whole=12)
+    whole = curves(tmp_path / "whole")
+    assert curves(resumed) == whole
+    assert [step for step, _ in whole["train/loss"]] == [1, 3, 5, 7, 9, 11]
+    assert len(whole["val/psnr"]) == 12 // interval
+
+
+def test_a_resumed_run_goes_on_under_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    first = run(tmp_path / "first", f"data.path={tiny_image(tmp_path)}", *QUICK, "logger=wandb")
+    second = run(tmp_path / "second", f"ckpt_path={first}", "trainer.max_steps=3", "logger=wandb")
+    other = run(tmp_path / "other", f"data.path={tiny_image(tmp_path)}", *QUICK, "logger=wandb")
+    names = [file.stem for folder in (first, second, other) for file in (folder / "wandb").glob("offline-run-*/*.wandb")]
+    assert names[0] == names[1] != names[2]
+
+
 def wandb_history(folder: Path) -> dict[str, float]:
     """The last value of every figure in an offline run."""
+    return {name: value for row in wandb_rows(folder) for name, value in row.items()}
+
+
+def wandb_rows(folder: Path) -> Iterator[dict[str, float]]:
+    """The rows of an offline run."""
     from wandb.proto import wandb_internal_pb2
 
     (file,) = folder.glob("*.wandb")
-    values: dict[str, float] = {}
     for data in leveldb_records(file.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
-        for item in record.history.item:
-            values[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
-    return values
+        if record.history.item:
+            yield {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
 
 
 def leveldb_records(log: bytes, block: int = 32768) -> Iterator[bytes]:

@@ -25,7 +25,14 @@ SPELLED: dict[object, str] = {
     dict: "a group of options",
     Mapping: "a group of options",
 }
-TOP = {"seed": int, "train": bool, "compile": bool, "ckpt_path": str | None, "dictionary": str | None}
+TOP = {
+    "seed": int,
+    "train": bool,
+    "compile": bool,
+    "ckpt_path": str | None,
+    "dictionary": str | None,
+    "objective": str | None,
+}
 REST = "**"  # stands for all other names among the arguments of a constructor
 
 

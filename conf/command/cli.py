@@ -4,8 +4,11 @@ import contextlib
 import difflib
 import errno
 import functools
+import multiprocessing
 import os
 import re
+import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,27 +18,30 @@ from typing import TypeVar
 from hydra import compose, errors, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.command import help
 from conf.command.check import takes
-from inr.errors import InputError
+from inr.errors import InputError, Stopped
 
 FULL = "HYDRA_FULL_ERROR"  # set to 1: Hydra raises errors as they are, instead of printing them itself
 ASKED = "INR_FULL_ERROR"  # what the user had set FULL to, before `command` did
 LISTED = 24  # options that a message names at most
-RUN_FILES = ("metrics.json", "metrics.csv", "checkpoints", "multirun.yaml")  # any of them: the folder holds a run
+FLAGS = re.compile(  # of Hydra, all that may begin with two hyphens
+    "--(hydra-help|version|cfg|resolve|package|run|multirun|shell-completion|config-path|config-name|config-dir|info"
+    "|experimental-rerun)"
+)
+PLAIN = re.compile(r"[\w./~:+-]*", re.ASCII)  # values that Hydra's grammar takes as they stand
+FILES = ("path", "root", "angles", "dir", "ckpt_path", "dictionary")  # last parts of options that name a file or folder
 FAULTS = {  # part of the text or of the type's name -> what to do
     "torchvision::": "torchvision must match torch: remove it (pip uninstall torchvision), or install the matching pair",
     "InvalidCxxCompiler": "compile=true needs a C++ compiler (g++ or clang): install one, or leave compile out",
     "out of memory": "the run must fit into memory: lower data.points, data.chunk or model.hidden_features",
     "can't allocate memory": "the run must fit into memory: lower data.points, data.chunk or model.hidden_features",
 }
-UNREADABLE = (
-    "Options are written name=value without spaces, got {}; put text with special characters in quotes: name='\"value\"'."
-)
 Job = TypeVar("Job")
 
 
@@ -100,6 +106,13 @@ def unknown_option(error: errors.ConfigCompositionException) -> str | None:
     return f"There is no option {name}.{nearest(name, choices)} Options here: {listed}."
 
 
+def unreadable(error: errors.OverrideParseException) -> str:
+    """Explain that a word is no option, with the line to type for a value with special characters."""
+    name, equals, value = str(error.override).partition("=")
+    line = shlex.quote(in_quotes(name.strip(), value.strip())) if equals else f"{name}=VALUE"
+    return f"Options are written name=value without spaces, got {error.override}; put text in quotes: {line}."
+
+
 def refused_options(error: errors.InstantiationException) -> str | None:
     """Explain that a constructor of another library did not like its options."""
     target = re.search(r"'([\w.]+)'", str(error))
@@ -119,13 +132,21 @@ def broken_installation(error: RuntimeError) -> str | None:
     return next((f"{advice} ({str(error).splitlines()[0]})" for part, advice in FAULTS.items() if part in text), None)
 
 
+def failed_search(error: ValueError) -> str | None:
+    """Explain that Optuna found no best job, since none gave a figure."""
+    return (
+        "A search needs a job that ends with its objective; mend what failed." if "No trials are compl" in str(error) else None
+    )
+
+
 EXPLANATIONS: dict[type[BaseException], Callable[..., str | None]] = {  # the most telling first
     InputError: str,
     errors.MissingConfigException: unknown_choice,
-    errors.OverrideParseException: lambda error: UNREADABLE.format(error.override),
+    errors.OverrideParseException: unreadable,
     errors.ConfigCompositionException: unknown_option,
     ModuleNotFoundError: "An option needs a package that is not installed: {}; install it, or leave the option out.".format,
     RuntimeError: broken_installation,
+    ValueError: failed_search,
     OSError: unusable_file,
     errors.InstantiationException: refused_options,
     errors.HydraException: str,
@@ -149,6 +170,9 @@ def one_line(about: str = "", ends: bool = True) -> Iterator[None]:
     """Turn an error into one line on stderr, or a traceback if only a developer can mend it or HYDRA_FULL_ERROR=1 asks."""
     try:
         yield
+    except KeyboardInterrupt:  # before the run or between two jobs
+        sys.stderr.write(f"Stopped by SIGINT{about}; start again.\n")
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         line = None if os.environ.get(ASKED) == "1" else explain(error)
         if line is None:
@@ -159,16 +183,54 @@ def one_line(about: str = "", ends: bool = True) -> Iterator[None]:
             sys.exit(1)
 
 
+def in_quotes(name: str, value: str) -> str:
+    """Write an option whose value Hydra is to take as text."""
+    mark = "'" if '"' in value else '"'
+    # The grammar knows backslashes only before a quote, the closing one included: there they are doubled.
+    escaped = re.sub(rf"(\\*)({mark}|$)", lambda match: 2 * match[1] + (match[2] and f"\\{mark}"), value)
+    return f"{name}={mark}{escaped}{mark}"
+
+
+def readable(word: str) -> bool:
+    """Return True if Hydra's grammar knows the word."""
+    try:
+        OverridesParser.create().parse_override(word)
+    except errors.HydraException:
+        return False
+    return True
+
+
+def with_files(word: str) -> str:
+    """Put the value of an option into Hydra's quotes if it names a file, whatever its characters: data.path=IMG (1).png."""
+    name, _, value = word.partition("=")
+    if PLAIN.fullmatch(value):
+        return word
+    is_file = os.path.exists(os.path.expanduser(value))
+    is_meant = name.rpartition(".")[2] in FILES and not readable(word)  # no such file: the reader lists what is there
+    return in_quotes(name, value) if is_file or is_meant else word
+
+
+def rewritten(words: Sequence[str]) -> list[str]:
+    """Write the words as Hydra's grammar wants them: options of files in quotes, -m first, a group left out with a tilde."""
+    written = [
+        "~" + word.removesuffix("=null") if word in ("logger=null", "callbacks=null") else with_files(word) for word in words
+    ]
+    return sorted(written, key=lambda word: word not in ("-m", "--multirun"))
+
+
 def refuse_words(words: Sequence[str]) -> None:
-    """Raise InputError for a value without a name, and for a run folder that holds another run, before anything is written."""
-    is_child_process = os.environ.get("LOCAL_RANK", "0") != "0"  # of trainer=ddp, whose first process has begun the folder
-    for word in words:
-        option, _, folder = word.partition("=")
-        if not option:
+    """Raise InputError for a value without a name, for options with hyphens, and for the parts of a name with spaces."""
+    for place, word in enumerate(words):
+        option, equals, _ = word.partition("=")
+        if equals and not option:
             raise InputError(f"Options are written name=value without spaces, got {word}; put the name before it.")
-        used = [name for name in RUN_FILES if option in ("hydra.run.dir", "hydra.sweep.dir") and (Path(folder) / name).exists()]
-        if used and not is_child_process:
-            raise InputError(f"{option} must not hold another run, {folder} has {', '.join(used)}; choose another folder.")
+        if word.startswith("--") and not FLAGS.fullmatch(option):
+            agent = "in the yaml of a wandb sweep: command with ${args_no_hyphens}"
+            raise InputError(f"Options are written without hyphens, got {word}; write {word[2:]} ({agent}).")
+        for end in range(place + 2, len(words) + 1):
+            whole = " ".join(words[place:end])
+            if equals and "=" not in words[end - 1] and os.path.exists(os.path.expanduser(whole.partition("=")[2])):
+                raise InputError(f"A name with spaces is one word, got {end - place}; write {shlex.quote(whole)}.")
 
 
 def refuse_ddp_sweeps(cfg: DictConfig) -> None:
@@ -179,6 +241,22 @@ def refuse_ddp_sweeps(cfg: DictConfig) -> None:
         raise InputError("A sweep (-m) of trainer=ddp would run again on every process; use hydra/launcher=submitit_slurm.")
 
 
+def refuse_settings(cfg: DictConfig) -> None:
+    """Raise InputError for settings of Hydra under which options mean something else, or a search has nothing to look for."""
+    hydra = HydraConfig.get()
+    if hydra.job.chdir:
+        rule = "hydra.job.chdir must be false: paths are those of the folder that the command is typed in"
+        raise InputError(f"{rule}, and all files go to the run's folder; leave it out, or choose that with hydra.run.dir.")
+    sweeper = str(hydra.sweeper.get("_target_", ""))
+    if hydra.mode != RunMode.MULTIRUN or sweeper.startswith("hydra._internal"):
+        return
+    if cfg.objective is None:
+        raise InputError(f"{sweeper} needs one number to optimise, got objective=null; add objective=psnr, or another figure.")
+    if "optuna" in sweeper and not any("direction" in str(word) for word in hydra.overrides.hydra):
+        rule = "Optuna minimises unless it is told otherwise"
+        raise InputError(f"{rule}; add hydra.sweeper.direction=maximize (as of psnr) or hydra.sweeper.direction=minimize.")
+
+
 def job(function: Callable[[DictConfig], Job]) -> Callable[[DictConfig], Job | None]:
     """Turn a function of the options into a Hydra job: an error ends a single run; a sweep says which job and goes on."""
 
@@ -186,12 +264,32 @@ def job(function: Callable[[DictConfig], Job]) -> Callable[[DictConfig], Job | N
     def guarded(cfg: DictConfig) -> Job | None:
         sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
         with one_line():
+            refuse_settings(cfg)
             refuse_ddp_sweeps(cfg)
+        if multiprocessing.current_process().name != "MainProcess":  # of joblib
+            return side_by_side(function, cfg)
         with one_line(f"[{' '.join(HydraConfig.get().overrides.task)}] " if sweeps else "", ends=not sweeps):
             return function(cfg)
         return None
 
     return guarded
+
+
+def side_by_side(function: Callable[[DictConfig], Job], cfg: DictConfig) -> Job | None:
+    """Run a job in one of the processes of a sweep, which passes signals on; after one this process takes no more jobs."""
+    from tasks.interruption import DEFAULTS, ENDING, begin_no_more
+
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
+        return None
+    for one in ENDING:
+        if signal.getsignal(one) in DEFAULTS:
+            signal.signal(one, begin_no_more)
+    with one_line(f"[{' '.join(HydraConfig.get().overrides.task)}] ", ends=False):
+        try:
+            return function(cfg)
+        except Stopped:  # raised further it would have the sweep kill the others, which still save
+            begin_no_more(signal.SIGTERM, None)
+    return None
 
 
 def command(function: Callable[[], None]) -> None:
@@ -202,4 +300,5 @@ def command(function: Callable[[], None]) -> None:
     os.environ[FULL] = "1"  # lets errors pass through Hydra as they are
     with one_line():
         refuse_words(sys.argv[1:])
+        sys.argv[1:] = rewritten(sys.argv[1:])
         function()

@@ -11,12 +11,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from conf.command.check import check_node, written
+from datamodules.common.files import fingerprint
 from datamodules.common.signal_data import SignalData
 from inr.errors import InputError
 from inr.saved.runs import checkpoint_of, read_checkpoint
 
 SENSORS = {"camera", "scanner", "cube"}  # of scenes, projections, shapes
-DESCRIBED = {"in_features", "out_features", "shape", "training_shape", "signals", "result", "input_scale", *SENSORS}
+DESCRIBED = {"in_features", "out_features", "shape", "training_shape", "signals", "result", "input_scale", "seen", *SENSORS}
 FIXED = ("task", "hints", "model", "data")  # groups that a resumed run keeps: its weights fit nothing else
 DICTIONARY = "inr.dictionary.network.NeuralDictionary"
 CODEBOOK = "inr.dictionary.coders.Codebook"
@@ -44,6 +45,7 @@ def instantiate_data(cfg: DictConfig) -> SignalData:
         if options.get(name) and isinstance(options[name], str):
             # absolute, so that the checkpoint can be resumed from any folder
             options[name] = cfg.data[name] = str(Path(options[name]).expanduser().absolute())
+    seen = recognise(cfg)
     data: SignalData = instantiate(options)
     description = data.describe()
     for name, value in description.items():
@@ -51,13 +53,40 @@ def instantiate_data(cfg: DictConfig) -> SignalData:
             rule = f"The data of a resumed run must not change: data.{name} was {cfg.data[name]}, now it is {value}"
             raise InputError(f"{rule}; bring back the old file, or start a new run.")
     with open_dict(cfg):
-        cfg.data.update(description)
+        cfg.data.update(description | {"seen": seen})
     if cfg.dictionary:
         refuse_misfit(cfg)
     for name, node in plain(cfg).items():  # every interpolation can be resolved now
         if name != "data":
             check_node(node, name)
     return data
+
+
+def recognise(cfg: DictConfig) -> dict[str, dict[str, str]]:
+    """Return fingerprints of the files and folders that the data come from.
+
+    Raises: InputError if those of a resumed run are gone, or if a file has been changed since.
+    """
+    paths = {name: Path(cfg.data[name]) for name in PATHS if isinstance(cfg.data.get(name), str)}
+    for name, path in paths.items() if cfg.resumed.steps else ():
+        if not path.exists():
+            rule = f"The data of a resumed run must be there, data.{name}={path} is not"
+            raise InputError(f"{rule}; if they moved, add data.{name}=PATH. The field alone needs no data: inr.load(RUN).")
+        if path.is_file() and not was_seen(cfg, name, path):
+            rule = f"The data of a resumed run must not change, but {path} has other contents than it had"
+            raise InputError(f"{rule}; bring back the old file, or start a new run.")
+    return {name: fingerprint(path) for name, path in paths.items() if path.exists()}
+
+
+def was_seen(cfg: DictConfig, option: str, path: Path) -> bool:
+    """Return True if a run saw there what lies at the path; of runs before there were fingerprints, too."""
+    seen = OmegaConf.select(cfg, f"data.seen.{option}")
+    return seen is None or (path.exists() and set(seen.items()) <= set(fingerprint(path).items()))
+
+
+def instantiate_all(cfg: DictConfig | None) -> list[Any]:
+    """Build what a group of options has several of, such as loggers; none of a group that is null."""
+    return [] if cfg is None else list(instantiate(cfg).values())
 
 
 def instantiate_optimizer(cfg: DictConfig) -> Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]:
@@ -95,7 +124,8 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         raise InputError(f"{rule}, got {base.trainer.max_steps}; to evaluate it instead, add train=false.")
     checkpoints = checkpoint_of(cfg.ckpt_path).absolute().parent
     has_curve = base.train and checkpoints.name == "checkpoints"  # a checkpoint elsewhere has left its run behind
-    base.resumed = {"folder": str(checkpoints.parent) if has_curve else None, "steps": steps}
+    wandb = checkpoint["config"].get("logger", {}).get("wandb", {}).get("id")
+    base.resumed = {"folder": str(checkpoints.parent) if has_curve else None, "steps": steps, "wandb": wandb}
     return base
 
 
@@ -164,11 +194,13 @@ def refuse_foreign_targets(options: object, known: set[str]) -> None:
         )
 
 
-def differs(name: str, wanted: object, had: object) -> bool:
+def differs(name: str, wanted: object, base: DictConfig, had: object) -> bool:
     """Return True if an option is not the run's; paths are saved absolute, and descriptions of the data follow from them."""
-    option = name.removeprefix("data.")
+    option = name.removeprefix("data.").split(".")[0]
     if option in PATHS and isinstance(wanted, str):
-        wanted = Path(wanted).expanduser().absolute()
+        path = Path(wanted).expanduser().absolute()
+        moved = OmegaConf.select(base, f"data.seen.{option}") is not None and was_seen(base, option, path)
+        return not moved and str(path) != str(had)
     return option not in DESCRIBED and str(wanted) != str(had)
 
 
@@ -177,7 +209,7 @@ def refuse_changes(cfg: DictConfig, base: DictConfig, keys: Sequence[str], rule:
     for key in keys:
         wanted = leaves(OmegaConf.select(cfg, key), key)
         had = leaves(OmegaConf.select(base, key), key)
-        changed = [name for name in sorted(wanted) if differs(name, wanted[name], had.get(name))]
+        changed = [name for name in sorted(wanted) if differs(name, wanted[name], base, had.get(name))]
         if changed:
             was, got = written(had.get(changed[0])), written(wanted[changed[0]])
             raise InputError(f"{rule}; {changed[0]} was {was}, got {got}. Leave it out, or start a new run.")

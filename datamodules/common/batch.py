@@ -1,6 +1,6 @@
 """Batches as tasks read them, and the numbers that relate them to files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -59,6 +59,7 @@ class Units:
     peak: float  # the largest signal as PSNR takes it, in file units: the range of an image, the loudest sample of a sound
     unit: str
     number: str = "float32"  # the type that exports are rounded to
+    worlds: Sequence[Sequence[Sequence[float]]] | None = None  # (signals, 4, 4) from a scene to file coordinates
 
     def normalise(self, samples: Tensor) -> Tensor:
         """Take numbers of the file to those that the network fits."""

@@ -1,5 +1,6 @@
 """Checks of options, files and folders that the user names: the border where mistakes are refused with a reason."""
 
+import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -9,6 +10,7 @@ import numpy as np
 
 from inr.errors import InputError
 
+EDGE = 2**20  # bytes at either end of a file that tell it from others
 LISTED = 8  # file names in a message, which should stay readable
 
 
@@ -119,3 +121,22 @@ def tell_left_out(folder: Path, read: Collection[str], subfolders: bool = True) 
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts[:LISTED])
         more = f" and {len(counts) - LISTED} kinds more" if len(counts) > LISTED else ""
         warnings.warn(f"{folder}: by their endings, files are left out: {kinds}{more}.", stacklevel=3)
+
+
+def fingerprint(path: Path) -> dict[str, str]:
+    """Return what tells data from others wherever they lie: a hash of a file, or of the files in each subfolder of a folder.
+
+    Hashes are of sizes, beginnings and ends, in folders of names too. Loose files of a folder are hashed together as ".".
+    """
+    files = [path] if path.is_file() else sorted(entry for entry in path.rglob("[!.]*") if entry.is_file())
+    found: dict[str, hashlib._Hash] = {}
+    for file in files:
+        inside = file.relative_to(path)
+        digest = found.setdefault(inside.parts[0] if len(inside.parts) > 1 else ".", hashlib.sha256())
+        size = file.stat().st_size
+        digest.update(f"{inside.as_posix()}\n{size}\n".encode())
+        with file.open("rb") as content:
+            digest.update(content.read(EDGE))
+            content.seek(max(size - EDGE, 0))
+            digest.update(content.read(EDGE))
+    return {name: digest.hexdigest()[:16] for name, digest in found.items()}

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -93,10 +93,10 @@ class SceneData(SignalData[PhotographedScenes]):
         # The field is a function of points in space, which gives red, green, blue and density there.
         return Header(shape, 4, len(captures), axes=3, training_shape=coarse, sensor={"camera": camera})
 
-    @property
+    @cached_property
     def units(self) -> Units:
-        """Bytes of photographs are fitted as 0..1."""
-        return BYTES
+        """Bytes of photographs are fitted as 0..1, in scenes that similarities take to the coordinates of their files."""
+        return replace(BYTES, worlds=[capture.world.tolist() for capture in self.trained.captures])
 
     # Samples of training draws are training pixels of each scene.
 

@@ -14,6 +14,17 @@ from inr.field import Field, Network, Signals
 from inr.measurements.measurement import Measurement
 
 
+def into_scene(poses: Tensor, world: Tensor) -> Tensor:
+    """Take poses (..., 3, 4) of cameras in the coordinates of a file to the scene from which a similarity leads there."""
+    # x -> scale R x + t: positions p go back by R^T (p - t) / scale, axes of cameras by R^T alone. In float64, since files
+    # may count metres from far away.
+    exact, world = poses.double(), world.to(poses.device)
+    scale = torch.linalg.det(world[:3, :3]) ** (1 / 3)
+    turn = world[:3, :3].T / scale
+    position = turn @ (exact[..., 3:] - world[:3, 3:]) / scale
+    return torch.cat([turn @ exact[..., :3], position], -1).to(poses)
+
+
 @dataclass(eq=False, repr=False)
 class FittedField:
     """A fitted field, callable at sensor coordinates: `field(c)`, `field.value(c)`, `field.jacobian(c)`.
@@ -33,9 +44,12 @@ class FittedField:
     constant: Tensor | None = None  # (channels,) added to the field
     signal: int = 0  # row among those of the network
     chunk: int = 65536
+    world: Tensor | None = None  # similarity (4, 4) from the scene to the coordinates of the file; None: they are the same
 
     def within(self, **context: Tensor) -> "FittedField":
-        """Return the field as a sensor in a context sees it: the pose and the intrinsics of a camera (`VolumeRendering`)."""
+        """Return the field as a sensor in a context sees it: poses, in the file's coordinates, and intrinsics of a camera."""
+        if self.world is not None and "poses" in context:
+            context["poses"] = into_scene(context["poses"], self.world)
         return replace(self, measurement=self.measurement.within(**context))
 
     def observe(self, coordinates: Tensor | ArrayLike, quantity: str) -> Tensor:

@@ -113,7 +113,9 @@ def assemble(description: Plain, tensors: Mapping[str, Tensor], source: Path, si
     load_weights(network, {name: tensor for name, tensor in tensors.items() if name != "constant"}, source)
     row, measurement = signal_of(network, signal, source), build(description["measurement"])
     constant = tensors["constant"][min(row, len(tensors["constant"]) - 1)]
-    return FittedField(network.eval(), measurement, **description["units"], constant=constant, signal=row)
+    worlds = description.get("worlds")  # of scenes alone
+    world = None if worlds is None else torch.tensor(worlds[row], dtype=torch.float64)
+    return FittedField(network.eval(), measurement, **description["units"], constant=constant, signal=row, world=world)
 
 
 def describe(checkpoint: Plain) -> tuple[Plain, dict[str, Tensor]]:
@@ -125,6 +127,7 @@ def describe(checkpoint: Plain) -> tuple[Plain, dict[str, Tensor]]:
         "measurement": measurements.get("result", measurements["data"]),
         "units": {"axes": len(config["data"]["shape"]), **{name: units[name] for name in ("scale", "offset", "unit")}},
         "shape": config["data"]["shape"],
+        "worlds": units.get("worlds"),
     }
     state = checkpoint["state_dict"]
     return description, below("network.", state) | {"constant": state["constant.value"]}

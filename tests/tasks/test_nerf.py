@@ -9,11 +9,12 @@ import torch
 import trimesh
 from PIL import Image
 from running import RAYS, STEPS, assert_resumes, checkpoint, curve, metrics, run, tiny
-from tiny.captures import generated, read, write_blender, write_nerfstudio
+from tiny.captures import LAYOUTS, generated, read, world_poses, write_blender, write_nerfstudio
 from torch.testing import assert_close
 
 import inr
 from datamodules.grids.read_video import ffmpeg, read_video
+from datamodules.scenes.capture import similarity
 from datamodules.scenes.generated import GeneratedScene
 from inr.errors import InputError
 from inr.measurements.rendering import VolumeRendering
@@ -193,6 +194,35 @@ def test_a_field_that_was_saved_sees_from_any_camera(fitted, scene):
     grid = torch.stack(torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij"), -1)
     picture = pixels(fitted / "export" / "views" / f"{scene.names[view].replace('/', '_')}.png")
     assert_close(field(grid).clamp(0, 255), torch.from_numpy(picture).float(), rtol=0, atol=0.51)
+
+
+FILES = {  # options of a layout, and where the scene lies in its file
+    "nerfstudio": ([], [500.0, -300.0, 20.0]),
+    "llff": (["data.downscale=1"], [500.0, -300.0, 20.0]),
+    "blender": (["data.near=2", "data.far=12", "data.bound=2.5"], [0.0, 0.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("layout", FILES)
+def test_a_saved_scene_is_seen_by_cameras_as_its_file_has_them(layout, tmp_path):
+    options, position = FILES[layout]
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    frame = np.column_stack([turn * np.linalg.det(turn), position])
+    scene = dataclasses.replace(generated(SIZE, views=6, hold_every=3), world=similarity(2.5, frame))
+    write, _ = LAYOUTS[layout]
+    rays = [option for option in RAYS if not option.startswith("data.size")]
+    data = [f"data={layout}", f"data.root={write(tmp_path / 'scene', scene)}", *options]
+    folder = run(tmp_path / "run", "task=nerf", *data, *rays, *QUICK, *BARE)
+    grid = torch.stack(torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij"), -1)
+    poses = torch.from_numpy(world_poses(scene)[0])[:, None, None, :3]
+    lenses = torch.from_numpy(scene.intrinsics)[:, None, None]
+    files = list((folder / "export" / "views").glob("*.png"))
+    assert files
+    for file in files:
+        (view,) = (place for place, name in enumerate(scene.names) if file.stem.endswith(name))
+        for source in (folder, folder / "export" / "field.safetensors"):
+            seen = inr.load(source).within(poses=poses[view], intrinsics=lenses[view])(grid)
+            assert_close(seen.clamp(0, 255), torch.from_numpy(pixels(file)).float(), rtol=0, atol=0.51)
 
 
 def test_a_coarse_and_a_fine_network_learn_from_a_term_each(tmp_path):
