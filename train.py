@@ -18,13 +18,14 @@ def run(cfg: DictConfig) -> dict[str, float]:
     from hydra.utils import instantiate
 
     from conf.command.check import check_run
-    from conf.command.compose import adopt, instantiate_data, instantiate_optimizer, plain, resume
+    from conf.command.compose import adopt, instantiate_data, instantiate_optimizer, lift_step_limit, plain, resume
     from inr.saved.runs import checkpoint_of, load_weights, read_checkpoint
     from tasks.base import Training
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning against the newest torch
     check_run(cfg)
+    lift_step_limit(cfg, HydraConfig.get().overrides.task)
     checkpoint = checkpoint_of(cfg.ckpt_path) if cfg.ckpt_path else None
     if checkpoint is not None:
         cfg = resume(cfg, HydraConfig.get().overrides.task)
@@ -34,7 +35,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     L.seed_everything(cfg.seed, verbose=False)
     network = instantiate(cfg.model)
     supervision = instantiate(cfg.supervision)
-    training = Training(network, supervision, instantiate_optimizer(cfg), instantiate(cfg.scheduler), cfg.compile)
+    training = Training(network, supervision, instantiate_optimizer(cfg, network), instantiate(cfg.scheduler), cfg.compile)
     task = instantiate(cfg.task, _partial_=True)(training)
     task.given = plain(cfg, resolve=False)  # what a resumed run composes its options from
     task.config = plain(cfg)
