@@ -119,7 +119,7 @@ def refuse_finished(trainer: DictConfig, checkpoint: dict[str, Any]) -> None:
         ("max_seconds", "seconds", trainer.get("max_seconds"), spent),
     ):
         if limit is not None and 0 <= limit <= had:
-            rule = f"Training on needs trainer.{name} beyond the {had:.6g} {unit} that the run has"
+            rule = f"Training on needs trainer.{name} beyond the {round(had, 1)} {unit} that the run has"
             raise InputError(f"{rule}, got {limit}; to evaluate it instead, add train=false.")
 
 
