@@ -111,9 +111,7 @@ def test_endings_out_of_range_are_refused(option, tmp_path):
 
 
 def test_a_cosine_without_an_end_names_what_it_needs(tmp_path):
-    with pytest.raises(
-        InstantiationException, match="give trainer.max_steps or trainer.max_seconds, or choose scheduler=constant"
-    ):
+    with pytest.raises(InstantiationException, match=r"give trainer\.max_steps or trainer\.max_seconds, or choose"):
         run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", *UNLIMITED, "trainer.stop=plateau", "scheduler=cosine")
 
 

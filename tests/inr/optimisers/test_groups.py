@@ -38,12 +38,17 @@ def test_every_parameter_is_in_one_group(model, coder):
         assert name in groups(made)[kind]
 
 
-@pytest.mark.parametrize("model", ["sine", "relu", "positional", "fourier", "gauss", "wire", "finer"])
+@pytest.mark.parametrize("model", ["sine", "relu", "fourier", "gauss", "wire", "finer"])
 def test_hidden_matrices_lie_between_the_first_and_the_last_layer(model):
     sorted_out = groups(build(model))  # three hidden layers
-    first = 1 if model in ("positional", "fourier") else 0  # behind an encoding
+    first = 1 if model in ("relu", "fourier") else 0  # behind an encoding
     assert sorted_out["hidden"] == [f"layers.{first + 2 * layer}.weight" for layer in (1, 2)]
     assert not sorted_out["tables"]
+
+
+@pytest.mark.parametrize(("model", "table"), [("grid", "layers.0.table"), ("spline", "level.table")])
+def test_explicit_fields_have_tables(model, table):
+    assert groups(build(model))["tables"] == [table]
 
 
 def test_models_made_of_others_keep_their_kinds():
