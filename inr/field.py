@@ -80,7 +80,7 @@ class Network(nn.Module):
 
         hidden: matrices between features, as the layers tell.
         tables: values at places, by their names.
-        rest:   all others: first and last layers, biases, codes.
+        rest:   all others: first and last layers (the experts of a dictionary are such), biases, codes.
         """
         layers = [module for module in self.modules() if isinstance(module, HiddenMatrices)]
         hidden = {id(matrix) for layer in layers for matrix in layer.hidden_matrices()}

@@ -55,5 +55,5 @@ class Adam(torch.optim.Adam):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state, of whatever device: a fused step wants its count where the parameters are."""
         here = [group["fused"] for group in self.param_groups]
-        saved = [{**group, "fused": fused} for group, fused in zip(state_dict["param_groups"], here, strict=True)]
+        saved = [{**group, "fused": fused} for group, fused in zip(state_dict["param_groups"], here, strict=False)]
         super().load_state_dict(state_dict | {"param_groups": saved})
