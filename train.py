@@ -40,11 +40,20 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
-    from conf.command.compose import adopt, instantiate_all, instantiate_data, instantiate_optimizer, plain, resume
+    from conf.command.compose import (
+        adopt,
+        instantiate_all,
+        instantiate_data,
+        instantiate_optimizer,
+        lift_step_limit,
+        plain,
+        resume,
+    )
     from inr.saved.runs import checkpoint_of, load_weights, read_checkpoint
     from tasks.base import Training
     from tasks.loggers import replay
 
+    lift_step_limit(cfg, HydraConfig.get().overrides.task)
     checkpoint = checkpoint_of(cfg.ckpt_path) if cfg.ckpt_path else None
     if checkpoint is not None:
         cfg = resume(cfg, HydraConfig.get().overrides.task)
@@ -54,7 +63,7 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
     L.seed_everything(cfg.seed, verbose=False)
     network = instantiate(cfg.model)
     supervision = instantiate(cfg.supervision)
-    training = Training(network, supervision, instantiate_optimizer(cfg), instantiate(cfg.scheduler), cfg.compile)
+    training = Training(network, supervision, instantiate_optimizer(cfg, network), instantiate(cfg.scheduler), cfg.compile)
     task = instantiate(cfg.task, _partial_=True)(training)
     task.given = plain(cfg, resolve=False)  # what a resumed run composes its options from
     task.config = plain(cfg)

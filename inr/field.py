@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from inr.errors import InputError
 from inr.tangents import pushforward
 
+TABLES = ("table", "coefficients")  # names of parameters that hold values at places, as explicit fields do
+
 
 @dataclass(frozen=True)
 class Signals:
@@ -50,6 +52,14 @@ class Field:
         return pushforward(self.function, points, tangents)
 
 
+class HiddenMatrices:
+    """A module that has hidden matrices of its own: maps from features to features, or stacks of them (..., out, in)."""
+
+    def hidden_matrices(self) -> list[Tensor]:
+        """Return them."""
+        raise NotImplementedError(f"{type(self).__name__} must say which of its parameters are hidden: hidden_matrices().")
+
+
 class Network(nn.Module):
     """A function from signals to their fields: subclasses of one signal define `forward`, those of several define `field`.
 
@@ -64,6 +74,21 @@ class Network(nn.Module):
         if len(signals.index) != 1:
             raise InputError(f"This network represents one signal, got {len(signals.index)}; use model=nid_moe for many.")
         return Field(self)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Sort the parameters by kind, each once, for optimisers that treat kinds differently; override to sort otherwise.
+
+        hidden: matrices between features, as the layers tell.
+        tables: values at places, by their names.
+        rest:   all others: first and last layers (the experts of a dictionary are such), biases, codes.
+        """
+        layers = [module for module in self.modules() if isinstance(module, HiddenMatrices)]
+        hidden = {id(matrix) for layer in layers for matrix in layer.hidden_matrices()}
+        groups: dict[str, list[nn.Parameter]] = {"hidden": [], "tables": [], "rest": []}
+        for name, parameter in self.named_parameters():
+            is_table = name.rpartition(".")[2] in TABLES
+            groups["hidden" if id(parameter) in hidden else "tables" if is_table else "rest"].append(parameter)
+        return groups
 
     def compile_functions(self, backend: str = "inductor") -> None:
         """Pass forward and pushforward through `torch.compile`: the network's own, or without a pushforward its children's."""

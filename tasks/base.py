@@ -1,6 +1,7 @@
 """The one training step of every task, model, supervision and regime."""
 
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
@@ -18,6 +19,7 @@ from inr.errors import InputError
 from inr.field import Network
 from inr.measurements.measurement import Measurement, Sensors
 from inr.metrics.figures import Metric
+from inr.optimisers.parameters import Parameters
 from inr.optimisers.schedules import CONSTANT
 from inr.supervision.constant import UnknownConstant
 from inr.supervision.terms import Supervision
@@ -30,8 +32,8 @@ class Training(NamedTuple):
 
     network: Network
     supervision: Supervision
-    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-    schedule: Callable[[int], float] = CONSTANT  # factor of the learning rate at a step
+    optimizer: Callable[[Parameters], torch.optim.Optimizer]
+    schedule: Callable[[int, float], float] = CONSTANT  # factor of the learning rate at a step, after so many seconds
     compile: bool = False  # the network's functions, by `torch.compile`
 
 
@@ -74,6 +76,7 @@ class INRTask(L.LightningModule, Generic[Data]):
         self.regime = RegimeResult()
         self.config, self.given = {}, {}
         self.steps = 0  # that a loaded checkpoint had been trained for
+        self.seconds = 0.0  # that this training has taken, where a clock limits it; `tasks.callbacks.FitTimer` counts them
         if training.compile:
             network.compile_functions()  # never this module: `self.log` cannot be compiled
 
@@ -118,20 +121,20 @@ class INRTask(L.LightningModule, Generic[Data]):
         return self.sensors[name].within(**part.context)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Make the optimiser, and its learning rate a function of the step."""
-        optimizer = self.make_optimizer(parameter for parameter in self.network.parameters() if parameter.requires_grad)
-        scheduler = LambdaLR(optimizer, lambda step: self.schedule(step))
-        self.options = dict(optimizer.defaults)
+        """Make the optimiser, and its learning rates functions of the step, and of the seconds where a clock ends the run."""
+        optimizer = self.make_optimizer(Parameters(self.network))
+        self.options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule(step, self.seconds))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
         """After a resume: this run's options go above those that the optimiser's saved state brought back."""
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
-        scheduler.base_lrs = [self.options["lr"]] * len(scheduler.base_lrs)
-        for group in scheduler.optimizer.param_groups:
-            group.update(self.options, initial_lr=self.options["lr"])
-            group["lr"] = self.options["lr"] * self.schedule(self.global_step)
+        scheduler.base_lrs = [options["lr"] for options in self.options]
+        for group, options in zip(scheduler.optimizer.param_groups, self.options, strict=True):
+            group.update(options, initial_lr=options["lr"])
+            group["lr"] = options["lr"] * self.schedule(self.global_step, self.seconds)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make a checkpoint enough by itself: options, units and names of the signals, as plain containers."""
@@ -139,5 +142,9 @@ class INRTask(L.LightningModule, Generic[Data]):
         checkpoint["signals"] = list(self.data.trained.names) if self.data.collects else []
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember how far the training went."""
+        """Remember how far the training went; the state of another optimiser means nothing to this one, which starts anew."""
         self.steps = checkpoint["global_step"]
+        had, has = (config.get("optimizer", {}).get("_target_") for config in (checkpoint["config"], self.config))
+        if had != has:
+            checkpoint["optimizer_states"] = []
+            warnings.warn(f"The run that is resumed had {had}; {has} starts from its weights alone.", stacklevel=2)

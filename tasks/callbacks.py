@@ -1,13 +1,16 @@
-"""Around every step: the check of the loss, the progress bar, the time."""
+"""Around every step: the check of the loss, the progress bar, the time, the end of a training that has nothing left to gain."""
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, Timer, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
 from torch import Tensor
 
 from inr.errors import InputError
+from tasks.base import INRTask
+from tasks.evaluation import EvaluatedTask
 
 
 class FiniteLoss(Callback):
@@ -68,14 +71,48 @@ class FitTimer(Timer):
     Lightning's own begins with the first step, but closed-form solvers do all their work before it and take none.
     """
 
-    def on_fit_start(self, trainer: L.Trainer, *args: object, **kwargs: object) -> None:
+    def limit(self, seconds: float | None) -> None:
+        """End the fit once it has taken so many seconds, the last step whole; None: never."""
+        self._duration = seconds  # Lightning's own option has whole days, hours, minutes and seconds
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         """Start."""
-        super().on_train_start(trainer, trainer.lightning_module)
+        super().on_train_start(trainer, pl_module)
         super().on_fit_start(trainer)  # ends a resumed run whose time is up
+        self.tell(trainer, pl_module)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go on: the time runs since the fit began."""
 
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: object, batch_idx: int) -> None:
+        """Tell the time before the step after which the learning rate is set anew."""
+        self.tell(trainer, pl_module)
+
+    def tell(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Tell the task the time, for its schedule to follow, where it is limited: the same time in all processes."""
+        if self._duration is not None and isinstance(pl_module, INRTask):
+            pl_module.seconds = trainer.strategy.broadcast(self.time_elapsed())
+
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop."""
         super().on_train_end(trainer, pl_module)
+
+
+class Plateau(EarlyStopping):
+    """End the training once validations have stopped improving: `val/psnr` has not gained `gain` [dB] in `patience` of them."""
+
+    def __init__(self, patience: int, gain: float) -> None:
+        options = {"check_finite": False, "check_on_train_epoch_end": False}  # a PSNR that is no number is no gain
+        super().__init__("val/psnr", min_delta=gain, patience=patience, mode="max", **options)
+        self.gain = gain
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting, by the patience of this run."""
+        super().load_state_dict(state_dict | {"patience": self.patience})
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave a line under the table of figures if the training ended here."""
+        if self.wait_count >= self.patience and isinstance(pl_module, EvaluatedTask):
+            rule = f"its last {self.wait_count} validations did not gain {self.gain:g} dB on the best of those before"
+            found = f"{float(self.best_score):.2f} dB"
+            pl_module.notes = [*pl_module.notes, f"training ended after {trainer.global_step} steps: {rule}, {found}"]

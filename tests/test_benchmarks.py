@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from running import SOLID, STEPS, collection, composed, metrics, run, small, tiny
+from running import SOLID, STEPS, collection, composed, metrics, run, small, tiny, tiny_image
 
 import train
 
@@ -22,7 +22,7 @@ TOY = [*SIZE, "--experts", "4", "8", "--naive-experts", "8", "--top-k", "2"]
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     yield importlib.import_module
-    for name in ("runs", "sdf", "ct", "nerf", "quality", "faces", "dictionary", "step", "same", "small_files"):
+    for name in ("runs", "sdf", "ct", "nerf", "quality", "faces", "dictionary", "step", "same", "small_files", "optimisers"):
         sys.modules.pop(name, None)
 
 
@@ -53,6 +53,15 @@ def test_all_forms_have_the_same_values_and_gradients(benchmarks, top_k, float64
         found.append([values, *(parameter.grad for parameter in network.parameters())])
     for others in found[:-1]:
         torch.testing.assert_close(others, found[-1])
+
+
+def test_both_optimisers_fit_a_picture_at_all_their_rates(benchmarks, tmp_path, capsys):
+    rates = ["--steps", "2", "--points", "64", "--adam", "1e-3", "--muon", "1e-2", "1e-1", "--models", "sine"]
+    small = [word for word in STEPS if "max_steps" not in word] + ["model.hidden_features=8"]
+    benchmarks("optimisers").main([str(tiny_image(tmp_path)), *rates, *small])
+    table = rows(capsys.readouterr().out)
+    assert [row[0] for row in table] == ["Adam 0.001", "Muon 0.01, 0.001", "Muon 0.1, 0.001"]
+    assert len({row[1] for row in table}) == 3
 
 
 def test_held_out_faces_are_encoded_refined_and_fitted_from_scratch(benchmarks, tmp_path, capsys):

@@ -167,9 +167,16 @@ def in_two_processes(folder, *options: str):
     return folder
 
 
-@pytest.mark.parametrize("task", TINY)
-def test_two_processes_follow_the_curve_of_one(task, tmp_path):
-    options = [*tiny(task, tmp_path), *QUICK, "trainer.max_steps=4", "trainer.val_check_interval=2", "data.points=51"]
+@pytest.mark.parametrize(("task", "optimizer"), [*((task, "adam") for task in TINY), ("image", "muon")])
+def test_two_processes_follow_the_curve_of_one(task, optimizer, tmp_path):
+    options = [
+        *tiny(task, tmp_path),
+        *QUICK,
+        f"optimizer={optimizer}",
+        "trainer.max_steps=4",
+        "trainer.val_check_interval=2",
+        "data.points=51",
+    ]
     one, two = run(tmp_path / "one", *options), in_two_processes(tmp_path / "two", *options)
     rows = list(zip(curve(one), curve(two), strict=True))
     assert len(rows) == 4

@@ -1,6 +1,6 @@
 """From the options as given to a whole configuration: resumed runs, described data, options that were checked."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from conf.command.check import check_node, written
 from datamodules.common.files import fingerprint
 from datamodules.common.signal_data import SignalData
 from inr.errors import InputError
+from inr.field import Network
+from inr.optimisers.parameters import Parameters
 from inr.saved.runs import checkpoint_of, read_checkpoint
 
 SENSORS = {"camera", "scanner", "cube"}  # of scenes, projections, shapes
@@ -23,6 +25,7 @@ DICTIONARY = "inr.dictionary.network.NeuralDictionary"
 CODEBOOK = "inr.dictionary.coders.Codebook"
 RULE = "ckpt_path goes on with the task, model and data of its run"
 PATHS = ("path", "root", "angles")  # options of data that may name a file or folder
+UNLIMITED = -1  # steps, in the words of Lightning
 TRUSTED = ("inr.", "tasks.", "datamodules.", "lightning.", "torch.optim.")  # a checkpoint may call nothing else
 
 
@@ -89,15 +92,24 @@ def instantiate_all(cfg: DictConfig | None) -> list[Any]:
     return [] if cfg is None else list(instantiate(cfg).values())
 
 
-def instantiate_optimizer(cfg: DictConfig) -> Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]:
+def instantiate_optimizer(cfg: DictConfig, network: Network) -> Callable[[Parameters], torch.optim.Optimizer]:
     """Return the factory, parameters -> optimiser, once tried. Raises: InputError for options that the optimiser refuses."""
     factory = instantiate(cfg.optimizer)
     try:
-        factory([torch.nn.Parameter(torch.zeros(1))])
+        factory(Parameters(network))
     except ValueError as error:
         given = ", ".join(f"optimizer.{name}={value}" for name, value in cfg.optimizer.items() if not str(name).startswith("_"))
         raise InputError(f"{cfg.optimizer._target_} must accept its options, got {given}: {error}; choose others.") from error
     return factory
+
+
+def lift_step_limit(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Let the clock or a plateau end the training if the command asks for that and names no number of steps beside it."""
+    named = {path_of(override) for override in OverridesParser.create().parse_overrides(list(overrides))}
+    trainer = cfg.trainer
+    ends = {name for name in ("max_seconds", "stop") if trainer.get(name) is not None and f"trainer.{name}" in named}
+    if ends and "trainer.max_steps" not in named:
+        trainer.max_steps = UNLIMITED
 
 
 def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -118,15 +130,27 @@ def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             continue
         refuse_changes(cfg, base, [key] if key.split(".")[0] in FIXED else [])
         OmegaConf.update(base, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
+    lift_step_limit(base, overrides)
     steps = checkpoint["global_step"]
-    if base.train and 0 <= base.trainer.max_steps <= steps:
-        rule = f"Training on needs trainer.max_steps beyond the {steps} steps that the run has"
-        raise InputError(f"{rule}, got {base.trainer.max_steps}; to evaluate it instead, add train=false.")
+    if base.train:
+        refuse_finished(base.trainer, checkpoint)
     checkpoints = checkpoint_of(cfg.ckpt_path).absolute().parent
     has_curve = base.train and checkpoints.name == "checkpoints"  # a checkpoint elsewhere has left its run behind
     wandb = checkpoint["config"].get("logger", {}).get("wandb", {}).get("id")
     base.resumed = {"folder": str(checkpoints.parent) if has_curve else None, "steps": steps, "wandb": wandb}
     return base
+
+
+def refuse_finished(trainer: DictConfig, checkpoint: dict[str, Any]) -> None:
+    """Raise InputError if a run has had its steps or its seconds already."""
+    spent = checkpoint.get("callbacks", {}).get("FitTimer", {}).get("time_elapsed", {}).get("train", 0.0)
+    for name, unit, limit, had in (
+        ("max_steps", "steps", trainer.max_steps, checkpoint["global_step"]),
+        ("max_seconds", "seconds", trainer.get("max_seconds"), spent),
+    ):
+        if limit is not None and 0 <= limit <= had:
+            rule = f"Training on needs trainer.{name} beyond the {round(had, 1)} {unit} that the run has"
+            raise InputError(f"{rule}, got {limit}; to evaluate it instead, add train=false.")
 
 
 def adopt(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:

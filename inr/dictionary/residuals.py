@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from inr.errors import InputError
+from inr.field import HiddenMatrices
 from inr.networks.mlp import MLP
 
 KINDS = ("head", "all")
@@ -26,7 +27,7 @@ class Pushforward(nn.Module):
         return self.trunk.pushforward(points, tangents)
 
 
-class ResidualWeights(nn.Module):
+class ResidualWeights(nn.Module, HiddenMatrices):
     """Weights that each signal adds to its head, and with kind `all` to every weight of the trunk; zero at first.
 
     head: shape of a head (channels, features).
@@ -46,6 +47,13 @@ class ResidualWeights(nn.Module):
         named = list(trunk.named_parameters()) if kind == "all" else []
         self.names = [name for name, _ in named]
         self.weights = nn.ParameterList([torch.zeros(signals, *parameter.shape) for _, parameter in named])
+
+    def hidden_matrices(self) -> list[Tensor]:
+        """Return stacks, a matrix per signal, of what is added to the hidden matrices of the trunk."""
+        trunk = self.pushforwards[0].trunk
+        hidden = {id(matrix) for matrix in trunk.groups()["hidden"]}
+        named = dict(trunk.named_parameters())
+        return [residual for name, residual in zip(self.names, self.weights, strict=True) if id(named[name]) in hidden]
 
     def weights_of(self, index: Int[Tensor, " signals"]) -> tuple[Tensor, ...]:
         """Return the trunk's weights (signals, ...) with the residuals of some signals; nothing if all share the trunk's."""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inr.field import HiddenMatrices
 from inr.tangents import pullback, pushforward
 
 
@@ -23,12 +24,17 @@ def linear32(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.linear(at_least_float32(x), weight, bias)
 
 
-class Linear(nn.Linear):
-    """A linear layer through which tangents pass; with `exact` it ignores autocast and computes in float32."""
+class Linear(nn.Linear, HiddenMatrices):
+    """A linear layer through which tangents pass; with `exact`, at the ends of a network, it computes in float32 always."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, exact: bool = False) -> None:
         super().__init__(in_features, out_features, bias)
+        self.exact = exact
         self.apply_weight = linear32 if exact else F.linear
+
+    def hidden_matrices(self) -> list[Tensor]:
+        """Return the weight of a layer between features."""
+        return [] if self.exact else [self.weight]
 
     def matrix(self) -> Tensor:
         """Return the matrix that acts on the features."""
@@ -47,7 +53,7 @@ class Linear(nn.Linear):
         return self(x), lambda cotangent: self.apply_weight(cotangent, self.weight.T)
 
 
-class ComplexLinear(nn.Module):
+class ComplexLinear(nn.Module, HiddenMatrices):
     """A complex linear layer on features laid out as [real | imaginary], as one real matrix product.
 
     The first layer takes real features, with real weights, and appends a zero imaginary part; the last returns the real
@@ -66,6 +72,10 @@ class ComplexLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(1 if position in ("first", "last") else 2, out_features).uniform_(-bound, bound))
         self.position = position
         self.apply_weight = F.linear if position == "hidden" else linear32
+
+    def hidden_matrices(self) -> list[Tensor]:
+        """Return the weight of a hidden layer, a stack of its real and its imaginary part."""
+        return [self.weight] if self.position == "hidden" else []
 
     def matrix(self) -> Tensor:
         """Return the real matrix that acts on [real | imaginary]."""

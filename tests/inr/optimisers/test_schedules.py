@@ -49,3 +49,26 @@ def test_a_cosine_needs_steps_after_its_warmup(options):
 def test_a_decay_is_a_fraction_over_at_least_a_step(options):
     with pytest.raises(InputError, match=r"0\.\.1 over at least one step"):
         Exponential(**options)
+
+
+def test_a_cosine_follows_the_clock_and_of_two_limits_the_nearer():
+    by_clock, by_both = Cosine(steps=-1, seconds=60.0), Cosine(steps=100, seconds=60.0)
+    by_steps = Cosine(steps=100)
+    for step, elapsed in itertools.product((0, 10, 99), (0.0, 20.0, 60.0)):
+        assert by_clock(step, elapsed) == pytest.approx((1 + math.cos(math.pi * elapsed / 60)) / 2)
+        assert by_both(step, elapsed) == min(by_clock(step, elapsed), by_steps(step, elapsed))
+    assert by_clock(10**6, 61.0) == 0
+    warming = Cosine(steps=-1, warmup=3, floor=0.1, seconds=60.0)
+    assert [warming(step, 0.0) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    assert warming(3, 60.0) == pytest.approx(0.1)
+
+
+def test_schedules_without_an_end_do_not_look_at_the_clock():
+    for schedule in (Constant(), Exponential(0.5, 10), Cosine(steps=20)):
+        assert schedule(7, 1e9) == schedule(7, 0.0) == schedule(7)
+
+
+@pytest.mark.parametrize("options", [{}, {"seconds": 0.0}, {"seconds": -1.0}, {"steps": 3, "warmup": 3, "seconds": 60.0}])
+def test_a_cosine_has_an_end(options):
+    with pytest.raises(InputError, match=r"seconds above 0|give trainer.max_steps or trainer.max_seconds"):
+        Cosine(**{"steps": -1} | options)
