@@ -60,6 +60,11 @@ class MLP(Network):
         head = [] if out_features is None else [activation.layer(features, out_features, "last")]
         self.layers = Chain(*before, *modules, *head)
 
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Sort the parameters; the small network that reads tables learns as fast as they do, and counts as one of them."""
+        groups = super().groups()
+        return {"hidden": [], "tables": list(self.parameters()), "rest": []} if groups["tables"] else groups
+
     def forward(self, points: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch channels"]:
         """Evaluate the network at the points."""
         return self.layers(self.input_scale * points)
