@@ -1,0 +1,60 @@
+"""Least squares with a smoothness penalty, by conjugate gradients."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inr.convex.problem import Problem, gradient, gradient_adjoint
+
+EXACT = 1e-30  # squared residual that is as good as zero, and divides
+
+
+def conjugate_gradients(
+    product: Callable[[Tensor], Tensor],
+    right: Float[Tensor, "nodes signals"],
+    start: Float[Tensor, "nodes signals"],
+    iterations: int,
+    tolerance: float = 1e-6,
+) -> Float[Tensor, "nodes signals"]:
+    """Solve product(x) = right for every column, product being symmetric and positive.
+
+    tolerance: residual, as a share of the right side, at which all columns are done.
+    Source: Hestenes & Stiefel, Methods of Conjugate Gradients for Solving Linear Systems (1952).
+    """
+    # scipy's takes one right side at a time, on a CPU
+    x = start
+    residual = right - product(x)
+    direction = residual
+    size = residual.square().sum(0)
+    enough = tolerance**2 * right.square().sum(0)
+    for _ in range(iterations):
+        if (size <= enough).all():
+            break
+        image = product(direction)
+        step = size / (direction * image).sum(0).clamp_min(EXACT)
+        x = x + step * direction
+        residual = residual - step * image
+        before, size = size, residual.square().sum(0)
+        direction = residual + size / before.clamp_min(EXACT) * direction
+    return x
+
+
+def smooth_fit(
+    problem: Problem, ridge: float, iterations: int, start: Float[Tensor, "nodes signals"] | None = None
+) -> Float[Tensor, "nodes signals"]:
+    """Minimise the weighted squares of the residual + ridge x s x squared differences of neighbouring coefficients.
+
+    s is the mean sum of squares of a column of the matrix, so that the ridge weight has no unit. Nodes that nothing is
+    known of lie smoothly between the others.
+    """
+    matrix, weights = problem.matrix, problem.weights
+    scale = ridge * matrix.mean_square(weights.mean(-1, keepdim=True))
+
+    def product(x: Tensor) -> Tensor:
+        rough = gradient_adjoint(gradient(problem.on_lattice(x))).reshape(x.shape)
+        return matrix.adjoint(weights * matrix(x)) + scale * rough
+
+    right = matrix.adjoint(weights * problem.targets)
+    return conjugate_gradients(product, right, torch.zeros_like(right) if start is None else start, iterations)
