@@ -238,6 +238,11 @@ class GridData(GridSignals[GridSignal]):
         share = self.train_at(own_share(self.train_count))
         return self.all_at_once.on(device, lambda: self.trained.batch(share.to(device), wanted))
 
+    def observation_batches(self, index: Tensor, device: torch.device) -> Iterator[Batch]:
+        """Yield this process's share of the training samples, which are all that is observed of the signal."""
+        share = self.train_samples[own_share(len(self.train_samples))]
+        return self.trained.batches(index, share.split(self.chunk), self.wanted, device)
+
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make the batch of some samples of the grid, without targets."""
         samples = torch.arange(self.lattice_size) if draw.samples is None else draw.samples

@@ -11,7 +11,7 @@ from inr.randomness import generator
 HIDDEN = 0.1  # share of the observations
 FACTOR = 10**0.5  # from one weight to the next
 MOST = 10  # weights that are tried at most
-HARDLY = 0.9  # of an error that another one must be to count as smaller: it comes from few equations
+HARDLY = 0.8  # of an error that another one must be to count as smaller: it comes from few equations
 
 
 def hide(problem: Problem, seed: int = 0) -> tuple[Problem, Problem]:

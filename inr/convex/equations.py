@@ -42,13 +42,17 @@ class Equations:
 
     An equation counts as in training: with the weight of its term and of its point, and with its reduction; one of a value
     has the weight 1 unless they say otherwise.
+    preferred: quantity whose terms alone give equations, if there are any; None: all terms do.
     Raises: InputError without a term that compares with data, and for signals that do not share their coordinates.
     """
 
-    def __init__(self, field: Lattice, measurements: Sensors, supervision: Supervision) -> None:
+    def __init__(
+        self, field: Lattice, measurements: Sensors, supervision: Supervision, preferred: str | None = None
+    ) -> None:
         self.field, self.measurements = field, measurements
-        self.terms = [term for term in supervision.terms.values() if term.target and term.weight > 0]
-        if not self.terms:
+        terms = [term for term in supervision.terms.values() if term.target and term.weight > 0]
+        self.terms = [term for term in terms if term.quantity == preferred] or terms
+        if not terms:
             raise InputError("A field is solved for from terms that compare with data, got none of positive weight.")
         self.targets: list[Tensor] = []
         self.weights: list[Tensor] = []

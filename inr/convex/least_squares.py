@@ -6,8 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr.convex.problem import Problem, gradient, gradient_adjoint
+from inr.convex.choice import choose, hide
+from inr.convex.problem import Problem, Solution, gradient, gradient_adjoint
+from inr.metrics.figures import Metric
 
+ITERATIONS = 300  # conjugate gradients at most
+FIRST = 0.1  # ridge weight that is tried first
 EXACT = 1e-30  # squared residual that is as good as zero, and divides
 
 
@@ -58,3 +62,16 @@ def smooth_fit(
 
     right = matrix.adjoint(weights * problem.targets)
     return conjugate_gradients(product, right, torch.zeros_like(right) if start is None else start, iterations)
+
+
+def ridge_solution(problem: Problem, ridge: float | None) -> Solution:
+    """Minimise the squares of the residual with a smoothness penalty of this weight, or of the one that predicts best."""
+    if ridge is None:
+        fitted, judged = hide(problem)
+        chosen = choose(judged, lambda weight: smooth_fit(fitted, weight, ITERATIONS), FIRST)
+        origin = "chosen on a hidden tenth of the observations"
+    else:
+        chosen = ridge
+        origin = "as given"
+    text = f"weight of the squared differences of neighbouring coefficients, {origin}"
+    return Solution(smooth_fit(problem, chosen, ITERATIONS), {"ridge": Metric(chosen, "1", text)})
