@@ -10,8 +10,9 @@ from inr.randomness import generator
 
 HIDDEN = 0.1  # share of the observations
 FACTOR = 10**0.5  # from one weight to the next
-MOST = 10  # weights that are tried at most
-HARDLY = 0.8  # of an error that another one must be to count as smaller: it comes from few equations
+MOST = 12  # weights that are tried at most
+HARDLY = 1.01  # of the least error, up to which errors are as good
+CLEARLY = 1.1  # of the least error, beyond which it has been passed
 
 
 def hide(problem: Problem, seed: int = 0) -> tuple[Problem, Problem]:
@@ -24,17 +25,11 @@ def hide(problem: Problem, seed: int = 0) -> tuple[Problem, Problem]:
 def choose(judged: Problem, fit: Callable[[float], Tensor], first: float) -> float:
     """Return the largest weight whose coefficients, fit(weight), miss the judged equations hardly more than the best ones do.
 
-    Weights become smaller from the first on as long as that helps; if it does not, larger as long as it hardly hurts. Every
-    fit may start from the last one.
+    Weights go up a ladder from the first, which should be too small, until they miss clearly more. Every fit may start from
+    the last one: from detailed to smooth takes fewer steps than back, since a large weight lets news travel far.
     """
-    errors = [judged.misfit(fit(first)), judged.misfit(fit(first / FACTOR))]
-    down = errors[1] < HARDLY * errors[0]
-    best = min(errors)
-    place = 1 if down else 0
-    while place < MOST:
-        place += 1
-        error = judged.misfit(fit(first * FACTOR ** (-place if down else place)))
-        if HARDLY * error > best or (down and error > HARDLY * best):
-            return first * FACTOR ** (1 - place if down else place - 1)
-        best = min(best, error)
-    return first * FACTOR ** (-place if down else place)
+    errors: list[float] = []
+    while len(errors) < MOST and (not errors or errors[-1] <= CLEARLY * min(errors)):
+        errors.append(judged.misfit(fit(first * FACTOR ** len(errors))))
+    good = max(place for place, error in enumerate(errors) if error <= HARDLY * min(errors))
+    return first * FACTOR**good

@@ -46,9 +46,7 @@ class Equations:
     Raises: InputError without a term that compares with data, and for signals that do not share their coordinates.
     """
 
-    def __init__(
-        self, field: Lattice, measurements: Sensors, supervision: Supervision, preferred: str | None = None
-    ) -> None:
+    def __init__(self, field: Lattice, measurements: Sensors, supervision: Supervision, preferred: str | None = None) -> None:
         self.field, self.measurements = field, measurements
         terms = [term for term in supervision.terms.values() if term.target and term.weight > 0]
         self.terms = [term for term in terms if term.quantity == preferred] or terms
@@ -61,8 +59,10 @@ class Equations:
         """Set up the equations of all observations in some batches."""
         nodes = torch.Size(self.field.lattice).numel()
         matrix = stack(self.rows(batches), nodes)
-        targets, weights = torch.cat(self.targets), torch.cat(self.weights)
-        return Problem(matrix.on(targets.device), targets.float(), weights.float(), self.field.lattice)
+        targets = torch.cat(self.targets).float()
+        columns = max(one.shape[1] for one in self.weights)  # one of all signals, unless some term knows them apart
+        weights = torch.cat([one.expand(-1, columns) for one in self.weights]).float()
+        return Problem(matrix.on(targets.device), targets, weights, self.field.lattice)
 
     def rows(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield blocks of nodes and weights, and note their targets."""

@@ -39,7 +39,7 @@ def rows(
         # Every observation is linear in the values of its own samples alone, so that the gradient of the sum of all
         # observations is the weight that each sample has in its own.
         nothing = torch.zeros_like(located.points[..., :1])
-        observations, pull = torch.func.vjp(lambda values: measurement.integrate(values, located.quadrature), nothing)
+        observations, pull = torch.func.vjp(lambda values: measurement.integrate(values, located.quadrature), nothing)[:2]
         (share,) = pull(torch.ones_like(observations))
         return (share * weights).flatten(2)[0], index.flatten(2)[0]
 
@@ -51,7 +51,7 @@ def rows(
         step = torch.zeros_like(coordinates)
         step[..., axis] = 1
         # The nodes are the same on the whole of a cell, so that only weights have a derivative.
-        _, slope, index = torch.func.jvp(entries, (coordinates,), (step,), has_aux=True)
+        slope, index = torch.func.jvp(entries, (coordinates,), (step,), has_aux=True)[1:]
         slopes.append(slope)
     return index.repeat_interleave(len(along), 0), torch.stack(slopes, 1).flatten(0, 1)
 

@@ -47,20 +47,20 @@ class SparseMatrix:
         rows, columns = (torch.from_numpy(one)[:, None].to(self.device) for one in sums)
         return rows, columns
 
-    def mean_square(self, weights: Float[Tensor, "rows 1"]) -> float:
-        """Return the mean over columns of the weighted sum of their squares: of the diagonal of A^T W A."""
-        squares = self.matrix.power(2).sum(1)
-        return float(weights[:, 0].cpu().double().numpy() @ squares) / self.shape[1]
+    def squares(self, weights: Float[Tensor, "rows 1"]) -> Float[Tensor, "columns 1"]:
+        """Return the weighted sum of squares of each column: the diagonal of A^T W A."""
+        sums = self.matrix.power(2).T @ weights.cpu().numpy()
+        return torch.from_numpy(sums).float().to(self.device)
 
 
 def on_device(matrix: scipy.sparse.csr_array, device: torch.device) -> Tensor:
     """Copy a matrix to a device."""
-    parts = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-    return torch.sparse_csr_tensor(*parts, matrix.shape, device=device)
+    starts, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    return torch.sparse_csr_tensor(starts, columns, values, matrix.shape, device=device)
 
 
 def stack(blocks: Iterable[tuple[Tensor, Tensor]], columns: int) -> SparseMatrix:
-    """Make a matrix, on the CPU, of blocks of rows: columns and values (rows, entries) of each; entries of one column are added up.
+    """Make a matrix, on the CPU, of blocks of rows: columns and values (rows, entries) of each; those of one column add up.
 
     Raises: InputError for more entries than memory is likely to hold.
     """
@@ -70,8 +70,8 @@ def stack(blocks: Iterable[tuple[Tensor, Tensor]], columns: int) -> SparseMatrix
         count, each = index.shape
         starts = np.arange(0, count * each + 1, each, dtype=np.int64)
         flat = values.float().flatten().cpu().numpy(), index.flatten().cpu().numpy()
-        block = scipy.sparse.csr_array((*flat, starts), (count, columns))
-        block.sum_duplicates()
+        block = scipy.sparse.csr_array((*flat, starts), (count, columns), copy=True)
+        block.sum_duplicates()  # in place
         block.eliminate_zeros()  # such as those of lines beside the slice
         entries += block.nnz
         if entries > LARGEST:

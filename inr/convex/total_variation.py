@@ -20,7 +20,7 @@ TINY = 1e-30  # a length, or a sum of a row or column, that divides
 SMOOTH = 1e-3  # ridge weight of the fit that the steps start from
 STARTING = 20  # conjugate gradients of that fit
 TRIED = 30  # steps for each weight that is tried
-FIRST = 0.3  # weight that is tried first, in deviations of noise
+FIRST = 3e-3  # weight that is tried first, in deviations of noise
 
 
 def lengths(z: Float[Tensor, "dims *lattice signals"]) -> Float[Tensor, "*lattice signals"]:
@@ -166,7 +166,8 @@ def huber_length(length: Tensor, huber: float) -> Tensor:
 class TotalVariation(ConvexSolver):
     """Coefficients with few edges: 1/2 |W^(1/2) (A c - b)|^2 + weight TV(c) at its minimum, each signal and channel apart.
 
-    weight: of the total variation; None: chosen so that the fit to nine tenths of the observations predicts the rest best.
+    weight: of the total variation; None: the largest with which a fit to nine tenths of the observations predicts the rest
+        as well as with any.
     lower, upper: bounds of the coefficients; None: none.
     huber: length of a gradient below which it counts by its square, so that slopes stay smooth; 0: edges alone.
     tolerance: gap between the objective and its bound at which the steps end, as a share of the objective.
@@ -187,7 +188,11 @@ class TotalVariation(ConvexSolver):
         seed: int = 0,
     ) -> None:
         rules = {
-            "weight": (weight is None or 0 <= weight < math.inf, "must be finite and not negative, or null to choose it", weight),
+            "weight": (
+                weight is None or 0 <= weight < math.inf,
+                "must be finite and not negative, or null to choose it",
+                weight,
+            ),
             "lower": (lower is None or upper is None or lower < upper, "must be below solver.upper", lower),
             "huber": (0 <= huber < math.inf, "must be finite and not negative", huber),
             "tolerance": (tolerance >= 0, "must not be negative", tolerance),
@@ -224,10 +229,10 @@ class TotalVariation(ConvexSolver):
         """Give the steps the weight that cross-validation finds, and let them go on from there with all observations."""
         whole, steps.problem = steps.problem, fitted
         start = smooth_fit(fitted, SMOOTH, STARTING)
-        # Noise of the observations reaches a coefficient through A^T W with this deviation, which bounds the weights that
-        # are worth a try; the misfit is noise and more.
+        # Noise of the observations reaches a coefficient through A^T W with this deviation, beside which all weights that are
+        # worth a try are small; the misfit is noise and more.
         mean = whole.weights.mean(-1, keepdim=True)
-        noise = math.sqrt(judged.misfit(start) * float(mean.mean()) * whole.matrix.mean_square(mean))
+        noise = math.sqrt(judged.misfit(start) * float(mean.mean()) * float(whole.matrix.squares(mean).mean()))
         steps.start(start, FIRST * max(noise, TINY))
 
         def fit(weight: float) -> Tensor:
