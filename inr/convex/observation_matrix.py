@@ -46,13 +46,15 @@ def rows(
     if along is None:
         values, index = entries(coordinates)
         return index, values
-    slopes = []
+    slopes: list[Tensor] = []
+    index = torch.empty(0)
     for axis in along:
         step = torch.zeros_like(coordinates)
         step[..., axis] = 1
         # The nodes are the same on the whole of a cell, so that only weights have a derivative.
-        slope, index = torch.func.jvp(entries, (coordinates,), (step,), has_aux=True)[1:]
-        slopes.append(slope)
+        moved: tuple[Tensor, ...] = torch.func.jvp(entries, (coordinates,), (step,), has_aux=True)
+        slopes.append(moved[1])
+        index = moved[2]
     return index.repeat_interleave(len(along), 0), torch.stack(slopes, 1).flatten(0, 1)
 
 
