@@ -240,7 +240,7 @@ class GridData(GridSignals[GridSignal]):
 
     def observation_batches(self, index: Tensor, device: torch.device) -> Iterator[Batch]:
         """Yield this process's share of the training samples, which are all that is observed of the signal."""
-        share = self.train_samples[own_share(len(self.train_samples))]
+        share = self.train_at(own_share(self.train_count))
         return self.trained.batches(index, share.split(self.chunk), self.wanted, device)
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
