@@ -13,8 +13,9 @@ own; further options go to all of them. Seconds are those of training, of findin
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from datamodules.scans.scanner import Scanner, even_angles, samples_per_line
 from datamodules.scans.simulated import project
 from inr.metrics.figures import psnr
 
+COLUMNS = ["psnr", "psnr_disc", "seconds"]  # of classical rows
 RAYS = 4  # over the width of a bin
 SLICE = ["task=ct", "data=slice", "data.size=128", "trainer.val_check_interval=100000"]
 PHANTOMS = ["task=ct", "data=phantoms", "data.count=672", "data.tuning=64", "supervision=val"]  # as experiment=nid/ct has them
@@ -58,9 +60,8 @@ def models(options: argparse.Namespace, rest: Sequence[str]) -> None:
 
 def projections(options: argparse.Namespace, size: int, views: int) -> tuple[Scanner, torch.Tensor, torch.Tensor]:
     """A scanner of a slice of so many pixels; its sinogram, made of a finer raster; and the pixels as means of that."""
-    fine = read_slice(Path(options.slice), None, options.finer * size, None).values
-    scale = float(abs(fine).max())
-    fine = torch.from_numpy(fine)[None] / scale
+    values = read_slice(Path(options.slice), None, options.finer * size, None).values
+    fine = torch.from_numpy(values / abs(values).max())[None]
     # in half-widths of the slice, from the middle of its first pixel to that of its last
     pixel = 2 / (size - 1)
     edge = pixel * (size / 2 - 0.5 / options.finer)  # middle of the outermost of the finer pixels
@@ -91,26 +92,21 @@ def classical(options: argparse.Namespace, rest: Sequence[str]) -> None:
     for views in options.views:
         scanner, exact, truth = projections(options, options.size, views)
         for photons in (None, *options.photons):
-            say(
-                header(
-                    f"{views} views, {'no noise' if photons is None else f'{photons:.0e} photons'}",
-                    ["psnr", "psnr_disc", "seconds"],
-                )
-            )
+            known = "no noise" if photons is None else f"{photons:.0e} photons"
+            say(header(f"{views} views, {known}", COLUMNS))
             seen, weights = (exact, None) if photons is None else counted(exact, photons)
-            ways = {
-                "fbp": lambda one=scanner, of=seen: one.back_project(of, shape, "ramp"),
-                "fbp hann": lambda one=scanner, of=seen: one.back_project(of, shape, "hann"),
-                "sart": lambda one=scanner, of=seen: one.iterate(of, shape),
-                "tv": lambda one=scanner, of=seen, by=weights: one.few_edges(of, shape, by),
+            ways: dict[str, Callable[[], torch.Tensor]] = {
+                "fbp": partial(scanner.back_project, seen, shape, "ramp"),
+                "fbp hann": partial(scanner.back_project, seen, shape, "hann"),
+                "sart": partial(scanner.iterate, seen, shape),
+                "tv": partial(scanner.few_edges, seen, shape, weights),
             }
             for name, way in ways.items():
                 begin = time.process_time()
                 found = way()
                 seconds = time.process_time() - begin
-                peak = float(truth.max())
-                whole, disc = (psnr(found, truth, peak, mask) for mask in (None, scanner.disc(shape)[None]))
-                say(row(name, {"psnr": whole, "psnr_disc": disc, "seconds": seconds}, ["psnr", "psnr_disc", "seconds"]))
+                whole, disc = (psnr(found, truth, float(truth.max()), mask) for mask in (None, scanner.disc(shape)[None]))
+                say(row(name, {"psnr": whole, "psnr_disc": disc, "seconds": seconds}, COLUMNS))
 
 
 def phantoms(options: argparse.Namespace, rest: Sequence[str]) -> None:
