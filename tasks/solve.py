@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from datamodules.common.draws import Draw
 from inr.convex.equations import Equations
 from inr.convex.problem import ConvexSolver
 from inr.distributed import ranks
@@ -63,7 +64,8 @@ class Solve(Callback):
     def solve(self, task: INRTask[Any], network: Spline, solver: ConvexSolver) -> Tensor:
         """Return the coefficients (nodes, channels), and note how they were found."""
         begin = time.perf_counter()
-        batches = task.data.observation_batches(FIRST, task.device)
+        # all samples of a step that shows everything: not those of a grid that are kept back to be scored
+        batches = [task.data.training_batch(Draw(FIRST, None, "train"), task.device)]
         problem = Equations(network, task.sensors, task.supervision, self.quantity).problem(batches)
         set_up = time.perf_counter() - begin
         solution = solver.coefficients(problem)

@@ -15,7 +15,7 @@ from datamodules.common.draws import Draw, Pass, own_share
 from datamodules.common.files import refuse_infinite, require, require_counts
 from datamodules.common.signal_data import Observed, Split, Wanted
 from datamodules.grids.grid_signals import GridSignals
-from inr.baselines.interpolation import hermite, interpolate
+from inr.baselines.interpolation import Interpolation, hermite, interpolate
 from inr.distributed import rank, ranks
 from inr.errors import InputError
 from inr.field import Signals
@@ -211,14 +211,14 @@ class GridData(GridSignals[GridSignal]):
         slopes = signal.jacobian(self.training_grid).reshape(*samples.shape, len(self.shape)).double().numpy()
         where = self.shape, self.stride, self.offset
 
-        def by_channel(reconstruct: Callable[..., np.ndarray], *kind: Interpolation) -> Callable[[], Tensor]:
+        def by_channel(reconstruct: Callable[[slice], np.ndarray]) -> Callable[[], Tensor]:
             channels = range(samples.shape[-1])
-            return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1), *kind)).float() for c in channels], -1)[
-                None
-            ]
+            return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)[None]
 
-        kinds = self.interpolations.items()
-        rows = {name: by_channel(lambda c, by: interpolate(samples[..., c], *where, by), kind) for name, kind in kinds}
+        def by(along: Interpolation) -> Callable[[], Tensor]:
+            return by_channel(lambda c: interpolate(samples[..., c], *where, along))
+
+        rows = {name: by(along) for name, along in self.interpolations.items()}
         return rows | {"hermite": by_channel(lambda c: hermite(samples[..., c], slopes[..., c, :], *where))}
 
     def training_draws(self, step: int) -> Iterator[Draw]:
@@ -237,10 +237,6 @@ class GridData(GridSignals[GridSignal]):
             return self.trained.batch(draw.samples.to(device, non_blocking=True), wanted)
         share = self.train_at(own_share(self.train_count))
         return self.all_at_once.on(device, lambda: self.trained.batch(share.to(device), wanted))
-
-    def observation_batches(self, index: Tensor, device: torch.device) -> Iterator[Batch]:
-        """Yield this process's share of the training samples, which are all that is observed of the signal."""
-        yield self.training_batch(Draw(FIRST, None, "train"), device)
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make the batch of some samples of the grid, without targets."""
@@ -265,5 +261,6 @@ class GridData(GridSignals[GridSignal]):
 
     def constant_batches(self, device: torch.device) -> Iterator[Batch]:
         """Yield at most `chunk` training samples, spread evenly: enough to estimate a constant from."""
-        count = min(self.chunk, self.train_count)
-        yield self.trained.batch(self.train_at(torch.arange(count) * self.train_count // count).to(device), {"value"})
+        total = self.train_count
+        count = min(self.chunk, total)
+        yield self.trained.batch(self.train_at(torch.arange(count) * total // count).to(device), {"value"})
