@@ -145,7 +145,15 @@ def test_every_model_reconstructs_a_slice(here, capsys, tmp_path):
     words = ["--views", "30", "--models", "sine", "relu", "--steps", "1", "data.size=12", "model.hidden_features=8"]
     here("ct").main(["models", str(tmp_path / "slice.npy"), *words])
     found = [row[0] for row in rows(capsys.readouterr().out)]
-    assert found == ["sine, val", "sine, val_der", "relu, val", "relu, val_der", "fbp", "fbp hann", "sart"]
+    assert found == ["sine, val", "sine, val_der", "relu, val", "relu, val_der", "fbp", "fbp hann", "sart", "tv"]
+
+
+def test_classical_rows_are_measured_on_finer_slices(here, capsys, tmp_path):
+    np.save(tmp_path / "slice.npy", np.random.default_rng(0).random((32, 32)))
+    here("ct").main(["rows", str(tmp_path / "slice.npy"), "--size", "16", "--views", "12", "6", "--photons", "1e4"])
+    found = rows(capsys.readouterr().out)
+    assert [row[0] for row in found] == ["fbp", "fbp hann", "sart", "tv"] * 4
+    assert all(len(row) == 4 for row in found)
 
 
 def test_quality_is_measured_by_the_clock(here, capsys, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from inr.randomness import draw_indices, key
 from inr.supervision.differences import check
 
 LARGEST = 2**27  # signals x bins^2 x views that SART reconstructs in about half a minute: it walks every ray bin by bin
+DENSEST = 2**23  # signals x rays x pixels of a side that total variation takes about half a minute for
 
 
 @dataclass(kw_only=True, eq=False)
@@ -127,6 +128,8 @@ class ScanData(SignalData[Scans]):
         sortable = scanner.source is None or scanner.half_turns > 0  # into parallel beams, which SART needs
         if sortable and len(scans) * scanner.bins**2 * scanner.views <= LARGEST:
             rows["sart"] = lambda: scanner.iterate(scans.sinograms, self.slice_shape)[..., None]
+        if len(scans) * scans.size * max(self.slice_shape) <= DENSEST:
+            rows["tv"] = lambda: scanner.few_edges(scans.sinograms, self.slice_shape, scans.weights)[..., None]
         return rows
 
     def training_draws(self, step: int) -> Iterator[Draw]:

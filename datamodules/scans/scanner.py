@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from datamodules.common.files import require
-from inr.baselines.tomography import filtered_back_projection, sart, to_parallel
+from inr.baselines.tomography import fewest_edges, filtered_back_projection, sart, to_parallel
 from inr.measurements.radon import FanBeam, LineIntegrals, ParallelBeam
 
 FEWEST = 16  # samples of a line, however wide the bins: a midpoint rule with fewer misses whole organs
@@ -183,6 +183,13 @@ class Scanner:
             values, turned, width, centre = parallel
             slices.append(sart(values, turned, tuple(shape), pivot=pivot, pixel=pixel, bin_width=width, centre=centre))
         return self.zero_outside(torch.stack(slices))
+
+    def few_edges(
+        self, sinograms: Float[Tensor, "signals bins views"], shape: Sequence[int], weights: Tensor | None = None
+    ) -> Tensor:
+        """Reconstruct slices (signals, rows, columns) with total variation; weights are those of the rays."""
+        finer = math.ceil(2 * REACH[self.region] * max(shape) / self.samples)  # a sample for each node of the finer grid
+        return self.zero_outside(fewest_edges(sinograms, self.beam(finer), shape, weights))
 
 
 def even_angles(views: int, arc: float, first: float) -> tuple[float, ...]:

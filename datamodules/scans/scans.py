@@ -70,6 +70,7 @@ class Scans(Observed):
     between: Tensor | None = None
     between_angles: tuple[float, ...] = ()  # angles of views that were not measured [rad]
     filter: str = "central"  # of the derivative targets
+    weights: Tensor | None = None  # (signals, bins, views), inverse variances of the sinograms up to a factor; None: all alike
 
     def __post_init__(self) -> None:
         self.cache = DeviceCache[Tensor]()
@@ -115,7 +116,8 @@ class Scans(Observed):
         places = torch.stack([rays // self.scanner.views, rays % self.scanner.views], -1)
         beyond = torch.tensor([0, 1], device=rays.device)  # the view before the first
         targets = targets_at(self.surrounded_on(rays.device), signals, places + beyond, quantities, self.filter)
-        return Part(places.float()[None], targets, context=context)
+        weights = {} if self.weights is None else {"value": self.weights[signals.cpu()][:, *places.cpu().T].to(rays.device)}
+        return Part(places.float()[None], targets, weights, context)
 
     def batch(self, signals: Tensor, parts: dict[str, Part], encodes: bool = False) -> Batch:
         """Make the batch of these signals on the device of its parts; for an encoder with back-projections."""

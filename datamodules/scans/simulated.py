@@ -183,8 +183,19 @@ class SimulatedScan(ScanData):
         middles = tuple(angle + scanner.view_step / 2 for angle in scanner.angles[:-1]) if scanner.views > 1 else ()
         measured = torch.stack([self.add_noise(one, name) for one, name in zip(exact, names, strict=True)])
         between = project(slices, replace(scanner, angles=middles)) if middles else None
-        known = {"slices": slices, "exact": exact, "between": between}
+        known = {"slices": slices, "exact": exact, "between": between, "weights": self.precision(exact, measured)}
         return Scans(scanner, self.slice_shape, names, measured, **known, between_angles=middles, filter=self.filter)
+
+    def physical(self, sinogram: Tensor) -> float:
+        """Return the factor from the numbers of an exact sinogram to attenuation."""
+        length = self.unit_attenuation * self.scanner.half_width
+        return length if self.template.length == "mm" else self.attenuation / max(float(sinogram.max()), 1e-12)
+
+    def precision(self, exact: Tensor, measured: Tensor) -> Tensor | None:
+        """Return the share of photons that came through, which is the inverse variance of a ray up to a factor."""
+        if self.photons is None:
+            return None
+        return torch.stack([(-self.physical(one) * seen).exp() for one, seen in zip(exact, measured, strict=True)])
 
     def add_noise(self, sinogram: Tensor, name: str) -> Tensor:
         """Return a sinogram (bins, views) with noise that is drawn from the seed and the name of the slice alone."""
@@ -193,8 +204,7 @@ class SimulatedScan(ScanData):
         if self.photons is not None:
             # Lambert and Beer: of I0 photons I0 exp(-attenuation) arrive, as a Poisson count, whose logarithm is measured. A
             # ray that none came through would measure infinity, so that at least one counts.
-            length = self.unit_attenuation * self.scanner.half_width  # from fitted numbers to attenuation
-            physical = length if self.template.length == "mm" else self.attenuation / max(float(sinogram.max()), 1e-12)
+            physical = self.physical(sinogram)
             expected = self.photons * torch.exp(-physical * sinogram.double())
             counted = torch.poisson(expected, generator=generator(seed, 0, "photons")).clamp_min(1.0)
             measured = (torch.log(self.photons / counted) / physical).float()

@@ -7,44 +7,23 @@ measurement that is linear in the field. All of them are linear in the features 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inr.convex.equations import Batch
 from inr.derivatives import observe_at
 from inr.dictionary.network import NeuralDictionary
 from inr.distributed import global_sum
 from inr.errors import InputError
-from inr.field import Signals
 from inr.measurements.measurement import Measurement
-from inr.randomness import StepRandomness
 from inr.supervision.terms import CHANNEL_AXES, Part, Supervision, Term
 
 FLOOR = 1e-12  # of the mean of a gram's diagonal, so that it can always be factorised
 LIGHTEST = 1e-30  # a sum of weights that divides; without any weight the sums above it are zero
 CACHED = 2**29  # bytes of equations that are stored for solvers that read them more than once
-
-
-class ObservedPart(Part, Protocol):
-    """A part of a batch as a sensor saw it: coordinates (1|signals, points, axes) and what binds its measurement."""
-
-    coordinates: Tensor
-
-    @property
-    def context(self) -> Mapping[str, Tensor | StepRandomness]:
-        """Poses, views and the like, that the measurement is bound to."""
-
-
-class Batch(Protocol):
-    """Observations of some signals."""
-
-    signals: Signals
-
-    @property
-    def parts(self) -> Mapping[str, ObservedPart]:
-        """The parts by name."""
 
 
 class Equations(NamedTuple):

@@ -1,13 +1,17 @@
-"""Solvers: the codes of new signals from what was observed of them, with trunk and experts as they are."""
+"""Solvers: the codes of new signals from what was observed of them, with trunk and experts as they are; and splines."""
 
 # scikit-learn's ridge, robust and sparse regressions fit one signal at a time, from all its equations at once, on a CPU.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inr.convex.least_squares import ITERATIONS, ridge_solution, smooth_fit
+from inr.convex.problem import ConvexSolver, Solution
+from inr.convex.problem import Problem as FieldProblem
 from inr.dictionary.normal_equations import FLOOR, Equations, NormalEquations, Problem
 from inr.distributed import global_sum, ranks
 from inr.errors import InputError
@@ -20,7 +24,7 @@ EXACT = 1e-12  # a mean squared error as good as none, whose logarithm is finite
 SHARPEST = 1e-6  # scale of residuals: of an exact fit, the median is zero and would divide
 
 
-class Solver:
+class Solver(ConvexSolver):
     """Codes that minimise the supervision's weighted mean square + ridge |code - centre|^2.
 
     `ridge=None` is chosen on tuning signals, which the dictionary has not seen, under the same corruption: the weight whose
@@ -29,12 +33,15 @@ class Solver:
     Raises: InputError for a negative ridge.
     """
 
-    closed_form = True
-
     def __init__(self, ridge: float | None = None) -> None:
         if ridge is not None and not 0 <= ridge < float("inf"):
             raise InputError(f"solver.ridge must be finite and not negative, or null to choose it, got {ridge}.")
         self.ridge = ridge
+
+    def coefficients(self, problem: FieldProblem) -> Solution:
+        """Solve for the coefficients of a spline, where the ridge weight is that of the differences of its neighbours."""
+        rule = f"solver={type(self).__name__} finds codes in a dictionary"
+        raise InputError(f"{rule}; for the coefficients of a spline choose solver=tv, ridge or l1.")
 
     def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Float[Tensor, "signals unknowns"]]:
         """Yield the codes for each of the weights, from the largest to the smallest."""
@@ -101,6 +108,10 @@ class Ridge(Solver):
         normal = NormalEquations(problem)
         for ridge in ridges:
             yield normal.solver(ridge, centre)(normal.moment)
+
+    def coefficients(self, problem: FieldProblem) -> Solution:
+        """Solve for the coefficients of a spline; without a ridge weight, with the one that predicts hidden observations."""
+        return ridge_solution(problem, self.ridge)
 
 
 class TopK(Solver):
@@ -204,6 +215,17 @@ class L1(Solver):
             for _ in range(self.iterations):
                 moment = normal.moment_of(self.cleaned(problem, solve(moment)))
             yield solve(moment)
+
+    def coefficients(self, problem: FieldProblem) -> Solution:
+        """Solve for the coefficients of a spline by weights on its equations, from a smooth fit on."""
+        known = problem.weights > 0
+        solution = Solution(smooth_fit(problem, RIDGES[0], ITERATIONS))
+        for _ in range(self.iterations):
+            size = problem.residual(solution.coefficients).abs()
+            scale = size.masked_fill(~known, torch.nan).nanmedian(0).values
+            trust = self.weights(size / (self.cutoff * MAD * scale).clamp_min(SHARPEST))
+            solution = ridge_solution(replace(problem, weights=problem.weights * trust), self.ridge)
+        return solution
 
     def scales(self, problem: Problem, codes: Tensor) -> dict[str, Tensor]:
         """Return the scale (signals, 1) of each term's residuals."""

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from datamodules.common.batch import Batch
+from inr.convex.problem import ConvexSolver
 from inr.dictionary.network import NeuralDictionary
-from inr.dictionary.solvers import Solver
+from inr.dictionary.solvers import Ridge, Solver
 from inr.errors import InputError
 from inr.supervision.losses import SquaredError
 from inr.supervision.terms import Supervision
@@ -18,6 +19,16 @@ def dictionary_of(task: INRTask[Any]) -> NeuralDictionary:
         rule = "The regimes dictionary and fit need a model with codes"
         raise InputError(f"{rule}, got {type(task.network).__name__}; choose model=nid_moe, or regime=single.")
     return task.network
+
+
+def of_codes(solver: ConvexSolver | None) -> Solver:
+    """Return a solver of codes, by default ridge. Raises: InputError for one of something else."""
+    if solver is None:
+        return Ridge()
+    if not isinstance(solver, Solver):
+        rule = f"solver={type(solver).__name__} finds the coefficients of a spline (model=spline regime=single)"
+        raise InputError(f"{rule}; for codes in a dictionary choose ridge, topk, l1 or adam.")
+    return solver
 
 
 def refuse_unfit(task: INRTask[Any], solver: Solver) -> None:

@@ -11,14 +11,15 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from datamodules.common.batch import Batch
+from inr.convex.problem import ConvexSolver
 from inr.dictionary.coders import Coder
 from inr.dictionary.network import NeuralDictionary
 from inr.dictionary.normal_equations import Problem
-from inr.dictionary.solvers import FALLBACK, Solver
+from inr.dictionary.solvers import FALLBACK
 from inr.metrics.figures import Metric
 from inr.supervision.constant import UnknownConstant
 from tasks.base import RegimeResult
-from tasks.dictionary.checks import comparing, dictionary_of, refuse_unfit
+from tasks.dictionary.checks import comparing, dictionary_of, of_codes, refuse_unfit
 from tasks.drawing.atoms import draw_atoms, draw_usage
 from tasks.evaluation import EvaluatedTask
 
@@ -38,11 +39,12 @@ def task_of(module: L.LightningModule) -> Task:
 class Encode(Callback):
     """The part that the regimes dictionary and fit have in common: find codes of signals with a solver, and report how.
 
-    Raises: InputError for a model without codes, or data of a single signal.
+    solver: the rule that finds codes; None: ridge.
+    Raises: InputError for a model without codes, data of a single signal, and a solver of something else than codes.
     """
 
-    def __init__(self, solver: Solver) -> None:
-        self.solver = solver
+    def __init__(self, solver: ConvexSolver | None = None) -> None:
+        self.solver = of_codes(solver)
         self.encoder: Coder | None = None
         self.result = RegimeResult()
 

@@ -6,9 +6,9 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
+from inr.convex.problem import ConvexSolver
 from inr.dictionary.coders import Coder
 from inr.dictionary.network import NeuralDictionary
-from inr.dictionary.solvers import Solver
 from inr.errors import InputError
 from inr.metrics.figures import Metric
 from inr.saved.runs import below, build, load_weights, read_checkpoint
@@ -27,7 +27,11 @@ class Fit(Encode):
     """
 
     def __init__(
-        self, solver: Solver, dictionary: str | None = None, refine: str | None = None, snapshots: Sequence[int] = (0, 1, 3, 10)
+        self,
+        solver: ConvexSolver | None = None,
+        dictionary: str | None = None,
+        refine: str | None = None,
+        snapshots: Sequence[int] = (0, 1, 3, 10),
     ) -> None:
         super().__init__(solver)
         self.dictionary, self.refine = dictionary, refine

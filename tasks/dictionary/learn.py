@@ -5,8 +5,8 @@ import torch
 
 from datamodules.common.batch import Batch
 from datamodules.common.draws import Purpose
+from inr.convex.problem import ConvexSolver
 from inr.derivatives import observe_at
-from inr.dictionary.solvers import Solver
 from inr.errors import InputError
 from inr.metrics.figures import Metric, decibels
 from tasks.dictionary.checks import dictionary_of
@@ -19,7 +19,7 @@ class Learn(Encode):
     Raises: InputError for a single signal, and for a solver that would leave held-out ones at the mean code.
     """
 
-    def __init__(self, solver: Solver, warmup: int = 0, seed: int = 0) -> None:
+    def __init__(self, solver: ConvexSolver | None = None, warmup: int = 0, seed: int = 0) -> None:
         super().__init__(solver)
         if warmup < 0:
             raise InputError(f"regime.callbacks.dictionary.warmup counts steps and must not be negative, got {warmup}.")

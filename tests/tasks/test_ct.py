@@ -46,7 +46,7 @@ def test_figures_are_those_of_the_exported_slice(fitted):
     assert found["rmse"] == pytest.approx(np.sqrt(np.square(error[DISC]).mean()), rel=1e-4)
     assert found["psnr"] > psnr(SLICE - SLICE.mean())
     assert found["psnr_views"] > 25
-    assert {row.split("/")[0] for row in found if "/" in row} == {"fbp", "fbp hann", "sart"}
+    assert {row.split("/")[0] for row in found if "/" in row} == {"fbp", "fbp hann", "sart", "tv"}
     definitions = json.loads((fitted[0] / "metrics.json").read_text())
     assert "not measured" in definitions["psnr_between"]["definition"]
 

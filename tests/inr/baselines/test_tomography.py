@@ -6,8 +6,10 @@ import torch
 from skimage.transform import iradon, radon
 from torch.testing import assert_close
 
-from inr.baselines.tomography import WINDOWS, filtered_back_projection, sart, to_parallel, view_weights
+from inr.baselines.tomography import WINDOWS, fewest_edges, filtered_back_projection, sart, to_parallel, view_weights
 from inr.errors import InputError
+from inr.measurements.radon import FanBeam, ParallelBeam
+from inr.networks.sampled import bilinear_field
 
 pytestmark = pytest.mark.usefixtures("float64")
 BLOBS = [(4.0, 6.0, 3.0, 1.0), (-7.0, 2.0, 2.0, 0.6)]  # right of the axis, below it, sigma, peak
@@ -181,3 +183,21 @@ def test_part_of_a_turn_is_no_sinogram_of_parallel_beams():
     angles = even(200, math.radians(200))
     with pytest.raises(InputError, match="only over a full turn, got 200 degrees"):
         to_parallel(fan(angles), angles, FAN_WIDTH, CENTRE, SOURCE, DETECTOR)
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (20, 15), (14, 20)])
+@pytest.mark.parametrize("kind", [ParallelBeam, FanBeam])
+def test_total_variation_finds_the_slice_where_it_is_from_few_views(kind, shape):
+    truth = torch.zeros(1, *shape)
+    truth[:, shape[0] // 4 : shape[0] // 2, shape[1] // 2 : -4] = 1
+    views = 8 if kind is ParallelBeam else 16
+    options = {"bin_width": 0.12, "view_step": (math.pi if kind is ParallelBeam else math.tau) / views, "centre": 11.3}
+    beam = kind(**options, samples=80, region="square", pivot=(0.05, -0.1))
+    field = bilinear_field(truth)
+    places = torch.cartesian_prod(torch.arange(24.0), torch.arange(float(views)))[None]
+    sinograms = beam(field, places).reshape(1, 24, views).float()
+    found = fewest_edges(torch.cat([sinograms, 2 * sinograms]), beam, shape)
+    assert found.shape == (2, *shape)
+    assert float((found[0] - truth[0]).square().mean().sqrt()) < 0.12
+    assert float((found[1] - 2 * truth[0]).square().mean().sqrt()) < 0.24
+    assert float(found.min()) >= 0
