@@ -61,7 +61,7 @@ class MLP(Network):
         self.layers = Chain(*before, *modules, *head)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """Sort the parameters; the small network that reads tables learns as fast as they do, and counts as one of them."""
+        """Sort the parameters: the layers that read tables learn as fast as they do, and count as such."""
         groups = super().groups()
         return {"hidden": [], "tables": list(self.parameters()), "rest": []} if groups["tables"] else groups
 

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import conf
-from inr.field import Field, Signals
+from inr.field import TABLES, Field, Signals
 
 CONF = Path(conf.__file__).parent
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -41,8 +41,8 @@ def network(model: str, in_features: int = 2, out_features: int = 3, parts: Any 
     layers.update({name: size for name, size in sizes.items() if name in layers})  # of explicit fields there are none
     node.model.update(({"experts": EXPERTS} if "experts" in node.model else {}) | options)
     made = instantiate(node.model)
-    for parameter in made.parameters():
-        if parameter.abs().max() < 1e-3:  # an explicit field that begins with next to nothing, of which laws would see nothing
+    for name, parameter in made.named_parameters():
+        if name.rpartition(".")[2] in TABLES:  # explicit fields begin with next to nothing, of which laws would see nothing
             torch.nn.init.normal_(parameter)
     return made
 
