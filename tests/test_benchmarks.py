@@ -309,5 +309,5 @@ def test_renamed_options_are_those_of_the_new_checkout_alone(benchmarks, monkeyp
 def test_compared_runs_compose(benchmarks, tmp_path):
     same = benchmarks("same")
     for name in same.RUNS:
-        words = same.words_of(name, False, tmp_path, tmp_path)
+        words = same.words_of(name, True, tmp_path, tmp_path)
         assert composed(tmp_path / "run", *words[:-1]).trainer.max_steps in (4, 8)

@@ -98,7 +98,7 @@ def test_inverse_rendering_protocol(tmp_path):
     camera = cfg.task.measurements.data
     assert (camera.samples, camera.importance, camera.density, camera.scale) == (128, 0, "relu", 1)
     assert (camera.noise, camera.open_end, camera.near, camera.far) == (1, True, 0, 1)
-    assert (cfg.optimizer._target_, cfg.optimizer.lr) == ("torch.optim.Adam", 5e-4)
+    assert (cfg.optimizer._target_, cfg.optimizer.lr) == ("inr.optimisers.adam.Adam", 5e-4)
     assert (cfg.scheduler.decay, cfg.scheduler.decay_steps, cfg.trainer.max_steps) == (0.1, 250000, 400000)
     assert (cfg.model.hidden_features, cfg.model.hidden_layers) == (256, 8)
     assert (cfg.model.encoding.bands, cfg.model.encoding.lowest) == (10, 1)
