@@ -5,10 +5,10 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-import scipy.io
 import torch
 
 from datamodules.common.decoded import Decoded, choose_frame
+from datamodules.common.named_arrays import load_matlab, only
 from inr.errors import InputError
 
 COLOURS = ("R", "G", "B")  # channels of OpenEXR
@@ -17,22 +17,10 @@ FLOAT_MAP = re.compile(rb"(PF|Pf)\s+(\d+)\s+(\d+)\s+([-+.\deE]+)\s")
 CHANNELS = {b"PF": 3, b"Pf": 1}
 
 
-def only(arrays: dict[str, np.ndarray], kind: str, path: Path) -> np.ndarray:
-    """Return the one array of a file of several names.
-
-    Raises: InputError if there are others, or none.
-    """
-    if len(arrays) != 1:
-        raise InputError(f"{kind} must hold one array, {path} has {', '.join(arrays) or 'none'}; save the one as .npy.")
-    return next(iter(arrays.values()))
-
-
 def read_matlab(path: Path, frame: int | None) -> Decoded:
-    """Return the one matrix of a file of MATLAB, of versions 4 to 7."""
+    """Return the one matrix of numbers in a file of MATLAB."""
     choose_frame(1, frame, path)
-    found = scipy.io.loadmat(str(path))
-    matrices = {name: value for name, value in found.items() if not name.startswith("__") and isinstance(value, np.ndarray)}
-    return Decoded(only(matrices, "A file of MATLAB", path))
+    return Decoded(only(load_matlab(path), "A file of MATLAB", path))
 
 
 def read_torch(path: Path, frame: int | None) -> Decoded:

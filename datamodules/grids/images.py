@@ -6,19 +6,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from PIL import Image
 
 from datamodules.common.batch import Units
-from datamodules.common.files import existing_folder, files_below, listing, require, tell_left_out
-from datamodules.common.pictures import colour_of, read_image
+from datamodules.common.files import existing_folder, files_below, listing, one_line, require, tell_left_out
+from datamodules.common.named_arrays import load_matlab
+from datamodules.common.pictures import DAMAGE, colour_of, read_image
 from datamodules.common.splits import read_names
 from datamodules.grids.collection import CollectionData
 from datamodules.grids.store import Source
 from inr.errors import InputError
 
-# what scipy raises over files that are broken, of another kind, or of MATLAB's newer one (NotImplementedError)
-UNREADABLE = (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError)
 COMPRESSED = (".jpg", ".jpeg", ".jfif", ".jp2", ".webp", ".avif")
 ENDINGS = (".png", *COMPRESSED, ".bmp", ".gif", ".tif", ".tiff", ".tga", ".pgm", ".ppm", ".pbm", ".pnm")
 COLOURS = {"rgb": "RGB", "grey": "L"}
@@ -174,10 +172,12 @@ class Olivetti(CollectionData):
     def scan_matrix(self) -> Source:
         """Read the published matrix: a column per picture, itself column by column."""
         try:
-            faces = scipy.io.loadmat(str(self.place), variable_names=["faces"]).get("faces", np.empty(0))
-        except UNREADABLE as error:
+            faces = load_matlab(self.place).get("faces", np.empty(0))
+        except InputError:
+            raise
+        except DAMAGE as error:
             rule = "data.path must be a matrix file of MATLAB"
-            raise InputError(f"{rule}, {self.place} is not: {error}; copy it anew.") from error
+            raise InputError(f"{rule}, {self.place} is not: {one_line(error)}; copy it anew.") from error
         if faces.shape[:1] != (OLIVETTI**2,) or faces.dtype != np.uint8:
             rule = "olivettifaces.mat has a variable faces of (4096, 400) bytes"
             raise InputError(f"{rule}, in {self.place} it is {faces.shape} of {faces.dtype}; use the published file.")
