@@ -33,6 +33,7 @@ Reader = Callable[[Path, int | None], Decoded]
 ARRAYS = (".npy", ".npz")
 TIFFS = (".tif", ".tiff")
 TENSORS = (".pt", ".pth")
+DEEP_TO_BYTES = 257  # 65535 / 255
 ZIP = b"PK\x03\x04"
 FORMATS = (TokenError, struct.error, zlib.error, BadZipFile, png.Error, tifffile.TiffFileError, Image.DecompressionBombError)
 OBJECTS = (UnpicklingError, scipy.io.matlab.MatReadError)
@@ -127,11 +128,15 @@ def check_array(array: np.ndarray, path: Path) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows the byte order of the machine only
 
 
-def flatten_alpha(array: np.ndarray, background: str | Sequence[float]) -> np.ndarray:
-    """Lay a picture with two or four channels, of which the last is alpha, over a background colour; others pass."""
-    if array.shape[2] not in (2, 4):
-        return array
-    return Decoded(array[..., :-1], array[..., -1:]).shown(colour_of(background))
+def bytes_of(array: np.ndarray, kind: str, path: Path) -> np.ndarray:
+    """Bring a picture (rows, columns, channels) to 8 bits; 16 are rounded to them.
+
+    Raises: InputError for numbers of another type, or channels that are neither grey nor colour.
+    """
+    if array.dtype not in (np.uint8, np.uint16) or array.shape[-1] not in (1, 3):
+        rule = f"{kind} must be grey or colour of 8 or 16 bits"
+        raise InputError(f"{rule}, {path} has {array.shape[-1]} channels of {array.dtype}; convert it.")
+    return array if array.dtype == np.uint8 else (array / DEEP_TO_BYTES).round().astype(np.uint8)
 
 
 def read_numpy(path: Path, frame: int | None) -> Decoded:
