@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from datamodules.common.files import not_installed
 from inr.errors import InputError
 
 CLASS = "MATLAB_class"  # attribute of an HDF5 data set, its type in MATLAB
@@ -53,8 +54,7 @@ def load_hdf5(path: Path) -> dict[str, np.ndarray | None]:
     try:
         import h5py
     except ImportError as error:
-        rule = "Files of MATLAB 7.3 are read by h5py, of the extra ct"
-        raise InputError(f"{rule}, which is not there for {path}; pip install h5py, or save with '-v7'.") from error
+        raise not_installed("Files of MATLAB 7.3", "h5py", "ct", path, ", or save with '-v7'") from error
     with h5py.File(path) as file:
         # MATLAB's first axis varies fastest, HDF5's last: it stores the transposed array, and text as numbers.
         arrays = {name: isinstance(entry, h5py.Dataset) and entry.attrs.get(CLASS) != b"char" for name, entry in file.items()}

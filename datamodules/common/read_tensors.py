@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from datamodules.common.decoded import Decoded, choose_frame
+from datamodules.common.files import not_installed
 from datamodules.common.named_arrays import load_matlab, only
 from inr.errors import InputError
 
@@ -43,8 +44,7 @@ def read_exr(path: Path, frame: int | None) -> Decoded:
     try:
         import OpenEXR
     except ImportError as error:
-        rule = "OpenEXR files are read by OpenEXR, of the extra exr"
-        raise InputError(f"{rule}, which is not there for {path}; pip install OpenEXR.") from error
+        raise not_installed("OpenEXR files", "OpenEXR", "exr", path) from error
     with OpenEXR.File(str(path), separate_channels=True) as file:
         channels = {name: channel.pixels for name, channel in file.channels().items()}
     names = next((names for names in (COLOURS, LUMA) if set(names) <= set(channels) <= {*names, "A"}), None)
