@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from datamodules.common.decoded import BACKGROUNDS, SWAPPED, peak_of
-from datamodules.common.files import files_below, require
+from datamodules.common.files import files_below, one_line, require
 from datamodules.common.pictures import DAMAGE, bytes_of, check_array, reader_of
 from inr.errors import InputError
 
@@ -38,7 +38,9 @@ class PhotographFiles:
         """Read the photograph of a view."""
         file = self.files[view]
         image = bytes_of(read_stored(file, self.background), "A photograph", file)
-        colours = np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+        colours = np.array(
+            np.broadcast_to(image, (*image.shape[:2], 3)), order="C"
+        )  # which, unlike Pillow's, may be written to
         return filled(shrink(colours, self.factor), self.frame)
 
     @cached_property
@@ -99,8 +101,7 @@ def unreadable(file: Path, error: Exception) -> InputError:
         return error
     if isinstance(error, FileNotFoundError):
         return InputError(f"Photographs must be there, {file} is missing; add it, or leave its view out.")
-    reason = " ".join(str(error).split()).rstrip(".")
-    return InputError(f"A photograph must be a whole picture (png, jpeg, ...), {file} is not: {reason}; copy it anew.")
+    return InputError(f"A photograph must be a whole picture (png, jpeg, ...), {file} is not: {one_line(error)}; copy it anew.")
 
 
 def read_stored(file: Path, background: tuple[float, ...]) -> np.ndarray:

@@ -64,7 +64,8 @@ def read_distances(path: Path, flip: bool = False) -> SampleShape:
     table = table[known]
     if len(table) < FEWEST:
         raise InputError(f"Distances need {FEWEST} samples or more, {path} has {len(table)}; choose another.")
-    points, values = table[:, :3], table[:, 3] * (-1 if flip else 1)
+    points = table[:, :3]
+    values = table[:, 3] * (-1 if flip else 1)
     refuse_one_sign(values, path)
     frame = frame_of(points, 1.0)
     shape = SampleShape(path.stem, frame, frame.to_unit(points), values / frame.scale)

@@ -97,7 +97,8 @@ def read_array_table(path: Path) -> np.ndarray:
         raise InputError(f"A cloud needs normals, {path} has the distances pos and neg of DeepSDF; use data=distances.")
     if not {"points", "normals"} <= arrays.keys():
         return only(arrays, "An .npz file", path)
-    points, normals = arrays["points"], arrays["normals"]
+    points = arrays["points"]
+    normals = arrays["normals"]
     if points.shape[1:] != (3,) or normals.shape != points.shape:
         rule = "A cloud's points and normals must be (points, 3) both"
         raise InputError(f"{rule}, {path} has {points.shape} and {normals.shape}; reshape them.")

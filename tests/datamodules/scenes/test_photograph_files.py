@@ -40,6 +40,7 @@ def test_pixels_stay_where_they_are_stored(tmp_path, kind, orientation):
     photographs = PhotographFiles((file,))
     assert photographs.frame == (ROWS, COLUMNS)
     assert_array_equal(photographs(0), BYTES)
+    assert photographs(0).flags.writeable  # as tensors want it
 
 
 def deep_png(path):
