@@ -38,9 +38,8 @@ class PhotographFiles:
         """Read the photograph of a view."""
         file = self.files[view]
         image = bytes_of(read_stored(file, self.background), "A photograph", file)
-        colours = np.array(
-            np.broadcast_to(image, (*image.shape[:2], 3)), order="C"
-        )  # which, unlike Pillow's, may be written to
+        # A copy, as tensors want to write where Pillow lets nobody.
+        colours = np.array(np.broadcast_to(image, (*image.shape[:2], 3)), order="C")
         return filled(shrink(colours, self.factor), self.frame)
 
     @cached_property
