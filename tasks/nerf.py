@@ -232,7 +232,8 @@ class NerfTask(EvaluatedTask[SceneData]):
         for scene, capture in enumerate(scenes.captures):
             # Rays of a view are in proportion to the square of the scale of its grid.
             share = scale * (self.cloud / (len(capture.train) * self.data.lattice_size)) ** 0.5
-            views, factor = with_bar(self.trainer, "points", capture.train), self.data.test_factor
+            views = with_bar(self.trainer, "points", capture.train)
+            factor = self.data.test_factor
             found = [self.surface(scene, view, self.grid(share, scenes.extent(scene, view, factor))) for view in views]
             points, colours = (np.concatenate(part) for part in zip(*found, strict=True))
             trimesh.PointCloud(points, colours).export(f"{item_path(folder, 'pointcloud', scenes.names, scene)}.ply")

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from running import QUICK, checkpoint, metrics, run, tiny_image
 
 import train
-from conf.command.cli import in_quotes, rewritten
+from conf.command.cli import in_quotes, rewritten, told
 from inr.errors import InputError
 
 ODD = ["IMG 2024 (1).png", "größe_図.png", "a=b.png", "x,y.png", "it's {one}, [two].png", "qu\"ote's.png", "back\\slash.png"]
@@ -46,6 +46,14 @@ def test_a_file_is_named_as_it_is(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", ["a b", "it's", 'say "so"', "end\\", "both ' \"", "\\'", '\\\\"'])
 def test_text_in_quotes_is_the_same_text(value):
     assert OverridesParser.create().parse_override(in_quotes("option", value)).value() == value
+
+
+def test_warnings_of_data_are_one_line(monkeypatch):
+    monkeypatch.delenv("INR_FULL_ERROR", raising=False)
+    assert told("the surface is open", UserWarning, "meshes.py", 27) == "warning: the surface is open\n"
+    assert told("use y", DeprecationWarning, "x.py", 3) == "x.py:3: DeprecationWarning: use y\n"
+    monkeypatch.setenv("INR_FULL_ERROR", "1")
+    assert told("the surface is open", UserWarning, "meshes.py", 27) == "meshes.py:27: UserWarning: the surface is open\n"
 
 
 def test_other_words_stay_as_they_are(tmp_path, monkeypatch):

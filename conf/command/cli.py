@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +36,7 @@ FLAGS = re.compile(  # of Hydra, all that may begin with two hyphens
     "|experimental-rerun)"
 )
 PLAIN = re.compile(r"[\w./~:+-]*", re.ASCII)  # values that Hydra's grammar takes as they stand
+LEFT_OUT = ("logger=null", "callbacks=null")  # groups that a run does without
 FILES = ("path", "root", "angles", "dir", "ckpt_path", "dictionary")  # last parts of options that name a file or folder
 FAULTS = {  # part of the text or of the type's name -> what to do
     "torchvision::": "torchvision must match torch: remove it (pip uninstall torchvision), or install the matching pair",
@@ -81,11 +83,16 @@ def nearest(word: str, choices: Sequence[str]) -> str:
     return f" Did you mean {tails.get(close[0], close[0])}?" if close else ""
 
 
+def choices_of(group: str) -> list[str]:
+    """Return the names of the yaml files of a group, none if there is no such group."""
+    folder = Path(__file__).parents[1] / group
+    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+
+
 def unknown_choice(error: errors.MissingConfigException) -> str | None:
     """Explain that a group has no such choice."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-    folder = Path(__file__).parents[1] / group
-    options = error.options or sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+    options = error.options or choices_of(group)
     return f"{group} must be one of {', '.join(options)}; got {choice}.{nearest(choice, options)}" if options else None
 
 
@@ -183,6 +190,13 @@ def one_line(about: str = "", ends: bool = True) -> Iterator[None]:
             sys.exit(1)
 
 
+def told(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """Write a warning of data or options as one line, without the place in the code that the user cannot mend."""
+    if category is UserWarning and os.environ.get(ASKED) != "1":
+        return f"warning: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
 def in_quotes(name: str, value: str) -> str:
     """Write an option whose value Hydra is to take as text."""
     mark = "'" if '"' in value else '"'
@@ -212,18 +226,18 @@ def with_files(word: str) -> str:
 
 def rewritten(words: Sequence[str]) -> list[str]:
     """Write the words as Hydra's grammar wants them: options of files in quotes, -m first, a group left out with a tilde."""
-    written = [
-        "~" + word.removesuffix("=null") if word in ("logger=null", "callbacks=null") else with_files(word) for word in words
-    ]
+    written = ["~" + word.removesuffix("=null") if word in LEFT_OUT else with_files(word) for word in words]
     return sorted(written, key=lambda word: word not in ("-m", "--multirun"))
 
 
 def refuse_words(words: Sequence[str]) -> None:
     """Raise InputError for a value without a name, for options with hyphens, and for the parts of a name with spaces."""
     for place, word in enumerate(words):
-        option, equals, _ = word.partition("=")
+        option, equals, value = word.partition("=")
         if equals and not option:
             raise InputError(f"Options are written name=value without spaces, got {word}; put the name before it.")
+        if value == "null" and word not in LEFT_OUT and (choices := choices_of(option)):
+            raise InputError(f"{option} must be one of {', '.join(choices)}, got null; choose one, or leave it out.")
         if word.startswith("--") and not FLAGS.fullmatch(option):
             agent = "in the yaml of a wandb sweep: command with ${args_no_hyphens}"
             raise InputError(f"Options are written without hyphens, got {word}; write {word[2:]} ({agent}).")
@@ -263,6 +277,7 @@ def job(function: Callable[[DictConfig], Job]) -> Callable[[DictConfig], Job | N
     @functools.wraps(function)
     def guarded(cfg: DictConfig) -> Job | None:
         sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
+        warnings.formatwarning = told
         with one_line():
             refuse_settings(cfg)
             refuse_ddp_sweeps(cfg)

@@ -101,8 +101,11 @@ class Decoded:
 
     def shown(self, background: tuple[float, ...]) -> np.ndarray:
         """Return the picture upright, laid over a background colour; bands beyond the colours are not."""
-        values = self.values if self.alpha is None else self.over(self.alpha, background)
-        return upright(values, self.orientation)
+        return upright(self.stored(background), self.orientation)
+
+    def stored(self, background: tuple[float, ...]) -> np.ndarray:
+        """Return the picture with rows and columns as they lie in the file, laid over a background colour."""
+        return self.values if self.alpha is None else self.over(self.alpha, background)
 
     def over(self, alpha: np.ndarray, background: tuple[float, ...]) -> np.ndarray:
         """Lay the colours over a background: alpha * colour + (1 - alpha) * background."""

@@ -28,6 +28,12 @@ def require_counts(data: object, *options: str, least: int = 1, end: str = "") -
         require(f"data.{option}", count is None or count >= least, f"must be at least {least}{end}", count)
 
 
+def not_installed(files: str, package: str, extra: str, path: Path, otherwise: str = "") -> InputError:
+    """Make the error about a kind of files whose package is not there."""
+    rule = f"{files} are read by {package}, of the extra {extra}"
+    return InputError(f"{rule}, which is not there for {path}; pip install {package}{otherwise}.")
+
+
 def one_line(error: Exception) -> str:
     """Return the first sentence of an error without line breaks: libraries go on with advice to programmers."""
     return " ".join(str(error).split()).split(". ")[0].rstrip(".")

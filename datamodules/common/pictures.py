@@ -23,6 +23,7 @@ from PIL import Image
 
 from datamodules.common.decoded import Decoded, allow_large, choose_frame, colour_of
 from datamodules.common.files import existing_file, file_in, one_line
+from datamodules.common.named_arrays import load_numpy, only
 from datamodules.common.read_pillow import read_picture
 from datamodules.common.read_tensors import read_exr, read_float_map, read_matlab, read_radiance, read_torch
 from datamodules.common.read_tiff import read_tiff
@@ -32,6 +33,7 @@ Reader = Callable[[Path, int | None], Decoded]
 ARRAYS = (".npy", ".npz")
 TIFFS = (".tif", ".tiff")
 TENSORS = (".pt", ".pth")
+DEEP_TO_BYTES = 257  # 65535 / 255
 ZIP = b"PK\x03\x04"
 FORMATS = (TokenError, struct.error, zlib.error, BadZipFile, png.Error, tifffile.TiffFileError, Image.DecompressionBombError)
 OBJECTS = (UnpicklingError, scipy.io.matlab.MatReadError)
@@ -49,13 +51,11 @@ class Stranger(NamedTuple):
 
 
 RECODE = "convert it to png, jpeg or tiff"
-HDF = "save the one array as .npy, or from MATLAB with -v7"
 FILM = "data=video takes films"
 STRANGERS = (
     *(Stranger(8, brand, "HEIC, as telephones save it", RECODE) for brand in (b"heic", b"heix", b"heim", b"hevc", b"mif1")),
     *(Stranger(8, brand, "a film", FILM) for brand in (b"isom", b"mp42", b"qt  ", b"M4V ", b"avc1", b"AVI ")),
-    Stranger(0, b"MATLAB 7.3", "of MATLAB 7.3", HDF),
-    Stranger(0, b"\x89HDF", "HDF5", HDF),
+    Stranger(0, b"\x89HDF", "HDF5", "save the one array as .npy"),
     Stranger(128, b"DICM", "DICOM", "task=ct data=slice takes it, or convert it to tiff"),
     Stranger(0, b"%PDF", "a PDF", RECODE),
     Stranger(0, b"<svg", "a drawing of lines (svg)", RECODE),
@@ -72,7 +72,7 @@ STARTS: dict[bytes, Reader] = {
     b"#?": read_radiance,
     b"PF": read_float_map,
     b"Pf": read_float_map,
-    b"MATLAB 5": read_matlab,
+    b"MATLAB": read_matlab,
 }
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # both orders of bytes, and those of BigTIFF
 
@@ -92,18 +92,24 @@ def find(path: str | None, root: str | None, name: str | None) -> Path | None:
     return None
 
 
-def read_array(path: Path) -> np.ndarray:
-    """Return the one array of an .npy or .npz file; nothing is unpickled, which could run code."""
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file by name, or the one of an .npy file, named ''.
+
+    Raises: InputError if the file is broken or of another kind.
+    """
     try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        return load_numpy(path)
     except DAMAGE as error:
-        reason = str(error).split(". ")[0].rstrip(".")
-        raise InputError(f"An array must be plain numbers saved by numpy, without objects, {path} is not: {reason}.") from error
-    if len(arrays) != 1:
-        raise InputError(f"An .npz file must hold one array, {path} has {', '.join(arrays) or 'none'}; save the one as .npy.")
-    return next(iter(arrays.values()))
+        rule = "An array must be plain numbers saved by numpy, without objects"
+        raise InputError(f"{rule}, {path} is not: {one_line(error)}; save it anew with numpy.save.") from error
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Return the one array of an .npy or .npz file.
+
+    Raises: InputError if the file is broken or of another kind, or has several.
+    """
+    return only(read_arrays(path), "An .npz file", path)
 
 
 def check_array(array: np.ndarray, path: Path) -> np.ndarray:
@@ -122,11 +128,15 @@ def check_array(array: np.ndarray, path: Path) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows the byte order of the machine only
 
 
-def flatten_alpha(array: np.ndarray, background: str | Sequence[float]) -> np.ndarray:
-    """Lay a picture with two or four channels, of which the last is alpha, over a background colour; others pass."""
-    if array.shape[2] not in (2, 4):
-        return array
-    return Decoded(array[..., :-1], array[..., -1:]).shown(colour_of(background))
+def bytes_of(array: np.ndarray, kind: str, path: Path) -> np.ndarray:
+    """Bring a picture (rows, columns, channels) to 8 bits; 16 are rounded to them.
+
+    Raises: InputError for numbers of another type, or channels that are neither grey nor colour.
+    """
+    if array.dtype not in (np.uint8, np.uint16) or array.shape[-1] not in (1, 3):
+        rule = f"{kind} must be grey or colour of 8 or 16 bits"
+        raise InputError(f"{rule}, {path} has {array.shape[-1]} channels of {array.dtype}; convert it.")
+    return array if array.dtype == np.uint8 else (array / DEEP_TO_BYTES).round().astype(np.uint8)
 
 
 def read_numpy(path: Path, frame: int | None) -> Decoded:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-import scipy.io
 import torch
 
 from datamodules.common.decoded import Decoded, choose_frame
+from datamodules.common.files import not_installed
+from datamodules.common.named_arrays import load_matlab, only
 from inr.errors import InputError
 
 COLOURS = ("R", "G", "B")  # channels of OpenEXR
@@ -17,22 +18,10 @@ FLOAT_MAP = re.compile(rb"(PF|Pf)\s+(\d+)\s+(\d+)\s+([-+.\deE]+)\s")
 CHANNELS = {b"PF": 3, b"Pf": 1}
 
 
-def only(arrays: dict[str, np.ndarray], kind: str, path: Path) -> np.ndarray:
-    """Return the one array of a file of several names.
-
-    Raises: InputError if there are others, or none.
-    """
-    if len(arrays) != 1:
-        raise InputError(f"{kind} must hold one array, {path} has {', '.join(arrays) or 'none'}; save the one as .npy.")
-    return next(iter(arrays.values()))
-
-
 def read_matlab(path: Path, frame: int | None) -> Decoded:
-    """Return the one matrix of a file of MATLAB, of versions 4 to 7."""
+    """Return the one matrix of numbers in a file of MATLAB."""
     choose_frame(1, frame, path)
-    found = scipy.io.loadmat(str(path))
-    matrices = {name: value for name, value in found.items() if not name.startswith("__") and isinstance(value, np.ndarray)}
-    return Decoded(only(matrices, "A file of MATLAB", path))
+    return Decoded(only(load_matlab(path), "A file of MATLAB", path))
 
 
 def read_torch(path: Path, frame: int | None) -> Decoded:
@@ -55,8 +44,7 @@ def read_exr(path: Path, frame: int | None) -> Decoded:
     try:
         import OpenEXR
     except ImportError as error:
-        rule = "OpenEXR files are read by OpenEXR, of the extra exr"
-        raise InputError(f"{rule}, which is not there for {path}; pip install OpenEXR.") from error
+        raise not_installed("OpenEXR files", "OpenEXR", "exr", path) from error
     with OpenEXR.File(str(path), separate_channels=True) as file:
         channels = {name: channel.pixels for name, channel in file.channels().items()}
     names = next((names for names in (COLOURS, LUMA) if set(names) <= set(channels) <= {*names, "A"}), None)

@@ -6,19 +6,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from PIL import Image
 
 from datamodules.common.batch import Units
-from datamodules.common.files import existing_folder, files_below, listing, require, tell_left_out
-from datamodules.common.pictures import colour_of, read_image
+from datamodules.common.files import existing_folder, files_below, listing, one_line, require, tell_left_out
+from datamodules.common.named_arrays import load_matlab
+from datamodules.common.pictures import DAMAGE, bytes_of, colour_of, read_image
 from datamodules.common.splits import read_names
 from datamodules.grids.collection import CollectionData
 from datamodules.grids.store import Source
 from inr.errors import InputError
 
-# what scipy raises over files that are broken, of another kind, or of MATLAB's newer one (NotImplementedError)
-UNREADABLE = (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError)
 COMPRESSED = (".jpg", ".jpeg", ".jfif", ".jp2", ".webp", ".avif")
 ENDINGS = (".png", *COMPRESSED, ".bmp", ".gif", ".tif", ".tiff", ".tga", ".pgm", ".ppm", ".pbm", ".pnm")
 COLOURS = {"rgb": "RGB", "grey": "L"}
@@ -28,23 +26,11 @@ PLANES = 3  # of its colours
 RECORD = 1 + PLANES * SIDE * SIDE  # bytes: the label and the planes
 OLIVETTI = 64  # pixels of a face
 PER_PERSON = 10  # faces
-DEEP_TO_BYTES = 257  # 65535 / 255
 
 
 def bytes_units() -> Units:
     """Return the range of 8-bit values."""
     return Units(127.5, 127.5, 255.0, "8-bit value (0..255)", "uint8")
-
-
-def bytes_of(array: np.ndarray, path: Path) -> np.ndarray:
-    """Bring a picture (rows, columns, channels) to 8 bits; 16 are rounded to them.
-
-    Raises: InputError for numbers of another type, or channels that are neither grey nor colour.
-    """
-    if array.dtype not in (np.uint8, np.uint16) or array.shape[-1] not in (1, 3):
-        rule = "A picture of a collection must be grey or colour of 8 or 16 bits"
-        raise InputError(f"{rule}, {path} has {array.shape[-1]} channels of {array.dtype}; convert it.")
-    return array if array.dtype == np.uint8 else (array / DEEP_TO_BYTES).round().astype(np.uint8)
 
 
 def centred(rows: int, columns: int, size: tuple[int, int] | None) -> tuple[int, int, int, int]:
@@ -107,7 +93,7 @@ class ImageCollection(CollectionData):
 
     def picture(self, path: Path, mode: str | None) -> np.ndarray:
         """Read one picture (rows, columns, channels): cut, in colour or grey, resized."""
-        array = bytes_of(read_image(path, 0, self.backdrop), path)
+        array = bytes_of(read_image(path, 0, self.backdrop), "A picture of a collection", path)
         rows, columns = array.shape[:2]
         whole = (0, 0, rows, columns)
         box = centred(rows, columns, self.sides) if self.crop == "centre" else whole if self.crop == "none" else self.crop
@@ -174,10 +160,12 @@ class Olivetti(CollectionData):
     def scan_matrix(self) -> Source:
         """Read the published matrix: a column per picture, itself column by column."""
         try:
-            faces = scipy.io.loadmat(str(self.place), variable_names=["faces"]).get("faces", np.empty(0))
-        except UNREADABLE as error:
+            faces = load_matlab(self.place).get("faces", np.empty(0))
+        except InputError:
+            raise
+        except DAMAGE as error:
             rule = "data.path must be a matrix file of MATLAB"
-            raise InputError(f"{rule}, {self.place} is not: {error}; copy it anew.") from error
+            raise InputError(f"{rule}, {self.place} is not: {one_line(error)}; copy it anew.") from error
         if faces.shape[:1] != (OLIVETTI**2,) or faces.dtype != np.uint8:
             rule = "olivettifaces.mat has a variable faces of (4096, 400) bytes"
             raise InputError(f"{rule}, in {self.place} it is {faces.shape} of {faces.dtype}; use the published file.")

@@ -88,7 +88,8 @@ def opposite_disagreement(
     seen = np.isfinite(back)
     if seen.mean() < SEEN_TWICE:
         return math.inf
-    one, other = values[np.ix_(bins, views)][seen], back[seen]
+    one = values[np.ix_(bins, views)][seen]
+    other = back[seen]
     return float(np.square(one - other).mean() / (one.var() + other.var() + np.finfo(float).tiny))
 
 

@@ -36,7 +36,8 @@ def check_integrals(values: np.ndarray) -> None:
     """Raise InputError if numbers look like photons that arrive rather than like line integrals."""
     if not bright_rim(values):
         return
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min())
+    high = float(values.max())
     rule = "Line integrals are zero in air, at the rim of the detector, and larger where there is something"
     if low < 0 and abs(low) > abs(high):
         found = "are largest there and negative elsewhere, as log(counts / open beam) is without its minus sign"

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from datamodules.common.files import existing_file, one_line
+from datamodules.common.named_arrays import load_matlab, load_numpy
 from datamodules.common.pictures import ARRAYS, DAMAGE, TIFFS, read_image
 from datamodules.scans.read_volume import VOLUMES, read_volume
 from inr.errors import InputError
@@ -18,45 +17,11 @@ from inr.errors import InputError
 TEXTS = (".txt", ".csv")
 MATLAB = (".mat",)
 ANY = (*ARRAYS, *TIFFS, *MATLAB, *VOLUMES)  # endings of files that may hold a sinogram
-CLASS = "MATLAB_class"  # attribute of an HDF5 data set, its type in MATLAB
-HDF5 = b"\x89HDF"  # behind a header of 512 bytes in MATLAB 7.3
 
 
 def has_ending(path: Path, endings: Sequence[str]) -> bool:
     """Tell whether a file name ends in one of these, in small letters or capitals."""
     return path.name.lower().endswith(tuple(endings))
-
-
-def load_matlab(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of numbers in a MATLAB file by name; what is a struct, a cell or text is left out.
-
-    Raises: InputError if h5py is missing for a file of MATLAB 7.3, or there is no array of numbers.
-    """
-    with path.open("rb") as file:
-        start = file.read(516)
-    arrays = load_hdf5(path) if HDF5 in (start[:4], start[512:]) else dict(loadmat(path))
-    found = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray) and array.dtype.kind in "buifc"}
-    if not found:
-        others = ", ".join(name for name in arrays if not name.startswith("__")) or "nothing"
-        rule = f"A MATLAB file must hold arrays of numbers, {path} holds {others}"
-        raise InputError(f"{rule}; save the fields of a struct as arrays, save('new.mat', '-struct', 'name').")
-    return found
-
-
-def load_hdf5(path: Path) -> dict[str, np.ndarray | None]:
-    """Read the arrays in a file of MATLAB 7.3; None for what is none.
-
-    Raises: InputError if h5py is missing.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        rule = "Files of MATLAB 7.3 are read by h5py, of the extra ct"
-        raise InputError(f"{rule}, which is not there for {path}; pip install h5py, or save with '-v7'.") from error
-    with h5py.File(path) as file:
-        # MATLAB's first axis varies fastest, HDF5's last: it stores the transposed array, and text as numbers.
-        arrays = {name: isinstance(entry, h5py.Dataset) and entry.attrs.get(CLASS) != b"char" for name, entry in file.items()}
-        return {name: np.asarray(file[name]).T if known else None for name, known in arrays.items() if name[0] != "#"}
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -72,9 +37,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
         return {"": whole if whole.ndim > 2 else read_image(path)[..., 0]}
     if has_ending(path, TEXTS):
         return {"": np.loadtxt(path, delimiter="," if has_ending(path, (".csv",)) else None, ndmin=1, encoding="utf-8-sig")}
-    with path.open("rb") as file:
-        loaded = np.load(file, allow_pickle=False)
-        return {"": loaded} if isinstance(loaded, np.ndarray) else {name: np.asarray(loaded[name]) for name in loaded}
+    return load_numpy(path)
 
 
 def load_arrays(option: str, path: str, endings: Sequence[str]) -> dict[str, np.ndarray]:
@@ -90,7 +53,7 @@ def load_arrays(option: str, path: str, endings: Sequence[str]) -> dict[str, np.
             return load(file)
     except InputError:
         raise
-    except (*DAMAGE, MatReadError) as error:
+    except DAMAGE as error:
         rule = f"{option} must be a whole file of plain numbers"
         raise InputError(f"{rule}, {path} is not: {one_line(error)}; save it anew.") from error
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datamodules.common.files import one_line
+from datamodules.common.files import not_installed, one_line
 from datamodules.common.pictures import DAMAGE, choose_frame
 from datamodules.scans.attenuation import Slice, array_unit, bounds, from_hounsfield, hounsfield_slice, side
 from datamodules.scans.read_arrays import has_ending
@@ -150,8 +150,7 @@ def read_dicom(path: Path, frame: int | None = None, hounsfield: bool | None = N
         from pydicom import dcmread
         from pydicom.errors import BytesLengthException, InvalidDicomError
     except ImportError as error:
-        rule = "DICOM files are read by pydicom, of the extra ct"
-        raise InputError(f"{rule}, which is not there for {path}; pip install pydicom.") from error
+        raise not_installed("DICOM files", "pydicom", "ct", path) from error
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # what it finds wrong is raised, too, or does not matter
     try:
         with warnings.catch_warnings(action="ignore"), np.errstate(over="ignore", invalid="ignore"):

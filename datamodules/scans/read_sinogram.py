@@ -120,7 +120,8 @@ def sort_views(values: np.ndarray, angles: np.ndarray, geometry: Mapping[str, fl
     ascending = angles[order]
     close = np.flatnonzero(np.diff(ascending) <= SAME)
     if len(close):
-        one, other = order[close[0]], order[close[0] + 1]
+        one = order[close[0]]
+        other = order[close[0] + 1]
         rule = f"Views must differ in angle, two views have the angle {math.degrees(angles[one]):g} degrees"
         raise InputError(f"{rule}, {one} and {other} in the file; leave one out, or average them.")
     return Sinogram(np.ascontiguousarray(values[:, order]), tuple(ascending.tolist()), order, geometry)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datamodules.common.files import not_installed
 from inr.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ def read_volume(path: Path) -> tuple[np.ndarray, list[float]]:
     try:
         import SimpleITK
     except ImportError as error:
-        rule = "NIfTI, NRRD and MetaImage files are read by SimpleITK, of the extra ct"
-        raise InputError(f"{rule}, which is not there for {path}; pip install SimpleITK.") from error
+        raise not_installed("NIfTI, NRRD and MetaImage files", "SimpleITK", "ct", path) from error
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # what it finds wrong is raised, too
     image = SimpleITK.ReadImage(str(path))
     check_length(image, path)

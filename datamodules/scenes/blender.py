@@ -13,7 +13,7 @@ from datamodules.common.files import existing_folder, require
 from datamodules.scenes.camera_paths import meeting_point, orbit
 from datamodules.scenes.capture import Capture, backdrop, into_scene, require_lengths, similarity
 from datamodules.scenes.lenses import intrinsics_of
-from datamodules.scenes.poses import before, check_depths, facing
+from datamodules.scenes.poses import before, check_depths, looking
 from datamodules.scenes.scene_data import OneScene
 from datamodules.scenes.transforms import Frame, read_transforms, shots_of
 from inr.errors import InputError
@@ -53,7 +53,7 @@ def place_of(poses: np.ndarray, folder: Path) -> Place:
     """
     distances = np.linalg.norm(poses[:, :, 3], axis=-1)
     meeting = meeting_point(poses)
-    centred = facing(poses) != "inward" or np.linalg.norm(meeting) < BOUND
+    centred = looking(poses) != "inward" or np.linalg.norm(meeting) < BOUND
     if centred and (1 - SIZE) * distances.min() > NEAR and (1 + SIZE) * distances.max() < FAR:
         return Place(NEAR, FAR, BOUND, np.zeros(3))
     away = float(np.linalg.norm(poses[:, :, 3] - meeting, axis=-1).mean())

@@ -17,8 +17,7 @@ from datamodules.scenes.camera_paths import PARALLEL, average_pose, facing, meet
 from datamodules.scenes.capture import Capture, hold_out_every, into_scene, require_lengths, scale_of, similarity
 from datamodules.scenes.lenses import pinhole
 from datamodules.scenes.photograph_files import PhotographFiles, photographs_in
-from datamodules.scenes.poses import facing as facing_of
-from datamodules.scenes.poses import rotations
+from datamodules.scenes.poses import looking, rotations
 from datamodules.scenes.scene_data import OneScene
 from inr.errors import InputError
 
@@ -192,7 +191,7 @@ def camera_path(poses: np.ndarray, near: float, far: float, spherify: bool, fram
     """
     if spherify:
         return orbit(frames, float(np.hypot(*poses[:, :2, 3].T).mean()), float(poses[:, 2, 3].mean()))
-    if facing_of(poses) == "outward":
+    if looking(poses) == "outward":
         return poses[np.arange(frames) * len(poses) // frames]
     middle = average_pose(poses)
     aside = np.abs(into_scene(poses, similarity(1.0, middle))[:, :, 3])
@@ -235,7 +234,7 @@ class LLFF(OneScene):
 
         Raises: InputError for device coordinates of cameras that look different ways.
         """
-        ways = facing_of(poses)
+        ways = looking(poses)
         if self.ndc and not self.spherify and ways != "forward":
             rule = "Normalised device coordinates are for cameras that look the same way, within 45 degrees"
             raise InputError(f"{rule}, those of {self.folder} look {ways}; set data.ndc=null, or data.spherify=true.")

@@ -20,7 +20,7 @@ from datamodules.scenes.capture import (
     similarity,
 )
 from datamodules.scenes.lenses import intrinsics_of
-from datamodules.scenes.poses import before, check_depths, facing
+from datamodules.scenes.poses import before, check_depths, looking
 from datamodules.scenes.scene_data import OneScene
 from datamodules.scenes.transforms import Settings, read_transforms, shots_of, slashed
 from inr.errors import InputError
@@ -79,7 +79,7 @@ def around_middle(poses: np.ndarray) -> np.ndarray:
 
 def warn_of_guess(poses: np.ndarray, folder: Path) -> None:
     """Warn where cameras do not say how far away the scene is: they look around, or their axes hardly meet."""
-    if facing(poses) != "inward" and before(poses) < 1:
+    if looking(poses) != "inward" and before(poses) < 1:
         rule = f"Cameras of {folder} do not look at one point"
         remedy = "set data.near and data.far [units of the file] if pictures stay empty"
         warnings.warn(f"{rule}, so that near={NEAR} and far={FAR} times their reach is a guess; {remedy}.", stacklevel=4)

@@ -6,14 +6,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
-from datamodules.common.files import files_below, require
-from datamodules.common.pictures import DAMAGE, flatten_alpha
+from datamodules.common.decoded import BACKGROUNDS, SWAPPED, peak_of
+from datamodules.common.files import files_below, one_line, require
+from datamodules.common.pictures import DAMAGE, bytes_of, check_array, reader_of
 from inr.errors import InputError
 
+BLACK = BACKGROUNDS["black"]
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
-BRIGHT = 127  # above which a byte of a mask shows its pixel; in masks without such bytes, which count 0 and 1, any but 0
 
 
 @dataclass(frozen=True)
@@ -29,23 +30,17 @@ class PhotographFiles:
     """
 
     files: tuple[Path, ...]
-    background: tuple[float, ...] = (0.0, 0.0, 0.0)
+    background: tuple[float, ...] = BLACK
     factor: int = 1
     masks: tuple[Path | None, ...] = ()
 
     def __call__(self, view: int) -> np.ndarray:
         """Read the photograph of a view."""
-        # Pixels stay as they are stored: a tag that asks to turn a photograph is not followed, as the programs that find
-        # cameras do not follow it either.
         file = self.files[view]
-        try:
-            with Image.open(file) as image:
-                if image.mode[0] in "IF":  # numbers that are no bytes would be cut at 255
-                    raise InputError(f"A photograph must have 8 bits per channel, {file} is of mode {image.mode}; convert it.")
-                array = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-        except DAMAGE as error:
-            raise unreadable(file, error) from error
-        return filled(shrink(flatten_alpha(array, self.background), self.factor), self.frame)
+        image = bytes_of(read_stored(file, self.background), "A photograph", file)
+        # A copy, as tensors want to write where Pillow lets nobody.
+        colours = np.array(np.broadcast_to(image, (*image.shape[:2], 3)), order="C")
+        return filled(shrink(colours, self.factor), self.frame)
 
     @cached_property
     def stored(self) -> tuple[tuple[int, int], ...]:
@@ -105,33 +100,40 @@ def unreadable(file: Path, error: Exception) -> InputError:
         return error
     if isinstance(error, FileNotFoundError):
         return InputError(f"Photographs must be there, {file} is missing; add it, or leave its view out.")
-    reason = " ".join(str(error).split()).rstrip(".")
-    return InputError(f"A photograph must be a whole picture (png, jpeg, ...), {file} is not: {reason}; copy it anew.")
+    return InputError(f"A photograph must be a whole picture (png, jpeg, ...), {file} is not: {one_line(error)}; copy it anew.")
+
+
+def read_stored(file: Path, background: tuple[float, ...]) -> np.ndarray:
+    """Read a picture (rows, columns, channels) as it lies in its file, without transparency; the first of several frames."""
+    # A tag that asks to turn a photograph is not followed, as the programs that find cameras do not follow it either.
+    try:
+        return check_array(reader_of(file, large=False)(file, 0).stored(background), file)
+    except DAMAGE as error:
+        raise unreadable(file, error) from error
 
 
 def stored_size(file: Path) -> tuple[int, int]:
-    """Read rows and columns from the header of a file."""
+    """Read rows and columns from the header of a file, as they lie in it."""
     try:
         with Image.open(file) as image:
-            return image.height, image.width
+            # Of TIFF alone Pillow has those that are shown.
+            lies = image.format == "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in SWAPPED
+            return (image.width, image.height) if lies else (image.height, image.width)
     except DAMAGE as error:
         raise unreadable(file, error) from error
 
 
 def read_mask(file: Path, size: tuple[int, int]) -> np.ndarray:
     """Read a mask as ones and zeros (rows, columns), of which zeros hide."""
-    try:
-        with Image.open(file) as image:
-            # Black hides, and so does transparency where a mask was cut out.
-            mode = "LA" if image.has_transparency_data else "L"
-            grey = np.array(image.convert(mode)).reshape(image.height, image.width, -1).min(-1)
-    except DAMAGE as error:
-        raise unreadable(file, error) from error
+    # Black hides, and so does transparency where a mask was cut out.
+    array = read_stored(file, BLACK)
+    grey = array.mean(-1)
+    half = peak_of(array) / 2
     if grey.shape != size:
         rule = "A mask must be as large as its photograph"
         found = f"{file} has {grey.shape[0]} x {grey.shape[1]} pixels for {size[0]} x {size[1]}"
         raise InputError(f"{rule}, {found}; resize it, or remove its mask_path.")
-    shown = grey > (BRIGHT if grey.max() > BRIGHT else 0)
+    shown = grey > (half if grey.max() > half else 0)  # masks without bright pixels count 0 and 1
     if not shown.any():
         raise InputError(f"A mask must show some of its photograph, {file} is black; remove its view, or its mask_path.")
     return shown.astype(np.uint8)

@@ -16,7 +16,7 @@ ORTHONORMAL = 1e-3  # largest entry of R^T R - 1 of a rotation, which files roun
 ROUNDED = 0.03  # largest relative difference of the lengths of axes that are put right: two digits
 ASIDE = 0.7  # cosine of the angle to the mean direction from which on cameras do not look the same way: 45 degrees
 CONVERGING = 1e-3  # mean square of the sine of angles between axes below which they are as good as parallel
-Facing = Literal["forward", "inward", "outward"]
+Looking = Literal["forward", "inward", "outward"]
 
 
 def rotations(names: Sequence[str], poses: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ def rotations(names: Sequence[str], poses: np.ndarray) -> np.ndarray:
     return poses
 
 
-def facing(poses: np.ndarray) -> Facing:
+def looking(poses: np.ndarray) -> Looking:
     """Tell cameras that look the same way from those around what they look at, and from those that look around.
 
     Shapes: (views, 3, 4)
@@ -76,7 +76,7 @@ def check_depths(poses: np.ndarray, near: float, far: float) -> None:
 
     Units: those of the poses (views, 3, 4).
     """
-    if near >= far or facing(poses) != "inward":
+    if near >= far or looking(poses) != "inward":
         return
     depths = depths_of(poses, meeting_point(poses))
     outside = (depths <= near) | (depths >= far)

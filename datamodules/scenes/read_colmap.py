@@ -81,10 +81,12 @@ class Model:
         if unknown:
             rule = f"Cameras must have a distortion of {', '.join(COEFFICIENTS)}"
             raise InputError(f"{rule}, {image.name} is of the model {camera.model}; {UNDISTORT}.")
-        across, down = numbers.get("fx", numbers.get("f", 0.0)), numbers.get("fy", numbers.get("f", 0.0))
+        across = numbers.get("fx", numbers.get("f", 0.0))
+        down = numbers.get("fy", numbers.get("f", 0.0))
         bent = [numbers.get(name, 0.0) for name in COEFFICIENTS]
         share = rows / height, columns / width
-        focal, centre = (share[0] * down, share[1] * across), (share[0] * numbers["cy"], share[1] * numbers["cx"])
+        focal = (share[0] * down, share[1] * across)
+        centre = (share[0] * numbers["cy"], share[1] * numbers["cx"])
         return Lens(focal, centre, (*bent, float("FISHEYE" in camera.model)))
 
 

@@ -91,7 +91,8 @@ def triangulate(polygons: Polygons) -> Mesh:
     """
     # trimesh takes fans for all, which lie outside of a concave polygon in part.
     starts = np.cumsum(polygons.sizes) - polygons.sizes
-    order, faces = [], []
+    order = []
+    faces = []
     for size in np.unique(polygons.sizes[polygons.sizes > 2]):
         (places,) = (polygons.sizes == size).nonzero()
         corners = polygons.corners[starts[places][:, None] + np.arange(size)]  # (polygons, size)

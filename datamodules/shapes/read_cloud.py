@@ -12,7 +12,7 @@ from datamodules.shapes.read_mesh import read_surface
 from datamodules.shapes.read_obj import read_obj
 from datamodules.shapes.read_pcd import read_pcd
 from datamodules.shapes.read_ply import read_ply
-from datamodules.shapes.read_table import COLUMNS, REMEDY, TEXTS, choose_columns, read_arrays, read_text
+from datamodules.shapes.read_table import COLUMNS, REMEDY, TEXTS, choose_columns, read_array_table, read_text
 from datamodules.shapes.read_triangles import ENDINGS
 from datamodules.shapes.shape import CloudShape
 from inr.errors import InputError
@@ -21,8 +21,8 @@ from inr.shapes.oriented_points import OrientedPoints, merged
 
 TABLES: dict[str, Callable[[Path], np.ndarray]] = {
     **dict.fromkeys(TEXTS, read_text),
-    ".npy": read_arrays,
-    ".npz": read_arrays,
+    ".npy": read_array_table,
+    ".npz": read_array_table,
     ".pcd": read_pcd,
 }
 INWARD = 0.5  # enclosure of a body whose normals point inward, with some holes

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from zipfile import is_zipfile
 
 import numpy as np
 
-from datamodules.common.pictures import read_array
+from datamodules.common.named_arrays import only
+from datamodules.common.pictures import read_arrays
 from datamodules.shapes.polygons import is_single, warn_of_rounding
 from inr.errors import InputError
 
@@ -87,27 +87,19 @@ def read_text(path: Path) -> np.ndarray:
     return choose_columns(names, dict(zip(reversed(names), found.T[::-1], strict=True)), path)
 
 
-def read_arrays(path: Path) -> np.ndarray:
+def read_array_table(path: Path) -> np.ndarray:
     """Read the table of an .npy file, or the one of an .npz file, which may be in two arrays, `points` and `normals`.
 
     Raises: InputError for other arrays.
     """
-    names = {*array_names(path)}
-    if {"pos", "neg"} <= names:
+    arrays = read_arrays(path)
+    if {"pos", "neg"} <= arrays.keys():
         raise InputError(f"A cloud needs normals, {path} has the distances pos and neg of DeepSDF; use data=distances.")
-    if not {"points", "normals"} <= names:
-        return read_array(path)
-    with np.load(path, allow_pickle=False) as arrays:
-        points, normals = arrays["points"], arrays["normals"]
+    if not {"points", "normals"} <= arrays.keys():
+        return only(arrays, "An .npz file", path)
+    points = arrays["points"]
+    normals = arrays["normals"]
     if points.shape[1:] != (3,) or normals.shape != points.shape:
         rule = "A cloud's points and normals must be (points, 3) both"
         raise InputError(f"{rule}, {path} has {points.shape} and {normals.shape}; reshape them.")
     return np.concatenate([points, normals], 1)
-
-
-def array_names(path: Path) -> list[str]:
-    """Return the names of the arrays in an .npz file; none of any other file."""
-    if not is_zipfile(path):
-        return []
-    with np.load(path, allow_pickle=False) as arrays:
-        return list(arrays)

@@ -166,7 +166,8 @@ class SampleShape(Shape):
         """Points next to the samples nearest to the surface, on it."""
         nearest = abs(self.values).argsort()[: min(ON_SURFACE, len(self.values) // 10)]
         gradient, certain = slopes(self.points, self.values, nearest)
-        near, normals = nearest[certain], gradient[certain]
+        near = nearest[certain]
+        normals = gradient[certain]
         return Cloud(self.points[near] - self.values[near, None] * normals, normals)
 
     def validation_samples(self, count: int, seed: int) -> tuple[Tensor, Tensor]:

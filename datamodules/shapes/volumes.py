@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from datamodules.common.files import existing_file, refuse_infinite, require
-from datamodules.common.pictures import ARRAYS, read_array
+from datamodules.common.named_arrays import only
+from datamodules.common.pictures import ARRAYS, read_arrays
 from datamodules.shapes.frame import Frame
-from datamodules.shapes.read_table import array_names
+from datamodules.shapes.read_distances import SIDES, refuse_one_sign
 from datamodules.shapes.shape import VolumeShape
 from datamodules.shapes.shape_data import OneShape
 from inr.errors import InputError
@@ -55,10 +56,11 @@ class VolumeData(OneShape):
         """Read the numbers of the file, in float32."""
         if self.file.suffix.lower() not in ARRAYS:
             raise InputError(f"A grid of distances is an .npy file, or an .npz file of one array, got {self.file}; convert it.")
-        if {"pos", "neg"} <= {*array_names(self.file)}:
+        arrays = read_arrays(self.file)
+        if {*SIDES} <= arrays.keys():
             rule = "A grid of distances has three axes"
             raise InputError(f"{rule}, {self.file} has those of DeepSDF at scattered points, pos and neg; use data=distances.")
-        values = read_array(self.file)
+        values = only(arrays, "An .npz file", self.file)
         if values.ndim != 3 or min(values.shape) < 3 or values.dtype.kind not in "fiu":
             rule = "A grid of distances has three axes of three numbers or more"
             raise InputError(f"{rule}, {self.file} has {values.shape} of {values.dtype}; choose another.")
@@ -69,9 +71,7 @@ class VolumeData(OneShape):
 
     def refuse_sign(self, values: np.ndarray) -> None:
         """Raise InputError for distances of one sign, and for those that seem to be positive inside."""
-        if values.min() >= 0 or values.max() <= 0:
-            rule = f"Distances must be positive outside and negative inside, {self.file} ranges from {values.min():g} to"
-            raise InputError(f"{rule} {values.max():g}: there is no surface in it; use signed distances.")
+        refuse_one_sign(values, self.file)
         # A shape may touch some sides of its grid; where it seems to fill all six, inside and outside are swapped.
         sides = [self.sign * np.take(values, end, axis).mean() for axis in range(3) for end in (0, -1)]
         if max(sides) < 0:

@@ -107,7 +107,8 @@ class Muon(Adam):
 
     def step_matrices(self, group: dict[str, Any]) -> None:
         """Take a step of hidden matrices, those of one shape at once."""
-        momentum, alike = group["momentum"], dict[torch.Size, list[Tensor]]()
+        momentum = group["momentum"]
+        alike = dict[torch.Size, list[Tensor]]()
         for matrix in group["params"]:
             if matrix.grad is not None:
                 alike.setdefault(matrix.shape, []).append(matrix)

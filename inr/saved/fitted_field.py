@@ -18,7 +18,8 @@ def into_scene(poses: Tensor, world: Tensor) -> Tensor:
     """Take poses (..., 3, 4) of cameras in the coordinates of a file to the scene from which a similarity leads there."""
     # x -> scale R x + t: positions p go back by R^T (p - t) / scale, axes of cameras by R^T alone. In float64, since files
     # may count metres from far away.
-    exact, world = poses.double(), world.to(poses.device)
+    exact = poses.double()
+    world = world.to(poses.device)
     scale = torch.linalg.det(world[:3, :3]) ** (1 / 3)
     turn = world[:3, :3].T / scale
     position = turn @ (exact[..., 3:] - world[:3, 3:]) / scale

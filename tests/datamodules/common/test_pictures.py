@@ -16,6 +16,7 @@ import tifffile
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from tiny.matlab import write_hdf5
 
 from datamodules.common.pictures import read_image
 from datamodules.grids.image import ImageData
@@ -200,13 +201,23 @@ def test_older_files_are_told_by_their_ending(tmp_path):
     assert_array_equal(read_image(tmp_path / "a.mat")[..., 0], REAL[..., 0])
 
 
+@pytest.mark.parametrize("array", [REAL, REAL[..., 0], (255 * REAL).astype(np.uint8)], ids=["colours", "grey", "bytes"])
+def test_matrices_of_matlab_7_3_lie_as_those_of_older_versions(tmp_path, array):
+    write_hdf5(tmp_path / "a.mat", picture=array)
+    scipy.io.savemat(str(tmp_path / "b.mat"), {"picture": array})
+    found = read_image(tmp_path / "a.mat")
+    assert found.dtype == array.dtype
+    assert_array_equal(found, read_image(tmp_path / "b.mat"))
+    assert_array_equal(found.reshape(array.shape), array)
+
+
 # named, with the way out
 
 BOX = b"\0\0\0\x18ftyp"
 STRANGERS = {
     "heic": (content(BOX + b"heic" + bytes(99)), "is HEIC, .*convert it to png, jpeg or tiff"),
     "film": (content(BOX + b"isom" + bytes(99)), "is a film; data=video takes films"),
-    "matlab 7.3": (content(b"MATLAB 7.3 MAT-file" + bytes(99)), "is of MATLAB 7.3; .*with -v7"),
+    "matlab 7.3": (content(b"MATLAB 7.3 MAT-file" + bytes(99)), "must be a whole file"),
     "hdf": (content(b"\x89HDF\r\n\x1a\n" + bytes(99)), "is HDF5; save the one array as .npy"),
     "dicom": (content(bytes(128) + b"DICM"), "is DICOM; task=ct data=slice takes it"),
     "pdf": (content(b"%PDF-1.4"), "is a PDF; convert it"),

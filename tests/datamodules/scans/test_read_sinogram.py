@@ -1,7 +1,6 @@
 import sys
 from functools import cache
 
-import h5py
 import numpy as np
 import pytest
 import SimpleITK
@@ -10,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.io import savemat
 from skimage.data import shepp_logan_phantom
 from skimage.transform import radon, resize
+from tiny.matlab import write_hdf5
 
 from datamodules.scans.read_sinogram import read_sinogram
 from inr.errors import InputError
@@ -216,20 +216,6 @@ def test_a_matlab_file_is_read_by_name(save, tmp_path):
         assert found.angles == straight.angles
         assert found.geometry == ({} if name == "four.mat" else {"centre": 17.0})
     assert read_sinogram(tmp_path / "seven.mat", str(tmp_path / "five.mat")).angles == straight.angles
-
-
-def write_hdf5(path, **arrays):
-    """A file as of MATLAB 7.3: a header of its own, transposed arrays, text as numbers, a struct as a group."""
-    with h5py.File(path, "w", userblock_size=512) as file:
-        for name, array in arrays.items():
-            file[name] = array.T
-            file[name].attrs["MATLAB_class"] = np.bytes_("double")
-        file["name"] = np.frombuffer(b"head", np.uint8).astype(np.uint16)[:, None]
-        file["name"].attrs["MATLAB_class"] = np.bytes_("char")
-        file.create_group("struct")["part"] = np.eye(3)
-        file.create_group("#refs#")
-    with path.open("r+b") as file:
-        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
 
 
 def test_a_matlab_file_without_arrays_says_what_it_holds(tmp_path):

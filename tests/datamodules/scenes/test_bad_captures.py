@@ -61,8 +61,8 @@ def cut(path):
     return lambda folder: (folder / path).write_bytes((folder / path).read_bytes()[:-60])
 
 
-def picture(path, shape, dtype=np.uint8):
-    return lambda folder: Image.fromarray(np.zeros(shape, dtype)).save(folder / path)
+def picture(path, shape, dtype=np.uint8, kind="PNG"):
+    return lambda folder: Image.fromarray(np.zeros(shape, dtype)).save(folder / path, kind)
 
 
 def listed(*names):
@@ -144,7 +144,11 @@ LLFF = [
     (garbage(PICTURE), {}, f"A photograph must be a whole picture (png, jpeg, ...), ROOT/{PICTURE} is not: cannot identify"),
     *((cut(PICTURE), {"downscale": by}, f"ROOT/{PICTURE} is not: ") for by in (None, 2)),
     (picture(PICTURE, (12, 10, 3)), {}, "of one size, ROOT/images/view_00.png has 10 x 10 and view_04.png has 12 x 10 pixels"),
-    (picture(PICTURE, (10, 10), np.uint16), {}, f"8 bits per channel, ROOT/{PICTURE} is of mode I;16"),
+    (
+        picture(PICTURE, (10, 10), np.int32, "TIFF"),
+        {},
+        f"grey or colour of 8 or 16 bits, ROOT/{PICTURE} has 1 channels of int32",
+    ),
     *((nothing, {"downscale": by}, f"downscale must be a whole factor, at least 1, got {by}") for by in (0, 2.5)),
     (nothing, {"downscale": 11}, "downscale must leave pixels of 10 x 10, got 11"),
     *((nothing, {"hold_every": by}, f"hold_every must be a whole number of views, at least 2, got {by}") for by in (0, 1)),
