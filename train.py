@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
@@ -42,6 +43,7 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
 
     from conf.command.compose import (
         adopt,
+        gone_data,
         instantiate_all,
         instantiate_data,
         instantiate_optimizer,
@@ -52,6 +54,7 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
     from inr.saved.runs import checkpoint_of, load_weights, read_checkpoint
     from tasks.base import Training
     from tasks.loggers import replay
+    from tasks.without_data import export_field
 
     lift_step_limit(cfg, HydraConfig.get().overrides.task)
     checkpoint = checkpoint_of(cfg.ckpt_path) if cfg.ckpt_path else None
@@ -59,6 +62,10 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
         cfg = resume(cfg, HydraConfig.get().overrides.task)
     elif cfg.dictionary:
         cfg = adopt(cfg, HydraConfig.get().overrides.task)
+    folder = HydraConfig.get().runtime.output_dir  # where Lightning looks for checkpoints and leaves what it has to
+    if not cfg.train and checkpoint is not None and (gone := gone_data(cfg)):
+        export_field(str(checkpoint), Path(folder) / "export", cfg.export.scale, gone)
+        return {}
     data = instantiate_data(cfg)
     L.seed_everything(cfg.seed, verbose=False)
     network = instantiate(cfg.model)
@@ -74,7 +81,6 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
     for logger in loggers:
         logger.log_hyperparams(task.config)
     replay(loggers)
-    folder = HydraConfig.get().runtime.output_dir  # where Lightning looks for checkpoints and leaves what it has to
     trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=folder)
     try:
         if cfg.train:

@@ -2,7 +2,7 @@
 
 import os
 
-SPINS = "0"  # rounds that an OpenMP thread waits awake for work before it sleeps
+SPINS = "1000"  # rounds that an OpenMP thread waits awake for work, a few microseconds, before it sleeps
 SETTINGS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": SPINS}
 
 # Threads that spin while they wait take the cores from other runs on the same machine: two side by side then need seven

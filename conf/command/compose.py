@@ -65,16 +65,30 @@ def instantiate_data(cfg: DictConfig) -> SignalData:
     return data
 
 
+def paths_of(cfg: DictConfig) -> dict[str, Path]:
+    """Return the files and folders that the data come from, by option."""
+    return {name: Path(cfg.data[name]) for name in PATHS if isinstance(cfg.data.get(name), str)}
+
+
+def gone_data(cfg: DictConfig) -> str | None:
+    """Return words about data of a resumed run that are not where they were; None if all are there."""
+    gone = {name: path for name, path in paths_of(cfg).items() if cfg.ckpt_path and not path.exists()}
+    if not gone:
+        return None
+    found = " and ".join(f"data.{name}={path}" for name, path in gone.items())
+    remedy = " ".join(f"data.{name}=PATH" for name in gone)
+    return f"The data of a resumed run must be there, {found} is not; if they moved, add {remedy}."
+
+
 def recognise(cfg: DictConfig) -> dict[str, dict[str, str]]:
     """Return fingerprints of the files and folders that the data come from.
 
     Raises: InputError if those of a resumed run are gone, or if a file has been changed since.
     """
-    paths = {name: Path(cfg.data[name]) for name in PATHS if isinstance(cfg.data.get(name), str)}
-    for name, path in paths.items() if cfg.resumed.steps else ():
-        if not path.exists():
-            rule = f"The data of a resumed run must be there, data.{name}={path} is not"
-            raise InputError(f"{rule}; if they moved, add data.{name}=PATH. The field alone needs no data: inr.load(RUN).")
+    paths = paths_of(cfg)
+    if gone := gone_data(cfg):
+        raise InputError(f"{gone} Without them train=false exports the field, and inr.load(RUN) has it.")
+    for name, path in paths.items() if cfg.ckpt_path else ():
         if path.is_file() and not was_seen(cfg, name, path):
             rule = f"The data of a resumed run must not change, but {path} has other contents than it had"
             raise InputError(f"{rule}; bring back the old file, or start a new run.")

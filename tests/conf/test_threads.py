@@ -7,6 +7,8 @@ import sys
 import pytest
 from running import ROOT
 
+from conf.command import SPINS
+
 WAYS = {
     "command": [str(ROOT / "train.py"), "--help"],
     "inr and notebooks": ["-c", "import train, torch"],
@@ -32,7 +34,7 @@ def settings(words: list[str], **environment: str) -> tuple[str, str]:
 @pytest.mark.skipif(sys.platform != "linux", reason="torch has another OpenMP library elsewhere")
 @pytest.mark.parametrize("way", WAYS)
 def test_waiting_threads_sleep(way):
-    assert settings(WAYS[way]) == ("PASSIVE", "0")
+    assert settings(WAYS[way]) == ("PASSIVE", SPINS)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch has another OpenMP library elsewhere")
