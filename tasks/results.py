@@ -117,7 +117,7 @@ def print_table(metrics: dict[str, Metric], folder: Path, notes: Sequence[str]) 
         console.print(f"{name}: {network[name].definition}", style="dim", markup=False, highlight=False, soft_wrap=True)
     for note in notes:
         console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
-    spent = ", ".join(f"{name} {network[name].value:g}" for name in COSTS if name in network)
+    spent = ", ".join(f"{name} {network[name].value:.10g}" for name in COSTS if name in network)
     console.print(f"{spent} | {folder}", highlight=False)
 
 

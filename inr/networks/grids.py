@@ -42,7 +42,7 @@ class GridEncoding(Encoding):
         self,
         in_features: int,
         shape: Sequence[int],
-        kernel: str = "smoothstep",
+        kernel: str = "quadratic",
         features: int = 2,
         rows: int = 2**19,
         fineness: float = 1.0,
