@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,12 +53,12 @@ class Field:
         return pushforward(self.function, points, tangents)
 
 
-class HiddenMatrices:
+class HiddenMatrices(ABC):
     """A module that has hidden matrices of its own: maps from features to features, or stacks of them (..., out, in)."""
 
+    @abstractmethod
     def hidden_matrices(self) -> list[Tensor]:
         """Return them."""
-        raise NotImplementedError(f"{type(self).__name__} must say which of its parameters are hidden: hidden_matrices().")
 
 
 class Network(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -46,6 +47,21 @@ class RegimeResult:
     figures: dict[str, Metric] = field(default_factory=dict)  # beside those of the task
     drawings: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)  # by name, made when they are called
     snapshots: dict[str, Tensor] = field(default_factory=dict)  # earlier reconstructions (items, *shape, channels)
+
+
+class RegimeCallback(Callback):
+    """A regime at work: it finds what is free by other means than training steps, and hands its task a `RegimeResult`."""
+
+    def __init__(self) -> None:
+        self.result = RegimeResult()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the figures of the result, so that an evaluation of the checkpoint has them too."""
+        return {name: tuple(figure) for name, figure in self.result.figures.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the figures over."""
+        self.result.figures = {name: Metric(*figure) for name, figure in state_dict.items()}
 
 
 class INRTask(L.LightningModule, Generic[Data]):

@@ -200,6 +200,7 @@ class EvaluatedTask(INRTask[Data]):
 
     def export(self, folder: Path, scale: float) -> None:
         """Write the result in the file format of its kind, `scale` times as fine as the data."""
+        # not abstract: a task with several kinds of exports overrides `exporters` and needs none
         raise NotImplementedError(f"{type(self).__name__} must define export(folder, scale), or exporters().")
 
     def exporters(self) -> dict[str, Callable[[Path, float], None]]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from datamodules.common.draws import Draw
@@ -15,13 +14,13 @@ from inr.distributed import ranks
 from inr.errors import InputError
 from inr.metrics.figures import Metric
 from inr.networks.spline import Spline
-from tasks.base import INRTask, RegimeResult
+from tasks.base import INRTask, RegimeCallback
 from tasks.evaluation import EvaluatedTask
 
 FIRST = torch.zeros(1, dtype=torch.long)  # the one signal
 
 
-class Solve(Callback):
+class Solve(RegimeCallback):
     """Find the coefficients of a spline from all that was observed; no training steps follow.
 
     solver: the rule that finds them; None, and one that is no closed form: training steps instead, as for other networks.
@@ -31,17 +30,9 @@ class Solve(Callback):
     """
 
     def __init__(self, solver: ConvexSolver | None = None, quantity: str | None = "value") -> None:
+        super().__init__()
         self.quantity = quantity
         self.solver = solver if solver is not None and solver.closed_form else None
-        self.result = RegimeResult()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return how the coefficients were found, so that an evaluation of the checkpoint can say it."""
-        return {name: tuple(figure) for name, figure in self.result.figures.items()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember how the coefficients were found."""
-        self.result.figures = {name: Metric(*figure) for name, figure in state_dict.items()}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what is no linear problem."""

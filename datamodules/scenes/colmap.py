@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.common.files import existing_folder, listing, require
+from datamodules.common.files import listing, require
 from datamodules.scenes.camera_paths import PARALLEL, facing, meeting_point
-from datamodules.scenes.capture import Capture, backdrop, hold_out_every, into_scene, require_lengths, scale_of, similarity
+from datamodules.scenes.capture import Capture, hold_out_every, into_scene, scale_of, similarity
+from datamodules.scenes.capture_folder import CaptureFolder
 from datamodules.scenes.lenses import check_lens, intrinsics_of
 from datamodules.scenes.nerfstudio import FAR, NEAR, camera_path, warn_of_guess
 from datamodules.scenes.photograph_files import PhotographFiles, find_photograph
 from datamodules.scenes.poses import before, check_depths, depths_of, rotations
 from datamodules.scenes.read_colmap import Model, read_model
-from datamodules.scenes.scene_data import OneScene
 from inr.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def depths_in(poses: np.ndarray, points: np.ndarray) -> tuple[float, float] | No
 
 
 @dataclass(kw_only=True, eq=False)
-class Colmap(OneScene):
+class Colmap(CaptureFolder):
     """A capture in the layout of COLMAP, or of Gaussian splatting: `images`, and `sparse/0` with cameras, images and points3D.
 
     The scene is put where cameras look, z up, the furthest of them 1 from there. Pictures in `masks`, named like
@@ -73,27 +73,13 @@ class Colmap(OneScene):
     images: folder of the photographs, which may be reduced ones; None: images, or input.
     near, far: depths between which rays are sampled [units of the model]; None: those of the points.
     bound: half side of the cube around where cameras look, in which rays are sampled [units of the model]; None: no cube.
-    background: under transparency, and of rays that hit nothing: white, black, grey or three numbers in 0..1.
 
     Raises: InputError if a file is missing or broken, for unknown cameras, or if rays miss the scene.
     Source: colmap.github.io, Output Format.
     """
 
-    root: str  # the folder
     model: str | None = None
     images: str | None = None
-    downscale: int = 1  # photographs are reduced to means over squares of so many pixels
-    hold_every: int = 8  # every so many-th view by name tests
-    near: float | None = None
-    far: float | None = None
-    bound: float | None = None
-    background: str | Sequence[float] = "black"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_lengths(self.downscale, bound=self.bound, near=self.near, far=self.far)
-        self.folder = existing_folder("data.root", self.root)
-        self.backdrop = backdrop(self.background)
 
     def read(self) -> Model:
         """Read the model."""

@@ -8,20 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.common.files import existing_folder
 from datamodules.scenes.camera_paths import meeting_point, orbit
 from datamodules.scenes.capture import (
     Capture,
-    backdrop,
     hold_out_every,
     into_scene,
-    require_lengths,
     scale_of,
     similarity,
 )
+from datamodules.scenes.capture_folder import CaptureFolder
 from datamodules.scenes.lenses import intrinsics_of
 from datamodules.scenes.poses import before, check_depths, looking
-from datamodules.scenes.scene_data import OneScene
 from datamodules.scenes.transforms import Settings, read_transforms, shots_of, slashed
 from inr.errors import InputError
 
@@ -86,33 +83,18 @@ def warn_of_guess(poses: np.ndarray, folder: Path) -> None:
 
 
 @dataclass(kw_only=True, eq=False)
-class Nerfstudio(OneScene):
+class Nerfstudio(CaptureFolder):
     """A capture in the layout of nerfstudio, whose world has z up.
 
     bound: half side of the cube around the world's origin that holds the scene [units of the file], which is scaled to
         [-1, 1]^3, and rays are sampled there only; None: the scene's middle is where the cameras look, and the furthest
         camera is 1 from there.
     near, far: depths between which rays are sampled [units of the file]; None: 0.05 and 2.5 of the scene, or all of the cube.
-    background: under transparency, and of rays that hit nothing: white, black, grey or three numbers in 0..1.
 
     Raises: InputError if the file or a photograph is missing or cannot be read, for singular poses, unknown cameras, or
             if rays miss the scene. Cameras that do not look at one point give a warning unless near and far are given.
     Source: docs.nerf.studio, Data conventions.
     """
-
-    root: str  # the folder
-    downscale: int = 1  # photographs are reduced to means over squares of so many pixels
-    hold_every: int = 8  # every so many-th view by name tests, where the file lists none
-    bound: float | None = None
-    near: float | None = None
-    far: float | None = None
-    background: str | Sequence[float] = "black"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_lengths(self.downscale, bound=self.bound, near=self.near, far=self.far)
-        self.folder = existing_folder("data.root", self.root)
-        self.backdrop = backdrop(self.background)
 
     def capture(self) -> Capture:
         """Read cameras, and the headers of the photographs."""

@@ -76,6 +76,7 @@ class Shape(ABC):
 
     def distances(self, points: Tensor) -> Tensor:
         """Return distances (points,) at points (points, 3); solid shapes define it."""
+        # not abstract: where nothing but samples is known there are none, and nobody asks
         raise NotImplementedError(f"{type(self).__name__} must define distances(points).")
 
     def cloud(self, count: int, seed: int) -> Cloud:

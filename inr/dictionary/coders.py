@@ -1,6 +1,7 @@
 """Coders: from a signal to its code, looked up or computed from what was observed of it."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from types import EllipsisType
@@ -26,7 +27,7 @@ def random_codes(signals: int, experts: int, channels: int) -> Tensor:
     return torch.cat([torch.randn(signals, experts) / math.sqrt(experts), torch.zeros(signals, channels)], -1)
 
 
-class Coder(nn.Module):
+class Coder(nn.Module, ABC):
     """A function from signals to their codes; subclasses define `forward`.
 
     encodes: codes are computed from observations, so that new signals have some at once.
@@ -41,9 +42,9 @@ class Coder(nn.Module):
     codes: nn.Parameter
     names: list[str]
 
+    @abstractmethod
     def forward(self, signals: Signals) -> Float[Tensor, "signals codes"]:
         """Return the codes of the signals."""
-        raise NotImplementedError(f"{type(self).__name__} must give the codes of signals: define forward(signals).")
 
 
 class Codebook(Coder):

@@ -2,6 +2,7 @@
 
 # scikit-learn's ridge, robust and sparse regressions fit one signal at a time, from all its equations at once, on a CPU.
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -43,9 +44,9 @@ class Solver(ConvexSolver):
         rule = f"solver={type(self).__name__} finds codes in a dictionary"
         raise InputError(f"{rule}; for the coefficients of a spline choose solver=tv, ridge or l1.")
 
+    @abstractmethod
     def path(self, problem: Problem, centre: Tensor, ridges: Sequence[float]) -> Iterator[Float[Tensor, "signals unknowns"]]:
         """Yield the codes for each of the weights, from the largest to the smallest."""
-        raise NotImplementedError(f"{type(self).__name__} must define path(problem, centre, ridges).")
 
     def ladder(self, ridge: float) -> list[float]:
         """Return the weights that lead to the one asked for, which is the last."""

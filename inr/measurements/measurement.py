@@ -1,6 +1,7 @@
 """The base of all sensor models."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
@@ -25,7 +26,7 @@ class SamplePoints(NamedTuple):
     quadrature: tuple[Tensor, ...] = ()
 
 
-class Measurement(nn.Module):
+class Measurement(nn.Module, ABC):
     """Turns a field into a sensor's observations: `integrate(field(locate(coordinates)))`.
 
     Both halves are plain, deterministic functions of tensors, so tangents pass through them by `torch.func.jvp`; what is
@@ -73,9 +74,9 @@ class Measurement(nn.Module):
         """
         return self, field
 
+    @abstractmethod
     def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> SamplePoints:
         """Return the points of the field that an observation at these coordinates depends on."""
-        raise NotImplementedError(f"{type(self).__name__} must say where it looks: define locate(coordinates).")
 
     def locate_along(
         self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
@@ -83,9 +84,9 @@ class Measurement(nn.Module):
         """Return the samples, and their motion along each axis of the coordinates; a constant motion may keep size 1."""
         return linearise(self.locate, (coordinates,), (basis.expand(len(basis), *coordinates.shape),))
 
+    @abstractmethod
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
         """Return the observations, from the field's values at the located points."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it sees: define integrate(values, quadrature).")
 
     def forward(self, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> Tensor:
         """Observe the field, once it is prepared."""

@@ -1,6 +1,7 @@
 """Sensors that see the field itself: pixels, sound samples, distances."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -16,9 +17,9 @@ class Affine(Measurement):
 
     centre: Tensor
 
+    @abstractmethod
     def scaled(self, steps: Float[Tensor, "*batch axes"]) -> Float[Tensor, "*batch axes"]:
         """Turn steps of the sensor into steps of the field, linearly."""
-        raise NotImplementedError(f"{type(self).__name__} must define scaled(steps).")
 
     def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> SamplePoints:
         """Return the point of the field that lies under each coordinate."""

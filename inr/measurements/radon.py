@@ -1,5 +1,6 @@
 """Line integrals of a slice: what a detector behind it sees of an X-ray, in parallel or fan beam geometry."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -93,9 +94,9 @@ class LineIntegrals(Measurement):
         """Draw the place of each sample in its stretch, if lines are jittered."""
         return {"fractions": randomness.uniform("samples", self.samples, self.pivot.device)} if self.jitter else {}
 
+    @abstractmethod
     def lines(self, coordinates: Float[Tensor, "shared points 2"]) -> tuple[Tensor, Tensor]:
         """Return offset from the axis [half-widths] and angle [rad] of each line, (1|signals, points, 1) each."""
-        raise NotImplementedError(f"{type(self).__name__} must say which lines it sees: define lines(coordinates).")
 
     def view_angle(self, view: Tensor) -> Tensor:
         """Return the angle [rad] of views, fractions welcome."""

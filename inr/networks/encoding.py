@@ -1,5 +1,6 @@
 """The base of encodings: features of the coordinates that a network sees in their place."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -13,18 +14,18 @@ class Encoding(nn.Module):
     out_features: int
 
 
-class Waves(Encoding):
+class Waves(Encoding, ABC):
     """Sines and cosines of phases that are linear in the coordinates; `with_coordinates` in front, too."""
 
     with_coordinates = False
 
+    @abstractmethod
     def phases(self, x: Tensor) -> Tensor:
         """Map coordinates to phases [rad], linearly."""
-        raise NotImplementedError(f"{type(self).__name__} must define phases(x) and phases_transposed(cotangent).")
 
+    @abstractmethod
     def phases_transposed(self, cotangent: Tensor) -> Tensor:
         """Map cotangents of the phases to those of the coordinates."""
-        raise NotImplementedError(f"{type(self).__name__} must define phases(x) and phases_transposed(cotangent).")
 
     def forward(self, x: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch features"]:
         """Encode coordinates."""

@@ -71,6 +71,7 @@ class Term:
 
     def error(self, difference: Tensor) -> Tensor:
         """Return the error of each entry."""
+        # not abstract: a term that compares otherwise than by a difference overrides `compare` and needs none
         raise NotImplementedError(f"{type(self).__name__} must define error(difference).")
 
     def compare(self, prediction: Tensor, target: Tensor | None) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from datamodules.common.batch import Batch
@@ -18,7 +17,7 @@ from inr.dictionary.normal_equations import Problem
 from inr.dictionary.solvers import FALLBACK
 from inr.metrics.figures import Metric
 from inr.supervision.constant import UnknownConstant
-from tasks.base import RegimeResult
+from tasks.base import RegimeCallback
 from tasks.dictionary.checks import comparing, dictionary_of, of_codes, refuse_unfit
 from tasks.drawing.atoms import draw_atoms, draw_usage
 from tasks.evaluation import EvaluatedTask
@@ -36,7 +35,7 @@ def task_of(module: L.LightningModule) -> Task:
     return module
 
 
-class Encode(Callback):
+class Encode(RegimeCallback):
     """The part that the regimes dictionary and fit have in common: find codes of signals with a solver, and report how.
 
     solver: the rule that finds codes; None: ridge.
@@ -44,17 +43,9 @@ class Encode(Callback):
     """
 
     def __init__(self, solver: ConvexSolver | None = None) -> None:
+        super().__init__()
         self.solver = of_codes(solver)
         self.encoder: Coder | None = None
-        self.result = RegimeResult()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return how codes were found, so that an evaluation of the checkpoint can say it."""
-        return {name: tuple(figure) for name, figure in self.result.figures.items()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember how codes were found."""
-        self.result.figures = {name: Metric(*figure) for name, figure in state_dict.items()}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what has no codes; name the codes after the signals; let encoders see observations."""

@@ -1,8 +1,12 @@
-"""DICOM files of one slice, written with any tags."""
+"""DICOM files of one slice, written with any tags, and the projections of a head."""
+
+from functools import cache
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from skimage.data import shepp_logan_phantom
+from skimage.transform import radon, resize
 
 UID = "2.25.1"
 
@@ -42,3 +46,13 @@ def write_dicom(path, stored, slope=1, intercept=-1024, spacing=0.5, window=(40,
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+@cache
+def projected_head(size=32, views=40):
+    """A head with a bright disc on one side, as scikit-image projects it over half a turn: (bins, views)."""
+    rows, columns = np.mgrid[:size, :size] - size // 2
+    disc = np.hypot(rows - 0.25 * size, columns + 0.15 * size) < 0.09 * size
+    head = resize(shepp_logan_phantom(), (size, size), anti_aliasing=True)
+    inside = np.hypot(rows, columns) <= size // 2
+    return radon(inside * (head + 1.5 * disc), np.arange(views) * 180 / views, circle=True).astype(np.float32)

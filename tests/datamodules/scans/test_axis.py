@@ -6,8 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from skimage.data import shepp_logan_phantom
-from skimage.transform import radon, resize
+from tiny.slices import projected_head
 
 from datamodules.scans.axis import find_centre, find_opposite_centre, likely_error
 from datamodules.scans.phantoms import random_phantom, rasterise
@@ -19,16 +18,6 @@ DEGREES = np.arange(VIEWS) * 180 / VIEWS
 RADIANS = np.deg2rad(DEGREES)
 FAN = {"source": 3.0, "detector": 1.5}
 BINS = 64
-
-
-@cache
-def radon_of(size=32):
-    """A head with a bright disc on one side, as scikit-image projects it."""
-    rows, columns = np.mgrid[:size, :size] - size // 2
-    disc = np.hypot(rows - 0.25 * size, columns + 0.15 * size) < 0.09 * size
-    head = resize(shepp_logan_phantom(), (size, size), anti_aliasing=True)
-    inside = np.hypot(rows, columns) <= size // 2
-    return radon(inside * (head + 1.5 * disc), DEGREES, circle=True).astype(np.float32)
 
 
 def scanner(views=90, arc=360.0, shift=0.0, **fan):
@@ -59,7 +48,7 @@ def per_bin(scan):
 @pytest.mark.parametrize("size", [48, 49])
 @pytest.mark.parametrize("arc", [slice(None), slice(5, 37), slice(None, None, 4)], ids=["all", "144 degrees", "ten"])
 def test_the_centre_is_where_the_slice_was_turned(size, arc):
-    sinogram, angles = radon_of(size)[:, arc], RADIANS[arc]
+    sinogram, angles = projected_head(size)[:, arc], RADIANS[arc]
     centre = find_centre(sinogram, angles)
     assert centre == pytest.approx(size // 2, abs=0.05)
     assert find_centre(-3 * sinogram, angles + 1) == pytest.approx(centre, abs=1e-4)
@@ -69,13 +58,13 @@ def test_the_centre_is_where_the_slice_was_turned(size, arc):
 @pytest.mark.parametrize(
     ("sinogram", "angles"),
     [
-        (radon_of()[:, ::6], RADIANS[::6]),
-        (radon_of()[:, :26], RADIANS[:26]),
-        (radon_of()[8:24], RADIANS),
-        (radon_of() * np.linspace(1, 2, VIEWS), RADIANS),
-        (radon_of() * np.where(np.arange(VIEWS) % 2, 1, -1), RADIANS),
-        (radon_of()[:, ::-1], RADIANS**2),
-        (radon_of(), np.arange(VIEWS) * 2 * np.pi),
+        (projected_head()[:, ::6], RADIANS[::6]),
+        (projected_head()[:, :26], RADIANS[:26]),
+        (projected_head()[8:24], RADIANS),
+        (projected_head() * np.linspace(1, 2, VIEWS), RADIANS),
+        (projected_head() * np.where(np.arange(VIEWS) % 2, 1, -1), RADIANS),
+        (projected_head()[:, ::-1], RADIANS**2),
+        (projected_head(), np.arange(VIEWS) * 2 * np.pi),
     ],
     ids=["few views", "short arc", "truncated", "unequal masses", "both signs", "other angles", "the same view"],
 )

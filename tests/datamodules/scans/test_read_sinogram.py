@@ -1,5 +1,4 @@
 import sys
-from functools import cache
 
 import numpy as np
 import pytest
@@ -7,9 +6,8 @@ import SimpleITK
 import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.io import savemat
-from skimage.data import shepp_logan_phantom
-from skimage.transform import radon, resize
 from tiny.matlab import write_hdf5
+from tiny.slices import projected_head as project
 
 from datamodules.scans.read_sinogram import read_sinogram
 from inr.errors import InputError
@@ -17,16 +15,6 @@ from inr.errors import InputError
 VIEWS = 40
 DEGREES = np.arange(VIEWS) * 180 / VIEWS
 RADIANS = np.deg2rad(DEGREES)
-
-
-@cache
-def project(size=32):
-    """A head with a bright disc on one side, as scikit-image projects it."""
-    rows, columns = np.mgrid[:size, :size] - size // 2
-    disc = np.hypot(rows - 0.25 * size, columns + 0.15 * size) < 0.09 * size
-    head = resize(shepp_logan_phantom(), (size, size), anti_aliasing=True)
-    inside = np.hypot(rows, columns) <= size // 2
-    return radon(inside * (head + 1.5 * disc), DEGREES, circle=True).astype(np.float32)
 
 
 @pytest.fixture
@@ -152,7 +140,11 @@ def test_infinite_numbers_are_counted(save, broken):
         (project(), {"angles": []}, "got 0 angles"),
         (project(), {"angles": DEGREES, "order": "views_bins"}, "looks transposed; add data.order=bins_views"),
         (project().T, {"angles": DEGREES, "order": "bins_views"}, "looks transposed; add data.order=views_bins"),
-        (project(), {"angles": [*DEGREES[:-1], 9]}, "the angle 9 degrees, 2 and 39 in the file; leave one out, or average"),
+        (
+            project(),
+            {"angles": [*DEGREES[:-1], 9]},
+            "the angle 9 degrees, 2 and 39 in the file; leave one out, or average",
+        ),
         (project(), {"angles": [*DEGREES[:-1], np.nan]}, "finite numbers on one axis"),
         (project(), {"angles": ["0", "east"]}, "a file or a list of numbers, got .*east"),
         (project(), {"angles": "nowhere.txt"}, "data.angles must be an existing file, got nowhere.txt"),
@@ -185,7 +177,10 @@ def test_angles_must_be_numbers_one_by_one(save, tmp_path, name, text, words):
 
 
 def test_several_arrays_need_one_name(save):
-    for named in ({"a": project(), "b": project()}, {"sinogram": project(), "projections": project()}):
+    for named in (
+        {"a": project(), "b": project()},
+        {"sinogram": project(), "projections": project()},
+    ):
         with pytest.raises(InputError, match=f"named sinogram or projections, .* has {', '.join(named)}; rename it"):
             read_sinogram(save("scan.npz", **named))
 
