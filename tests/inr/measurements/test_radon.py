@@ -207,7 +207,7 @@ def test_options_outside_their_range_are_refused(options, line):
 
 
 def test_line_integrals_must_say_which_lines_they_see():
-    with pytest.raises(TypeError, match="abstract method '?lines"):
+    with pytest.raises(TypeError, match=r"abstract method '?lines"):
         LineIntegrals()
 
 
