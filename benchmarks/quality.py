@@ -1,17 +1,20 @@
 """Measure the quality that some seconds of training give in every task, beside what classical methods have at once.
 
-    python benchmarks/quality.py DATA [WORK ...] [--arms grid ...] [--seconds 10 30 60] [--seed 0] [--against CHECKOUT]
+    python benchmarks/quality.py DATA [WORK ...] [--arms grid ...] [--seconds 10 30 60] [--seeds 0 1 2] [--against CHECKOUT]
                                  [--json FILE] [--plots FOLDER] [OPTION ...]
 
 DATA is the folder of real signals. Every fit is a command of its own, and its length in steps is what the seconds were worth in
-a short fit before, so that schedules end when the time is up; the table has the seconds that training really took. An arm is a
-model with its options; `default` is what the command line chooses. --against fits each in another checkout too, in turn.
+short fits before, so that schedules end when the time is up; the table has the seconds that training really took, and behind it
+the seconds after which an arm was first above each classical row. An arm is a model with its options; `default` is what the
+command line chooses, and what is solved instead of trained has one row. Figures are means over the seeds, `spread` the range of
+the first one. --against fits each in another checkout too, in turn.
 """
 
 import argparse
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,18 +37,20 @@ class Work(NamedTuple):
 
 
 IMAGE, FACTOR = "task=image data.path={data}/", "data.factor=4 data.filter=sobel"
+SOUND = "task=audio data.path={data}/audio/gt_bach.wav data.factor="
+MESH = "task=sdf data.path={data}/meshes/"
+SHAPE = ("normals", "iou", "chamfer")
 CHEST = "task=ct data.path={data}/ct/chest.png data.size=128 data.views="
 WORKS = {
     "photograph": Work(f"{IMAGE}kodak/kodim23.png supervision=val data.points=16384", ("psnr", "psnr_all")),
     "butterfly": Work(f"{IMAGE}set5/butterfly.png supervision=val data.points=8192", ("psnr", "psnr_all")),
     "butterfly/4": Work(f"{IMAGE}set5/butterfly.png {FACTOR} data.points=null supervision=val_der", ("psnr", "ssim")),
-    "bach": Work("task=audio data.path={data}/audio/gt_bach.wav data.factor=1 data.points=16384 supervision=val"),
-    "bach/5": Work("task=audio data.path={data}/audio/gt_bach.wav data.factor=5 data.points=16384 supervision=val"),
-    "bunny": Work("task=sdf data.path={data}/meshes/bunny.obj supervision=val", ("iou", "normals", "chamfer")),
-    "chest 100": Work(f"{CHEST}100 supervision=val"),
-    "chest 60": Work(f"{CHEST}60 supervision=val"),
-    "chest 20": Work(f"{CHEST}20 supervision=val"),
-    "chest 100 noisy": Work(f"{CHEST}100 data.photons=1e4 supervision=val"),
+    "bach": Work(f"{SOUND}1 data.points=16384 supervision=val"),
+    "bach/5": Work(f"{SOUND}5"),
+    "bunny": Work(f"{MESH}bunny.obj supervision=val", SHAPE),
+    "armadillo": Work(f"{MESH}armadillo.obj supervision=val", SHAPE),
+    **{f"chest {views}": Work(f"{CHEST}{views} supervision=val") for views in (100, 60, 20)},
+    **{f"chest {views} noisy": Work(f"{CHEST}{views} data.photons=1e4 supervision=val") for views in (100, 60, 20)},
     "spheres": Work("task=nerf supervision=val", ("psnr", "ssim")),
     "lego": Work("task=nerf data=blender data.root={data}/blender/lego data.downscale=4 supervision=val", ("psnr", "ssim")),
 }
@@ -58,47 +63,89 @@ ARMS = {
 }
 
 
-def fit(work: Work, arm: str, seconds: float, options: argparse.Namespace, rest: Sequence[str], program: Path) -> Metrics:
-    """The figures of a work after some seconds of training."""
-    words = [*work.options.format(data=options.data).split(), *ARMS[arm].split(), SILENT, f"seed={options.seed}", *rest]
-    first, second = (run([*words, f"trainer.max_steps={steps}"], program)["seconds"] for steps in (WARM, WARM + SHORT))
-    steps = max(1, round(seconds / (max(second - first, 1e-3) / SHORT)))
-    return run([*words, f"trainer.max_steps={steps}"], program)
+class Fits:
+    """Fits of a work by an arm in a checkout, as long as asked for: steps are timed once for each."""
+
+    def __init__(self, work: Work, arm: str, program: Path, options: argparse.Namespace, rest: Sequence[str]) -> None:
+        words = [*work.options.format(data=options.data).split(), *ARMS[arm].split(), SILENT, *rest]
+        self.fit: Callable[[int, int], Metrics] = lambda steps, seed: run(
+            [*words, f"trainer.max_steps={steps}", f"seed={seed}"], program
+        )
+        self.seeds, self.figure = options.seeds, work.figures[0]
+
+    @cached_property
+    def step(self) -> float:
+        """Seconds of a step; 0 if there are none, since the problem is solved."""
+        first, second = (self.fit(steps, self.seeds[0]) for steps in (WARM, WARM + SHORT))
+        return max(second["seconds"] - first["seconds"], 1e-3) / SHORT if second["steps"] else 0.0
+
+    def after(self, seconds: float) -> Metrics:
+        """Mean figures after some seconds of training, and the `spread` of the first over the seeds."""
+        steps = max(1, round(seconds / self.step)) if self.step else 1
+        fits = [self.fit(steps, seed) for seed in self.seeds]
+        found = [one[self.figure] for one in fits]
+        means = {name: sum(one[name] for one in fits) / len(fits) for name in fits[0] if all(name in one for one in fits)}
+        return means | {"spread": max(found) - min(found)}
 
 
 def tables(options: argparse.Namespace, rest: Sequence[str]) -> None:
     """A table of each work: every arm after every number of seconds, in one or two checkouts, and the classical rows."""
-    programs = {"": TRAIN} if options.against is None else {"": TRAIN, " (before)": options.against / "train.py"}
+    programs = {"": TRAIN} if options.against is None else {"": TRAIN, " (before)": options.against.resolve() / "train.py"}
     everything: dict[str, dict[str, list[Metrics]]] = {}
     for name in options.works or WORKS:
         work, found = WORKS[name], dict[str, list[Metrics]]()
-        columns = [*work.figures, "seconds", "steps", "parameters"]
+        columns = [*work.figures, "spread", "seconds", "steps", "parameters", "parameters_per_value"]
         say(header(name, columns))
-        for arm, seconds, (suffix, program) in itertools.product(options.arms, options.seconds, programs.items()):
-            metrics = fit(work, arm, seconds, options, rest, program)
-            found.setdefault(arm + suffix, []).append(metrics)
-            say(row(f"{arm}{suffix}, {seconds:g} s", metrics, columns))
-        classical = next(iter(found.values()))[-1]
+        fits = {
+            arm + suffix: Fits(work, arm, program, options, rest)
+            for arm in options.arms
+            for suffix, program in programs.items()
+        }
+        for seconds, (arm, one) in itertools.product(options.seconds, fits.items()):
+            earlier = found.setdefault(arm, [])
+            if earlier and not one.step:
+                continue
+            metrics = one.after(seconds)
+            earlier.append(metrics)
+            say(row(f"{arm}, {seconds:g} s" if one.step else f"{arm}, solved", metrics, columns))
+        classical = found[options.arms[0]][-1]
         references(classical, columns)
+        say(reached(work.figures[0], found, classical))
         everything[name] = found
         if options.plots is not None:
             plot(name, work.figures[0], found, classical, options.plots)
-    if options.json is not None:
-        options.json.write_text(json.dumps(everything, indent=1))
+        if options.json is not None:
+            options.json.write_text(json.dumps(everything, indent=1))
+
+
+def classical_rows(metrics: Metrics, figure: str) -> dict[str, float]:
+    """A figure of each row that is not a network."""
+    return {name.split("/")[0]: value for name, value in metrics.items() if name.endswith(f"/{figure}")}
+
+
+def reached(figure: str, found: dict[str, list[Metrics]], classical: Metrics) -> str:
+    """Seconds of the shortest fit of each arm that was not below each classical row."""
+    lines = []
+    for name, goal in classical_rows(classical, figure).items():
+        first = {arm: next((one["seconds"] for one in fits if one[figure] >= goal), None) for arm, fits in found.items()}
+        seconds = (f"{arm} {'never' if after is None else f'after {after:.1f} s'}" for arm, after in first.items())
+        lines.append(f"not below {name} ({goal:.2f}): {', '.join(seconds)}")
+    return "\n" + "\n".join(lines)
 
 
 def plot(name: str, figure: str, found: dict[str, list[Metrics]], last: Metrics, folder: Path) -> None:
-    """Draw a figure over the seconds of training, classical rows as dashed lines."""
+    """Draw a figure over the seconds of training and over its steps, classical rows as dashed lines."""
     folder.mkdir(parents=True, exist_ok=True)
-    canvas, axes = pyplot.subplots(figsize=(6, 4))
-    for arm, fits in found.items():
-        axes.plot([one["seconds"] for one in fits], [one[figure] for one in fits], "o-", label=arm)
-    for key, value in last.items():
-        if key.endswith(f"/{figure}"):
+    canvas, sides = pyplot.subplots(1, 2, figsize=(8, 3.4), sharey=True)
+    for axes, along in zip(sides, ("seconds", "steps"), strict=True):
+        for arm, fits in found.items():
+            axes.plot([max(one[along], 1) for one in fits], [one[figure] for one in fits], "o-", label=arm)
+        for row_name, value in classical_rows(last, figure).items():
             axes.axhline(value, linestyle="--", linewidth=0.8, color="grey")
-            axes.annotate(key.split("/")[0], (1, value), xycoords=("axes fraction", "data"), fontsize=7)
-    axes.set(title=name, xlabel="seconds of training", ylabel=figure, xscale="log")
-    axes.legend()
+            axes.annotate(row_name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+        axes.set(xlabel=f"{along} of training", xscale="log")
+    sides[0].set(title=name, ylabel=figure)
+    sides[0].legend(fontsize=7)
     canvas.tight_layout()
     canvas.savefig(folder / f"{name.replace('/', '_by_').replace(' ', '_')}.png", dpi=100)
     pyplot.close(canvas)
@@ -111,7 +158,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("works", nargs="*", metavar="WORK", help=", ".join(WORKS))
     parser.add_argument("--arms", nargs="+", default=["default"], choices=ARMS)
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 30.0, 60.0])
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--against", type=Path, help="another checkout, fitted in turn")
     parser.add_argument("--json", type=Path, help="all figures, to this file")
     parser.add_argument("--plots", type=Path, help="a picture of each work, to this folder")

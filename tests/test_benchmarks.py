@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -163,13 +164,30 @@ def test_quality_is_measured_by_the_clock(here, capsys, tmp_path, monkeypatch):
     figures = tmp_path / "figures.json"
     arms = ["--arms", "default", "grid", "--seconds", "0.05", "0.1"]
     quality.main([str(tmp_path), "tiny", *arms, "--json", str(figures), "--plots", str(tmp_path / "plots")])
-    found = rows(capsys.readouterr().out)
-    assert [row[0] for row in found][:4] == ["default, 0.05 s", "default, 0.1 s", "grid, 0.05 s", "grid, 0.1 s"]
+    text = capsys.readouterr().out
+    found = rows(text)
+    assert [row[0] for row in found][:4] == ["default, 0.05 s", "grid, 0.05 s", "default, 0.1 s", "grid, 0.1 s"]
     assert {"nearest", "bilinear", "bicubic"} <= {row[0] for row in found}
     assert (tmp_path / "plots" / "tiny.png").is_file()
     fits = json.loads(figures.read_text())["tiny"]["grid"]
-    assert [f"{one['psnr']:.2f}" for one in fits] == [row[1] for row in found[2:4]]
+    assert [f"{one['psnr']:.2f}" for one in fits] == [row[1] for row in found[1:4:2]]
     assert fits[0]["steps"] < fits[1]["steps"]
+    first = next((f"after {one['seconds']:.1f} s" for one in fits if one["psnr"] >= fits[-1]["nearest/psnr"]), "never")
+    assert re.search(rf"^not below nearest .*grid {first}$", text, re.MULTILINE)
+
+
+def test_what_is_solved_has_one_row_and_seeds_are_averaged(here, capsys, tmp_path, monkeypatch):
+    quality = here("quality")
+    monkeypatch.setitem(quality.WORKS, "tiny", quality.Work(" ".join([*tiny("image", tmp_path), "data.points=16"])))
+    monkeypatch.setitem(quality.ARMS, "solved", "model=spline solver=ridge supervision=val")
+    fitted = []
+    single = quality.run
+    monkeypatch.setattr(quality, "run", lambda *words: fitted.append(single(*words)) or fitted[-1])
+    quality.main([str(tmp_path), "tiny", "--arms", "solved", "grid", "--seconds", "0.01", "0.02", "--seeds", "0", "1"])
+    found = {row[0]: row[1:] for row in rows(capsys.readouterr().out)}
+    assert [name for name in found if name.startswith("solved")] == ["solved, solved"]
+    one, other = (metrics["psnr"] for metrics in fitted[-2:])
+    assert found["grid, 0.02 s"][:2] == [f"{(one + other) / 2:.2f}", f"{abs(one - other):.4f}"] != [f"{one:.2f}", "0.0000"]
 
 
 def test_phantoms_are_encoded_and_fitted_from_scratch(here, capsys, tmp_path):
