@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from inr.errors import InputError
 from inr.networks.encoding import Encoding
-from inr.networks.interpolation import Stencil, WeightedSum, kernel_named
+from inr.networks.interpolation import Stencil, kernel_named, weighted_sum
 
 # Of the hash by Teschner et al. (2003), as Instant Neural Graphics Primitives has it; the first keeps neighbours together.
 PRIMES = (1, 2654435761, 805459861)
@@ -84,10 +84,7 @@ class GridEncoding(Encoding):
 
     def interpolate(self, rows: Tensor, weights: Float[Tensor, "sets *batch levels nodes"]) -> Tensor:
         """Sum the features of nodes with several sets of weights: (sets, ..., levels x features)."""
-        taps = rows.shape[-1]
-        with torch.autocast(rows.device.type, enabled=False):
-            summed = WeightedSum.apply(self.table, rows.reshape(-1, taps), weights.reshape(len(weights), -1, taps))
-        return summed.reshape(*weights.shape[:-2], self.out_features)
+        return weighted_sum(self.table, rows, weights).flatten(-2)
 
     def forward(self, x: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch features"]:
         """Interpolate all levels."""

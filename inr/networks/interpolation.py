@@ -200,6 +200,16 @@ class WeightedSum(OneByOne):
         return by_table, None, by_weights
 
 
+def weighted_sum(
+    table: Float[Tensor, "nodes features"], index: Int[Tensor, "*batch taps"], weights: Float[Tensor, "sets *batch taps"]
+) -> Float[Tensor, "sets *batch features"]:
+    """Sum rows of a table with several sets of weights, in the table's own precision."""
+    taps = index.shape[-1]
+    with torch.autocast(index.device.type, enabled=False):
+        sums = WeightedSum.apply(table, index.reshape(-1, taps), weights.reshape(len(weights), -1, taps))
+    return sums.reshape(*weights.shape[:-1], -1)
+
+
 class Scatter(OneByOne):
     """`scatter`, whose gradients are weighted sums again."""
 
