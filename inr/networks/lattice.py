@@ -10,7 +10,7 @@ from inr.networks.interpolation import weighted_sum
 
 
 class LatticeNetwork(Network, ABC):
-    """A field for one signal that is linear in its parameters: at a point, the sum over k of weights[k] * coefficients[index[k]].
+    """A field for one signal, linear in its parameters: at a point the sum over k of weights[k] * coefficients[index[k]].
 
     Subclasses define `lattice`, `coefficients` and `stencil`; values follow, and derivatives in forward mode.
     lattice: nodes along each axis, the last one running fastest.
