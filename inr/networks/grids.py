@@ -1,7 +1,7 @@
 """Features stored at the nodes of lattices: the encoding of explicit fields, whose work grows with points, not parameters."""
 
+import itertools
 import math
-import operator
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,6 +16,7 @@ from inr.networks.interpolation import Stencil, kernel_named, weighted_sum
 PRIMES = (1, 2654435761, 805459861)
 SMALL = 1e-4  # bound of the initial features, so that the head sees zeros
 GROWTH = 1.5  # cells of a level / cells of the one before
+LARGEST = 2**31 - 1  # number of a row, in 32 bits, which are read faster than 64
 COARSEST = 16  # cells of the first level, along the longest axis
 
 
@@ -29,13 +30,14 @@ class GridEncoding(Encoding):
     coarsest: cells of the first level along the longest axis; each level has `growth` times as many as the one before.
     lattices: nodes of each level along each axis, those beyond the ends of [-1, 1] included; the last axis runs fastest.
     Shapes: (..., in_features) in [-1, 1] -> (..., levels x features).
-    Raises: InputError for an unknown kernel, more than three axes, and sizes that are not positive.
+    Raises: InputError for an unknown kernel, more than three axes, and sizes that are not positive or too large.
     Source: Mueller et al., Instant Neural Graphics Primitives with a Multiresolution Hash Encoding (2022), section 3;
             B-splines instead of linear interpolation after Unser, Aldroubi, Eden (1993).
     """
 
     cells: Tensor
     strides: Tensor
+    offsets: Tensor
     starts: Tensor
 
     def __init__(
@@ -64,23 +66,29 @@ class GridEncoding(Encoding):
         self.lattices = [tuple(map(self.kernel.nodes, counts)) for counts in cells]
         kept = [min(math.prod(lattice), rows) for lattice in self.lattices]
         self.dense = sum(math.prod(lattice) <= rows for lattice in self.lattices)
-        dense = [[math.prod(lattice[axis + 1 :]) for axis in range(in_features)] for lattice in self.lattices[: self.dense]]
-        strides = dense + [list(PRIMES[:in_features])] * (levels - self.dense)
+        if sum(kept) > LARGEST:
+            rule = f"A grid stores at most {LARGEST} nodes"
+            raise InputError(f"{rule}, got {sum(kept)}; use fewer rows, a smaller fineness, or a larger growth.")
+        starts = torch.tensor([0, *kept[:-1]]).cumsum(0, dtype=torch.int32)[:, None]
+        steps = [[math.prod(lattice[axis + 1 :]) for axis in range(in_features)] for lattice in self.lattices[: self.dense]]
+        strides = torch.tensor(steps, dtype=torch.int32).reshape(-1, in_features)
+        taps = torch.tensor(list(itertools.product(range(self.kernel.taps), repeat=in_features)), dtype=torch.int32)
         # by axis, then level
         self.register_buffer("cells", torch.tensor(cells, dtype=torch.float32).T.contiguous(), persistent=False)
-        self.register_buffer("strides", torch.tensor(strides).T.contiguous(), persistent=False)
-        self.register_buffer("starts", torch.tensor([0, *kept[:-1]]).cumsum(0), persistent=False)
+        self.register_buffer("strides", strides.T.contiguous(), persistent=False)
+        self.register_buffer("offsets", starts[: self.dense] + strides @ taps.T, persistent=False)
+        self.register_buffer("starts", starts, persistent=False)
         self.rows, self.out_features = rows, levels * features
         self.table = nn.Parameter(torch.empty(sum(kept), features).uniform_(-SMALL, SMALL))
 
     def stencil(self, x: Float[Tensor, "*batch axes"]) -> tuple[Stencil, Tensor]:
         """Return the stencil of points, and the rows (..., levels, nodes) of its nodes in the table."""
         stencil = Stencil(self.kernel, x, self.cells.to(x).unbind())
-        strides = self.strides.unbind()
-        rows = [stencil.index(operator.add, strides, slice(self.dense))] if self.dense else []
-        if self.dense < len(self.starts):
-            rows.append(stencil.index(operator.xor, strides, slice(self.dense, None)) % self.rows)
-        return stencil, torch.cat(rows, -2) + self.starts[:, None]
+        rows = stencil.numbers(self.strides.unbind(), self.offsets, slice(self.dense))
+        if self.dense == len(self.starts):
+            return stencil, rows
+        shared = stencil.hashes(PRIMES, slice(self.dense, None)) % self.rows
+        return stencil, torch.cat([rows, shared.int() + self.starts[self.dense :]], -2)
 
     def interpolate(self, rows: Tensor, weights: Float[Tensor, "sets *batch levels nodes"]) -> Tensor:
         """Sum the features of nodes with several sets of weights: (sets, ..., levels x features)."""

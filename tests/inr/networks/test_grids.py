@@ -72,7 +72,7 @@ def test_splines_come_closer_with_the_order_of_their_kernel(kernel, order):
     for cells in (20, 40):
         spline = Spline(1, 1, [cells + 1], kernel)
         rows, weights = spline.stencil(at)
-        design = torch.zeros(len(at), *spline.lattice).scatter_add_(1, rows, weights)
+        design = torch.zeros(len(at), *spline.lattice).scatter_add_(1, rows.long(), weights)
         spline.coefficients.data = torch.linalg.lstsq(design, (4 * at).sin()).solution
         errors.append(float((spline(at) - (4 * at).sin()).detach().abs().max()))
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.5)
@@ -102,7 +102,7 @@ def test_every_node_has_a_row_of_its_own_until_rows_run_out():
     kept = [min(math.prod(lattice), 500) for lattice in grid.lattices]
     assert len(grid.table) == sum(kept)
     assert 0 < grid.dense < len(kept)
-    for level, (start, count) in enumerate(zip(grid.starts.tolist(), kept, strict=True)):
+    for level, (start, count) in enumerate(zip(grid.starts.flatten().tolist(), kept, strict=True)):
         used = rows[:, level].unique()
         assert start <= used.min() <= used.max() < start + count
         # a random hash would leave a share exp(-nodes / rows) of the rows to nobody; neighbours in a row do not collide
