@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from inr.errors import InputError
 from inr.networks.encoding import Encoding
 from inr.networks.interpolation import Stencil, kernel_named, weighted_sum
+from inr.networks.repeated import Repeated
 
 # Of the hash by Teschner et al. (2003), as Instant Neural Graphics Primitives has it; the first keeps neighbours together.
 PRIMES = (1, 2654435761, 805459861)
@@ -80,6 +81,7 @@ class GridEncoding(Encoding):
         self.register_buffer("starts", starts, persistent=False)
         self.rows, self.out_features = rows, levels * features
         self.table = nn.Parameter(torch.empty(sum(kept), features).uniform_(-SMALL, SMALL))
+        self.repeated_weights, self.repeated_slopes = Repeated(self.weights), Repeated(self.slopes)
 
     def stencil(self, x: Float[Tensor, "*batch axes"]) -> tuple[Stencil, Tensor]:
         """Return the stencil of points, and the rows (..., levels, nodes) of its nodes in the table."""
@@ -90,25 +92,36 @@ class GridEncoding(Encoding):
         shared = stencil.hashes(PRIMES, slice(self.dense, None)) % self.rows
         return stencil, torch.cat([rows, shared.int() + self.starts[self.dense :]], -2)
 
+    def weights(self, x: Float[Tensor, "*batch axes"]) -> tuple[Tensor, Tensor]:
+        """Return the rows of nodes (..., levels, nodes), and one set of weights (1, ..., levels, nodes)."""
+        stencil, rows = self.stencil(x)
+        return rows, stencil.weights()[None]
+
+    def slopes(self, x: Float[Tensor, "*batch axes"]) -> tuple[Tensor, Tensor]:
+        """Return the same, and in further sets the derivatives of the weights along each axis."""
+        stencil, rows = self.stencil(x)
+        return rows, torch.cat([stencil.weights()[None], stencil.slopes()])
+
     def interpolate(self, rows: Tensor, weights: Float[Tensor, "sets *batch levels nodes"]) -> Tensor:
         """Sum the features of nodes with several sets of weights: (sets, ..., levels x features)."""
         return weighted_sum(self.table, rows, weights).flatten(-2)
 
     def forward(self, x: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch features"]:
         """Interpolate all levels."""
-        stencil, rows = self.stencil(x)
-        return self.interpolate(rows, stencil.weights()[None])[0]
+        return self.interpolate(*self.repeated_weights(x))[0]
 
     def pushforward(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
         """Interpolate all levels, and once more with the derivative of the weights along each tangent."""
-        stencil, rows = self.stencil(x)
-        along = torch.einsum("t...a,a...ln->t...ln", dx, stencil.slopes())
-        value, *tangents = self.interpolate(rows, torch.cat([stencil.weights()[None], along]))
-        return value, torch.stack(tangents)
+        rows, weights = self.repeated_slopes(x)
+        if len(dx) < x.shape[-1]:  # of fewer tangents than axes there are fewer sums
+            weights = torch.cat([weights[:1], torch.einsum("t...a,a...ln->t...ln", dx, weights[1:])])
+            value, *tangents = self.interpolate(rows, weights)
+            return value, torch.stack(tangents)
+        features = self.interpolate(rows, weights)
+        return features[0], torch.einsum("t...a,a...f->t...f", dx, features[1:])
 
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Interpolate all levels, and contract cotangents with the derivatives of the features by each coordinate."""
-        stencil, rows = self.stencil(x)
-        value, *slopes = self.interpolate(rows, torch.cat([stencil.weights()[None], stencil.slopes()]))
-        gradients = torch.stack(slopes, -1)
-        return value, lambda cotangent: (cotangent[..., None] * gradients).sum(-2)
+        features = self.interpolate(*self.repeated_slopes(x))
+        gradients = features[1:].movedim(0, -1)
+        return features[0], lambda cotangent: (cotangent[..., None] * gradients).sum(-2)
