@@ -25,7 +25,7 @@ class GridEncoding(Encoding):
     """Features of the lattices of several levels around a point, each interpolated, one level after the other.
 
     shape:    samples along each axis that are shown; the finest level has `fineness` cells from one to the next.
-    fineness: None: 2 where samples of the `whole` shape lie in between, since a value and a slope are two numbers, else 1.
+    whole:    samples that there are; `fineness` None: 2 where some are not shown, as value and slope are two numbers, else 1.
     kernel:   linear (continuous), smoothstep (slopes are, and vanish at nodes), quadratic (slopes are), cubic (curvatures are).
     features: of a node.
     rows:     nodes that a level stores at most: it is dense as long as they suffice, then nodes share rows by a hash.
@@ -52,13 +52,13 @@ class GridEncoding(Encoding):
         fineness: float | None = 1.0,
         growth: float = GROWTH,
         coarsest: int = COARSEST,
-        whole: Sequence[int] = (),
+        whole: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if not 1 <= in_features <= len(PRIMES):
             raise InputError(f"A grid has 1 to {len(PRIMES)} axes, got {in_features}; choose another model.")
         if fineness is None:
-            fineness = 2.0 if list(whole) != list(shape) else 1.0
+            fineness = 1.0 if whole is None or list(whole) == list(shape) else 2.0
         if min(features, rows, coarsest) < 1 or not fineness > 0 or not growth > 1:
             given = f"features={features}, rows={rows}, coarsest={coarsest}, fineness={fineness}, growth={growth}"
             raise InputError(f"A grid needs features, rows, coarsest >= 1, fineness > 0 and growth > 1, got {given}.")
