@@ -95,9 +95,9 @@ def costs(trainer: Trainer, task: EvaluatedTask) -> dict[str, Metric]:
     """Count steps, seconds, parameters; where a signal is a lattice of numbers, also parameters for each of them."""
     seconds = sum(callback.time_elapsed() for callback in trainer.callbacks if isinstance(callback, FitTimer))
     parameters = sum(parameter.numel() for parameter in task.network.parameters())
-    values = task.data.values
+    values = len(task.data.trained) * task.data.lattice_size * task.data.header().channels
     text = "parameters / numbers that the fitted signals consist of: above 1 more a lookup table than a compression"
-    share = {} if values is None else {"parameters_per_value": Metric(parameters / values, "1", text)}
+    share = {"parameters_per_value": Metric(parameters / values, "1", text)} if task.data.is_lattice else {}
     return {
         "steps": Metric(max(trainer.global_step, task.steps), "1", "optimiser steps"),
         "seconds": Metric(round(seconds, 3), "s", "wall-clock time of training, validations included"),

@@ -115,7 +115,7 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
 
     collects: ClassVar[bool] = True  # whether signals may be many, for the regimes dictionary and fit
     encodable: ClassVar[str] = "grids"  # what an encoder gets to see of a signal: grids, points, nothing
-    is_lattice: ClassVar[bool] = False  # whether a signal is nothing but the samples that are reconstructed of it
+    is_lattice: ClassVar[bool] = False  # whether a signal is the samples that are reconstructed of it, and nothing else
     shared_points: ClassVar[bool] = True  # whether the signals of a batch are observed at the same coordinates
 
     def __post_init__(self) -> None:
@@ -238,11 +238,6 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
     def lattice_size(self) -> int:
         """Number of samples of what is reconstructed of a signal."""
         return math.prod(self.shape)
-
-    @property
-    def values(self) -> int | None:
-        """Count the numbers that the shown signals consist of; None where that is no lattice, as of shapes and scenes."""
-        return len(self.trained) * self.lattice_size * self.header().channels if self.is_lattice else None
 
     def normalise(self, samples: Tensor) -> Tensor:
         """Take numbers of the file to those that the network fits."""
