@@ -36,7 +36,8 @@ class Repeated(Generic[Result]):
 
 def comparable(points: Tensor) -> bool:
     """Tell whether these are plain numbers that can be compared at once, and their results be used in every later step."""
+    if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+        return False
     # A GPU would have to be waited for; gradients flow to the points of this step, and transforms of `torch.func` hide theirs.
     hidden = torch._C._functorch.is_functorch_wrapped_tensor(points)
-    plain = points.device.type == "cpu" and not points.requires_grad and not hidden
-    return plain and not torch.compiler.is_compiling() and not torch.is_inference_mode_enabled()
+    return points.device.type == "cpu" and not points.requires_grad and not hidden
