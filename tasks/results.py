@@ -21,7 +21,7 @@ from tasks.callbacks import FitTimer
 from tasks.evaluation import EvaluatedTask
 from tasks.trainer import Trainer
 
-COSTS = ("steps", "seconds", "parameters")  # figures below the table, as they are no measure of quality
+COSTS = ("steps", "seconds", "parameters", "parameters_per_value")  # figures below the table, as they are no measure of quality
 NARROWEST = 100  # columns of the table where no terminal says its width
 
 
@@ -92,13 +92,17 @@ class Results(Callback):
 
 
 def costs(trainer: Trainer, task: EvaluatedTask) -> dict[str, Metric]:
-    """Count steps, seconds, parameters."""
+    """Count steps, seconds, parameters; where a signal is a lattice of numbers, also parameters for each of them."""
     seconds = sum(callback.time_elapsed() for callback in trainer.callbacks if isinstance(callback, FitTimer))
     parameters = sum(parameter.numel() for parameter in task.network.parameters())
+    values = len(task.data.trained) * task.data.lattice_size * task.data.header().channels
+    text = "parameters / numbers that the fitted signals consist of: above 1 more a lookup table than a compression"
+    share = {"parameters_per_value": Metric(parameters / values, "1", text)} if task.data.is_lattice else {}
     return {
         "steps": Metric(max(trainer.global_step, task.steps), "1", "optimiser steps"),
         "seconds": Metric(round(seconds, 3), "s", "wall-clock time of training, validations included"),
         "parameters": Metric(parameters, "1", "numbers in the network that were fitted"),
+        **share,
     }
 
 
@@ -117,7 +121,8 @@ def print_table(metrics: dict[str, Metric], folder: Path, notes: Sequence[str]) 
         console.print(f"{name}: {network[name].definition}", style="dim", markup=False, highlight=False, soft_wrap=True)
     for note in notes:
         console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
-    spent = ", ".join(f"{name} {network[name].value:.10g}" for name in COSTS if name in network)
+    counts = {name: network[name].value for name in COSTS if name in network}
+    spent = ", ".join(f"{name} {f'{count:.10g}' if count == int(count) else rounded(count)}" for name, count in counts.items())
     console.print(f"{spent} | {folder}", highlight=False)
 
 

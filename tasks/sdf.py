@@ -18,7 +18,7 @@ from inr.metrics.figures import Metric
 from inr.randomness import generator
 from inr.shapes.marching_cubes import march, march_volume
 from inr.shapes.meshes import Mesh
-from inr.shapes.surface_metrics import compare_surfaces, iou
+from inr.shapes.surface_metrics import compare_surfaces, iou, mean_angle, sampled_surface
 from inr.shapes.write_mesh import WRITERS, Placed
 from tasks.base import Training
 from tasks.drawing.panels import panels
@@ -101,13 +101,21 @@ class SDFTask(EvaluatedTask[ShapeData]):
         }
 
     def score(self, values: Tensor) -> dict[str, Metric]:
-        """Return the figures of reconstructions; of the network's own field also the length of its gradient."""
+        """Return the figures of reconstructions; of the field itself also the length and direction of its gradient."""
         metrics = super().score(values)
         points = torch.rand(PROBED, 3, generator=generator(self.data.seed, 0, "eikonal")) * 2 - 1
         signals = range(len(self.data.evaluated))
         lengths = [self.observe_points(signal, points, "jacobian").norm(dim=-1) for signal in signals]
         text = f"mean | |gradient| - 1 | at {PROBED} random points of the cube"
-        return metrics | mean_of([{"eikonal": Metric((length - 1).abs().mean().item(), "1", text)} for length in lengths])
+        metrics |= mean_of([{"eikonal": Metric((length - 1).abs().mean().item(), "1", text)} for length in lengths])
+        text = f"mean angle between the field's gradient and the normals of the true surface, at {PROBED} points of it"
+        return metrics | mean_of([{"angle": Metric(self.angle(signal), "degrees", text)} for signal in signals])
+
+    def angle(self, signal: int) -> float:
+        """Return the mean angle [degrees] between the gradient of the field and the normals at points of the true surface."""
+        cloud = sampled_surface(self.data.evaluated.shapes[signal].surface, PROBED, self.data.seed)
+        gradients = self.observe_points(signal, torch.from_numpy(cloud.points), "jacobian")[:, 0]
+        return mean_angle(gradients.numpy(), cloud.normals)
 
     def observe_points(self, signal: int, points: Tensor, quantity: str = "value") -> Tensor:
         """Observe distances (points, 1), or their jacobian (points, 1, 3), of a shape at points (points, 3) of the cube."""

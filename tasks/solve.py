@@ -1,4 +1,4 @@
-"""Regime `single` with a solver: coefficients of a spline that are solved for, not trained."""
+"""Regime `single` with a solver: coefficients of a lattice that are solved for, not trained."""
 
 import time
 from typing import Any
@@ -13,7 +13,7 @@ from inr.convex.problem import ConvexSolver
 from inr.distributed import ranks
 from inr.errors import InputError
 from inr.metrics.figures import Metric
-from inr.networks.spline import Spline
+from inr.networks.lattice import LatticeNetwork
 from tasks.base import INRTask, RegimeCallback
 from tasks.evaluation import EvaluatedTask
 
@@ -21,12 +21,13 @@ FIRST = torch.zeros(1, dtype=torch.long)  # the one signal
 
 
 class Solve(RegimeCallback):
-    """Find the coefficients of a spline from all that was observed; no training steps follow.
+    """Find the coefficients of a lattice, such as a spline's, from all that was observed; no training steps follow.
 
     solver: the rule that finds them; None, and one that is no closed form: training steps instead, as for other networks.
     quantity: that equations are made of where the supervision compares it, since targets of derivatives are differences of the
         same samples, whose error is no noise; None: equations of all terms.
-    Raises: InputError for another network than a spline, sensors that are not linear in the field, and several processes.
+    Raises: InputError for networks that are not linear in their parameters, sensors that are not linear in the field, and
+        several processes.
     """
 
     def __init__(self, solver: ConvexSolver | None = None, quantity: str | None = "value") -> None:
@@ -48,11 +49,11 @@ class Solve(RegimeCallback):
             return
         assert isinstance(pl_module, EvaluatedTask)
         network = pl_module.network
-        assert isinstance(network, Spline)
+        assert isinstance(network, LatticeNetwork)
         network.coefficients.copy_(self.solve(pl_module, network, self.solver))
         trainer.fit_loop.epoch_loop.max_steps = 0
 
-    def solve(self, task: INRTask[Any], network: Spline, solver: ConvexSolver) -> Tensor:
+    def solve(self, task: INRTask[Any], network: LatticeNetwork, solver: ConvexSolver) -> Tensor:
         """Return the coefficients (nodes, channels), and note how they were found."""
         begin = time.perf_counter()
         # all samples of a step that shows everything: not those of a grid that are kept back to be scored
@@ -72,7 +73,7 @@ class Solve(RegimeCallback):
 def refuse_nonlinear(task: INRTask[Any], solver: ConvexSolver) -> None:
     """Raise InputError where the observations are not linear in what is free, or are spread over processes."""
     asked = f"solver={type(solver).__name__}"
-    if not isinstance(task.network, Spline):
+    if not isinstance(task.network, LatticeNetwork):
         rule = f"{asked} solves for a field that is linear in its parameters"
         raise InputError(f"{rule}, got {type(task.network).__name__}; choose model=spline, or leave solver out for steps.")
     nonlinear = [type(sensor).__name__ for sensor in task.sensors.values() if not sensor.linear]

@@ -115,6 +115,7 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
 
     collects: ClassVar[bool] = True  # whether signals may be many, for the regimes dictionary and fit
     encodable: ClassVar[str] = "grids"  # what an encoder gets to see of a signal: grids, points, nothing
+    is_lattice: ClassVar[bool] = False  # whether a signal is the samples that are reconstructed of it, and nothing else
     shared_points: ClassVar[bool] = True  # whether the signals of a batch are observed at the same coordinates
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ class GridSignals(SignalData[Kind]):
     border: str = "one_sided"  # their rule at the border: one_sided, replicate, periodic
     aspect: str = "stretch"  # read by the measurement: stretch maps every axis to [-1, 1], keep scales all axes alike
 
+    is_lattice: ClassVar[bool] = True
     interpolations: ClassVar[Mapping[str, Interpolation]] = {"nearest": nearest, "linear": linear}  # rows beside a result
 
     def __post_init__(self) -> None:

@@ -43,6 +43,7 @@ class ScanData(SignalData[Scans]):
     validation_signals: int | None = 32
     test_signals: int | None = 64
 
+    is_lattice: ClassVar[bool] = True
     encoded_as: ClassVar[str] = "as the filtered back-projection of what was measured"
 
     def __post_init__(self) -> None:

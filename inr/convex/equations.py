@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr.convex.observation_matrix import Lattice, blocks
+from inr.convex.observation_matrix import blocks
 from inr.convex.problem import Problem
 from inr.convex.sparse import stack
 from inr.errors import InputError
 from inr.field import Signals
 from inr.measurements.measurement import Sensors
+from inr.networks.lattice import LatticeNetwork
 from inr.randomness import StepRandomness
 from inr.supervision.terms import Part, Supervision, Term
 
@@ -46,7 +47,9 @@ class Equations:
     Raises: InputError without a term that compares with data, and for signals that do not share their coordinates.
     """
 
-    def __init__(self, field: Lattice, measurements: Sensors, supervision: Supervision, preferred: str | None = None) -> None:
+    def __init__(
+        self, field: LatticeNetwork, measurements: Sensors, supervision: Supervision, preferred: str | None = None
+    ) -> None:
         self.field, self.measurements = field, measurements
         terms = [term for term in supervision.terms.values() if term.target and term.weight > 0]
         self.terms = [term for term in terms if term.quantity == preferred] or terms

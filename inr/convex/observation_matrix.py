@@ -1,7 +1,6 @@
 """The matrix of an observation: a field linear in its parameters, seen by a sensor linear in the field."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -9,24 +8,16 @@ from torch import Tensor
 
 from inr.convex.sparse import SparseMatrix, stack
 from inr.measurements.measurement import Measurement
+from inr.networks.lattice import LatticeNetwork
 
 ENTRIES = 2**22  # of the matrix that are made at a time, before those of one coefficient are added up
 
 
-class Lattice(Protocol):
-    """A field of coefficients at the nodes of a lattice: value = sum over k of weights[k] * coefficients[index[k]].
-
-    lattice: nodes along each axis, the last one running fastest.
-    """
-
-    lattice: tuple[int, ...]
-
-    def stencil(self, points: Float[Tensor, "*batch dims"]) -> tuple[Int[Tensor, "*batch k"], Float[Tensor, "*batch k"]]:
-        """Return the nodes that count at each point, and their weights."""
-
-
 def rows(
-    field: Lattice, measurement: Measurement, coordinates: Float[Tensor, "1 points axes"], along: Sequence[int] | None = None
+    field: LatticeNetwork,
+    measurement: Measurement,
+    coordinates: Float[Tensor, "1 points axes"],
+    along: Sequence[int] | None = None,
 ) -> tuple[Int[Tensor, "rows entries"], Float[Tensor, "rows entries"]]:
     """Return nodes and weights of the values at the coordinates; with `along`, of their derivatives along these axes.
 
@@ -60,7 +51,10 @@ def rows(
 
 @torch.no_grad()
 def blocks(
-    field: Lattice, measurement: Measurement, coordinates: Float[Tensor, "1 points axes"], along: Sequence[int] | None = None
+    field: LatticeNetwork,
+    measurement: Measurement,
+    coordinates: Float[Tensor, "1 points axes"],
+    along: Sequence[int] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield `rows` of some coordinates after the other, so that memory does not grow with their number."""
     each = rows(field, measurement, coordinates[:, :1], along)[0].numel()
@@ -69,7 +63,10 @@ def blocks(
 
 
 def observation_matrix(
-    field: Lattice, measurement: Measurement, coordinates: Float[Tensor, "1 points axes"], along: Sequence[int] | None = None
+    field: LatticeNetwork,
+    measurement: Measurement,
+    coordinates: Float[Tensor, "1 points axes"],
+    along: Sequence[int] | None = None,
 ) -> SparseMatrix:
     """Return the matrix that takes coefficients (nodes, channels) to observations (points, channels) at the coordinates.
 

@@ -5,14 +5,14 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from inr.errors import InputError
-
-ALL = slice(None)
 
 
 class Kernel(NamedTuple):
@@ -107,18 +107,24 @@ class Stencil:
             position = torch.addcmul(0.5 * count + kernel.shift, x[..., None], 0.5 * count)
             # the far end belongs to the last cell, not to one behind it
             first = torch.minimum(position.detach().floor(), count - 1 + (kernel.shift > 0))
-            self.first.append(first.long())
+            self.first.append(first.int())
             self.place.append(position - first)
 
-    def index(
-        self, combine: Callable[[Tensor, Tensor], Tensor], strides: Sequence[Tensor], levels: slice = ALL
-    ) -> Int[Tensor, "*batch nodes"]:
-        """Return the number of each node of some levels: what its places along the axes, times their strides, combine to."""
-        along = []
-        for first, stride in zip(self.first, strides, strict=True):
-            some, step = first[..., levels], stride[levels]
-            along.append([(some + tap) * step for tap in range(self.kernel.taps)])
-        return torch.stack(outer(along, combine), -1)
+    def numbers(
+        self, strides: Sequence[Tensor], offsets: Int[Tensor, "levels nodes"], levels: slice
+    ) -> Int[Tensor, "*batch levels nodes"]:
+        """Return the number of each node of some levels: that of the first, and how far behind it the others are."""
+        along = [first[..., levels] * stride for first, stride in zip(self.first, strides, strict=True)]
+        return functools.reduce(torch.add, along)[..., None] + offsets
+
+    def hashes(self, factors: Sequence[int], levels: slice) -> Int[Tensor, "*batch levels nodes"]:
+        """Return a hash of each node of some levels: its places along the axes, times a factor each, by exclusive or."""
+        taps = range(self.kernel.taps)
+        along = [
+            [(first[..., levels].long() + tap) * factor for tap in taps]
+            for first, factor in zip(self.first, factors, strict=False)
+        ]
+        return torch.stack(outer(along, torch.bitwise_xor), -1)
 
     def weights(self) -> Float[Tensor, "*batch nodes"]:
         """Return the weight of each node."""
@@ -145,13 +151,14 @@ def scatter(gradient: Tensor, index: Tensor, weights: Tensor, nodes: int) -> Ten
         return torch.zeros(nodes, gradient.shape[-1], dtype=values.dtype, device=values.device).index_add_(
             0, index.flatten(), values
         )
-    # On a CPU a histogram per feature takes a fraction of what adding rows takes, which are only a few numbers long.
-    places = index.flatten()
-    totals = []
-    for column in gradient.unbind(-1):
-        added = sum(weight * one[:, None] for weight, one in zip(weights, column, strict=True))
-        totals.append(torch.bincount(places, added.flatten(), nodes))
-    return torch.stack(totals, -1).to(gradient.dtype)
+    # The transpose of a sparse matrix with a row per point. On a CPU torch's products with it, and its additions of rows, which
+    # are only a few numbers long, take many times as long as scipy's.
+    points, taps = index.shape
+    places, starts = index.flatten().numpy(), np.arange(0, points * taps + 1, taps, dtype=np.int32)
+    total = np.zeros((nodes, gradient.shape[-1]), gradient.numpy().dtype)
+    for weight, one in zip(weights, gradient, strict=True):
+        total += csr_array((weight.flatten().numpy(), places, starts), (points, nodes)).T @ one.numpy()
+    return torch.from_numpy(total)
 
 
 def dotted(table: Tensor, index: Tensor, gradient: Tensor) -> Tensor:
@@ -198,6 +205,16 @@ class WeightedSum(OneByOne):
         by_table = Scatter.apply(gradients[0], index, weights, len(table)) if ctx.needs_input_grad[0] else None
         by_weights = dotted(table, index, gradients[0]) if ctx.needs_input_grad[2] else None
         return by_table, None, by_weights
+
+
+def weighted_sum(
+    table: Float[Tensor, "nodes features"], index: Int[Tensor, "*batch taps"], weights: Float[Tensor, "sets *batch taps"]
+) -> Float[Tensor, "sets *batch features"]:
+    """Sum rows of a table with several sets of weights, in the table's own precision."""
+    taps = index.shape[-1]
+    with torch.autocast(index.device.type, enabled=False):
+        sums = WeightedSum.apply(table, index.reshape(-1, taps), weights.reshape(len(weights), -1, taps))
+    return sums.reshape(*weights.shape[:-1], -1)
 
 
 class Scatter(OneByOne):

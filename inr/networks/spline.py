@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inr.field import Network
 from inr.networks.grids import GridEncoding
+from inr.networks.lattice import LatticeNetwork
 
 EVERY = 2**62  # rows: as many as there are nodes
 
 
-class Spline(Network):
+class Spline(LatticeNetwork):
     """A sum of B-splines, one at each node of a lattice: a field for one signal, linear in its `coefficients`.
 
     shape:    samples along each axis; the lattice has `fineness` cells from one to the next.
@@ -42,10 +42,6 @@ class Spline(Network):
         """Return the rows of the coefficients that each point depends on, and their weights, which are never negative."""
         stencil, rows = self.level.stencil(points)
         return rows[..., 0, :], stencil.weights()[..., 0, :]
-
-    def forward(self, points: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch channels"]:
-        """Evaluate the spline."""
-        return self.level(points)
 
     def pushforward(self, points: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the spline, and its derivatives along the tangents (axes, ..., in_features)."""

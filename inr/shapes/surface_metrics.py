@@ -41,6 +41,20 @@ def cloud_of(mesh: Mesh, count: int, seed: int) -> Cloud:
     return Cloud(*sample_surface(mesh, count, np.random.default_rng(seed)))
 
 
+def sampled_surface(surface: Mesh | Cloud, count: int, seed: int) -> Cloud:
+    """Return the points of a surface that is known by them alone, or some of its triangles."""
+    return surface if isinstance(surface, Cloud) else cloud_of(surface, count, seed)
+
+
+def mean_angle(gradients: np.ndarray, normals: np.ndarray) -> float:
+    """Return the mean angle [degrees] between vectors (points, 3) of any length and unit ones; nan without points."""
+    if not len(normals):
+        return math.nan
+    along = (gradients * normals).sum(-1)
+    across = np.linalg.norm(np.cross(gradients, normals), axis=-1)  # of small angles the cosine knows next to nothing
+    return float(np.degrees(np.arctan2(across, along)).mean())
+
+
 def nearest(points: np.ndarray, other: Mesh | Cloud) -> tuple[np.ndarray, np.ndarray]:
     """Return distances (points,) of points to triangles, or to the nearest of other points, and the normals (points, 3)."""
     if isinstance(other, Cloud):
@@ -58,7 +72,7 @@ def compare_surfaces(one: Mesh, other: Mesh | Cloud, threshold: float, count: in
     its nearest point.
     """
     found = cloud_of(one, count, seed)
-    true = other if isinstance(other, Cloud) else cloud_of(other, count, seed + 1)
+    true = sampled_surface(other, count, seed + 1)
     if not len(found.points) or not len(true.points):
         return SurfaceComparison(math.nan, math.nan, math.nan)
     there, back = nearest(found.points, other), nearest(true.points, one)

@@ -40,6 +40,7 @@ def test_a_shape_is_fitted_and_compared(fitted):
     assert found["normals"] > 0.95
     assert found["mae"] < 0.1 * RADIUS
     assert found["eikonal"] < 0.3
+    assert found["angle"] < 30
     assert found["psnr_shell"] > 25
     assert found["linear/iou"] > 0.9
     definitions = json.loads((fitted / "metrics.json").read_text())

@@ -72,10 +72,58 @@ def test_splines_come_closer_with_the_order_of_their_kernel(kernel, order):
     for cells in (20, 40):
         spline = Spline(1, 1, [cells + 1], kernel)
         rows, weights = spline.stencil(at)
-        design = torch.zeros(len(at), *spline.lattice).scatter_add_(1, rows, weights)
+        design = torch.zeros(len(at), *spline.lattice).scatter_add_(1, rows.long(), weights)
         spline.coefficients.data = torch.linalg.lstsq(design, (4 * at).sin()).solution
         errors.append(float((spline(at) - (4 * at).sin()).detach().abs().max()))
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.5)
+
+
+@pytest.mark.parametrize(("kernel", "order"), [("quadratic", 2), ("cubic", 3)])
+def test_slopes_of_splines_come_closer_by_one_order_less(kernel, order):
+    at = torch.linspace(-1, 1, 401)[:, None]
+    errors = []
+    for cells in (20, 40):
+        spline = Spline(1, 1, [cells + 1], kernel)
+        rows, weights = spline.stencil(at)
+        design = torch.zeros(len(at), *spline.lattice).scatter_add_(1, rows.long(), weights)
+        spline.coefficients.data = torch.linalg.lstsq(design, (4 * at).sin()).solution
+        slopes = spline.pushforward(at, torch.ones(1, 1, 1))[1][0, 20:-20]  # at the ends there is less to go by
+        errors.append(float((slopes - 4 * (4 * at[20:-20]).cos()).detach().abs().max()))
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("rows", [2**19, 7], ids=["dense", "hashed"])
+@pytest.mark.parametrize("shape", SHAPES, ids=len)
+def test_equal_features_are_constant_on_every_level_and_have_no_slope(kernel, rows, shape):
+    grid = GridEncoding(len(shape), shape, kernel, rows=rows, coarsest=3)
+    grid.table.data.fill_(2.0)
+    points, axes = 3 * torch.rand(2, 20, len(shape)) - 1.5, torch.eye(len(shape))
+    value, slopes = grid.pushforward(points, axes[:, None, None])
+    assert_close(value, torch.full((2, 20, grid.out_features), 2.0))
+    assert_close(slopes, torch.zeros(len(shape), 2, 20, grid.out_features))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=len)
+def test_points_of_each_signal_are_seen_as_if_alone_along_any_tangents(shape):
+    grid = filled(GridEncoding(len(shape), shape, "quadratic", rows=40, coarsest=3))
+    points = 2 * torch.rand(3, 20, len(shape)) - 1
+    for count in (1, len(shape), 5):  # fewer tangents than axes are contracted before the sum, others behind it
+        tangents = torch.randn(count, 3, 20, len(shape))
+        value, slopes = grid.pushforward(points, tangents)
+        alone = [grid.pushforward(one, along) for one, along in zip(points, tangents.unbind(1), strict=True)]
+        assert_close(value, torch.stack([one for one, _ in alone]))
+        assert_close(slopes, torch.stack([along for _, along in alone], 1))
+        assert_close(slopes, torch.func.vmap(lambda dx: grid.pushforward(points, dx[None])[1][0])(tangents))
+
+
+def test_levels_are_finer_between_samples_that_are_shown():
+    def finest(**options):
+        return GridEncoding(2, (65, 65), "linear", fineness=None, **options).lattices[-1]
+
+    assert finest() == (65, 65)
+    assert finest(whole=(65, 65)) == (65, 65)
+    assert finest(whole=(257, 257)) == (129, 129)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -102,7 +150,7 @@ def test_every_node_has_a_row_of_its_own_until_rows_run_out():
     kept = [min(math.prod(lattice), 500) for lattice in grid.lattices]
     assert len(grid.table) == sum(kept)
     assert 0 < grid.dense < len(kept)
-    for level, (start, count) in enumerate(zip(grid.starts.tolist(), kept, strict=True)):
+    for level, (start, count) in enumerate(zip(grid.starts.flatten().tolist(), kept, strict=True)):
         used = rows[:, level].unique()
         assert start <= used.min() <= used.max() < start + count
         # a random hash would leave a share exp(-nodes / rows) of the rows to nobody; neighbours in a row do not collide
@@ -131,6 +179,7 @@ def test_a_weighted_sum_and_its_gradients_are_those_of_indexing():
         ({"features": 0}, "features=0"),
         ({"growth": 1.0}, "growth=1.0"),
         ({"fineness": math.nan}, "fineness=nan"),
+        ({"shape": (10**5, 10**5), "rows": 2**40}, "at most 2147483647 nodes, got"),
     ],
 )
 def test_impossible_grids_are_refused(options, words):

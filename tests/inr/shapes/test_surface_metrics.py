@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from tiny.solids import ball, box, joined, moved
 
 from inr.shapes.meshes import Mesh
-from inr.shapes.surface_metrics import Cloud, cloud_of, compare_surfaces, iou
+from inr.shapes.surface_metrics import Cloud, cloud_of, compare_surfaces, iou, mean_angle
 
 NONE = Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
 
@@ -65,3 +65,14 @@ def test_overlap_counts_points():
     assert iou(one, other, torch.tensor([True, True, False, False])) == 0.5
     assert iou(one, other, torch.tensor([False, True, True, False])) == 1
     assert math.isnan(iou(one, other, torch.zeros(4, dtype=torch.bool)))
+
+
+def test_angles_are_those_of_turned_vectors_whatever_their_length():
+    random = np.random.default_rng(0)
+    normals = random.standard_normal((50, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    aside = np.cross(normals, random.standard_normal((50, 3)))
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    for degrees in (0.0, 1e-4, 40.0, 180.0):
+        turned = np.cos(np.radians(degrees)) * normals + np.sin(np.radians(degrees)) * aside
+        assert mean_angle(random.uniform(0.1, 9, (50, 1)) * turned, normals) == pytest.approx(degrees, abs=1e-9)
