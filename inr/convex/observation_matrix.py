@@ -17,9 +17,11 @@ class Lattice(Protocol):
     """A field of coefficients at the nodes of a lattice: value = sum over k of weights[k] * coefficients[index[k]].
 
     lattice: nodes along each axis, the last one running fastest.
+    spacing: of the nodes, along the axis where they are closest [units of the points].
     """
 
     lattice: tuple[int, ...]
+    spacing: float
 
     def stencil(self, points: Float[Tensor, "*batch dims"]) -> tuple[Int[Tensor, "*batch k"], Float[Tensor, "*batch k"]]:
         """Return the nodes that count at each point, and their weights."""
