@@ -4,10 +4,10 @@
     python benchmarks/ct.py rows SLICE [--size 128] [--views 100 60 20] [--photons 1e4]
     python benchmarks/ct.py phantoms RUN [--views 8 20 127] [--count 32] [--scratch 4] [--steps 500] [OPTION ...]
 
-`models` fits one slice. `rows` are the classical ones, without noise and with photons. `phantoms` encodes held-out phantoms in the dictionary of RUN (experiment=nid/ct) by every
-solver, and fits a sine network from scratch to the same sinograms, for the first few of them. Every run is a command of its
-own, those of classical rows aside; further options go to all of them. Seconds are those of training, of finding all codes
-together, or of a row.
+`models` fits one slice. `rows` are the classical ones, without noise and with photons. `phantoms` encodes held-out phantoms
+in the dictionary of RUN (experiment=nid/ct) by every solver, and fits a sine network from scratch to the same sinograms, for
+the first few of them. Every run is a command of its own, those of classical rows aside; further options go to all of them.
+Seconds are those of training, of finding all codes together, or of a row.
 """
 
 import argparse

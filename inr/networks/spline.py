@@ -22,6 +22,8 @@ class Spline(Network):
     Source: Unser, Aldroubi, Eden, B-spline Signal Processing (1993).
     """
 
+    spacing: float
+
     def __init__(
         self, in_features: int, out_features: int, shape: Sequence[int], kernel: str = "cubic", fineness: float = 1.0
     ) -> None:
