@@ -171,7 +171,7 @@ def test_an_encoder_sees_back_projections_and_the_table_says_so(tmp_path):
 
 
 def test_by_default_the_slice_is_solved_for_as_the_row_of_total_variation_is(tmp_path):
-    small = ("task=ct", "data.size=20", "data.views=14")
+    small = ("task=ct", "data.size=20", "data.views=14", "supervision=val")
     found = metrics(run(tmp_path / "solved", *small))
     assert found["steps"] == 0
     assert found["psnr"] == pytest.approx(found["tv/psnr"], abs=1e-3)
