@@ -140,7 +140,7 @@ class SimulatedScan(ScanData):
         half_width = (max(self.slice_shape) - 1) / 2 * self.template.pixel
         region = self.region or ("square" if self.fills_corners else "circle")
         bins = self.bins or math.ceil(REACH[region] * max(self.slice_shape))
-        source, detector = self.fan(half_width)
+        source, detector = fan_distances(self.source, self.detector, half_width) if self.beam == "fan" else (None, 0.0)
         reach = REACH[region]
         if source is not None:
             # The outermost ray touches the circle of radius `reach`, so at the source it is asin(reach / source) from the
@@ -166,21 +166,6 @@ class SimulatedScan(ScanData):
             jitter=self.jitter,
             width=float(self.rays > 1),
         )
-
-    def fan(self, half_width: float) -> tuple[float | None, float]:
-        """Return the distances of source and detector from the axis [half-widths]; no source for parallel beams.
-
-        Raises: InputError for a source inside the slice, or a detector before the axis.
-        """
-        if self.beam != "fan":
-            return None, 0.0
-        source = SOURCE if self.source is None else self.source / half_width
-        detector = DETECTOR if self.detector is None else self.detector / half_width
-        corner = REACH["square"]
-        if not (source > corner and detector >= 0):
-            rule = f"The source must be outside the slice, farther than {corner * half_width:g} from the axis, and"
-            raise InputError(f"{rule} data.detector not negative, got {source * half_width:g} and {detector * half_width:g}.")
-        return source, detector
 
     @property
     def fills_corners(self) -> bool:
@@ -243,6 +228,20 @@ class SimulatedScan(ScanData):
             normal = torch.randn(sinogram.shape, generator=generator(seed, 0, "noise"))
             measured = measured + self.noise * sinogram.abs().max() * normal
         return measured
+
+
+def fan_distances(source: float | None, detector: float | None, half_width: float) -> tuple[float, float]:
+    """Return the distances of a fan's source and detector from the axis [half-widths].
+
+    Raises: InputError for a source inside the slice, or a detector before the axis.
+    """
+    source = SOURCE if source is None else source / half_width
+    detector = DETECTOR if detector is None else detector / half_width
+    corner = REACH["square"]
+    if not (source > corner and detector >= 0):
+        rule = f"The source must be outside the slice, farther than {corner * half_width:g} from the axis, and"
+        raise InputError(f"{rule} data.detector not negative, got {source * half_width:g} and {detector * half_width:g}.")
+    return source, detector
 
 
 def coarser(slices: Tensor, finer: int) -> Tensor:
