@@ -249,7 +249,7 @@ def test_the_same_pixels_and_bins_without_width_are_scanned_as_published(options
 @pytest.mark.parametrize("beam", ["parallel", "fan"])
 def test_a_finer_scan_comes_closer_to_a_round_blob_at_second_order(beam):
     size, sigma = 24, 0.2
-    scanner = SliceScan(size=size, views=5, beam=beam, bins=20, source=None).scanner
+    scanner = SliceScan(size=size, views=5, beam=beam, bins=20).scanner
     errors = []
     for finer in (2, 4, 8):
         middles = 2 / (size - 1) / finer * (torch.arange(size * finer) - (size * finer - 1) / 2)
