@@ -60,8 +60,8 @@ RUNS = {
     " task.measurements.data.importance=8 model.coarse.trunk.hidden_features=16 model.fine.trunk.hidden_features=16",
     "scenes": "task=nerf data=scenes data.scenes=4 data.views=6 data.size=12 data.held_out=1 supervision=val model=nid_moe"
     f" model@model.trunk=positional regime=dictionary {CODED} {RAYS}",
-    "slice": f"task=ct data.path={{files}}/slice.npy data.beam=fan data.source=40 data.detector=40 data.photons=1e4 {NARROW}"
-    f" penalty=tv {EXPORT}",
+    "slice": "task=ct model=sine data.path={files}/slice.npy data.beam=fan data.source=40 data.detector=40 data.photons=1e4"
+    f" {NARROW} penalty=tv {EXPORT}",
     "sinogram": f"task=ct data=sinogram data.path={{files}}/sinogram.npz data.every=2 model=positional {NARROW}",
     "slices": f"experiment=nid/ct data.count=6 data.size=12 {HELD_OUT} {CODED}",
     "mesh": f"task=sdf data.path={{files}}/ring.ply penalty=eikonal {SOLID} {NARROW} {EXPORT}",

@@ -29,13 +29,19 @@ class Field:
 
     Shapes: points (1|signals, *points, dims) in [-1, 1]^dims -> values (signals, *points, channels). The signal axis is
             always there; of size 1 in the points it means that all signals share them.
+    spacing: of the nodes that it interpolates, which sensors then resolve [units of the points]; None: there are none.
     """
 
     def __init__(
-        self, function: Callable[[Tensor], Tensor], penalties: dict[str, Tensor] | None = None, coarse: Field | None = None
+        self,
+        function: Callable[[Tensor], Tensor],
+        penalties: dict[str, Tensor] | None = None,
+        coarse: Field | None = None,
+        spacing: float | None = None,
     ) -> None:
         self.function, self.penalties = function, penalties or {}
         self.proposal = coarse
+        self.spacing = spacing
 
     @property
     def coarse(self) -> Field:
@@ -65,16 +71,18 @@ class Network(nn.Module):
     """A function from signals to their fields: subclasses of one signal define `forward`, those of several define `field`.
 
     directions: points carry a unit direction of view behind the position, as those of a radiance field do.
+    spacing:    of its field's nodes.
     Raises: InputError if more than one signal is asked of a network of one.
     """
 
     directions: bool = False
+    spacing: float | None = None
 
     def field(self, signals: Signals) -> Field:
         """Return the fields of these signals: of a network of one signal, that network."""
         if len(signals.index) != 1:
             raise InputError(f"This network represents one signal, got {len(signals.index)}; use model=nid_moe for many.")
-        return Field(self)
+        return Field(self, spacing=self.spacing)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Sort the parameters by kind, each once, for optimisers that treat kinds differently; override to sort otherwise.

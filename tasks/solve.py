@@ -23,22 +23,30 @@ FIRST = torch.zeros(1, dtype=torch.long)  # the one signal
 class Solve(RegimeCallback):
     """Find the coefficients of a lattice, such as a spline's, from all that was observed; no training steps follow.
 
-    solver: the rule that finds them; None, and one that is no closed form: training steps instead, as for other networks.
+    solver: the rule that finds them; one that is no closed form: training steps instead, as for other networks.
+    default: the rule for a spline where there is no `solver`; other networks are trained by steps then. None: splines, too.
     quantity: that equations are made of where the supervision compares it, since targets of derivatives are differences of the
         same samples, whose error is no noise; None: equations of all terms.
     Raises: InputError for networks that are not linear in their parameters, sensors that are not linear in the field, and
         several processes.
     """
 
-    def __init__(self, solver: ConvexSolver | None = None, quantity: str | None = "value") -> None:
+    def __init__(
+        self, solver: ConvexSolver | None = None, default: ConvexSolver | None = None, quantity: str | None = "value"
+    ) -> None:
         super().__init__()
         self.quantity = quantity
-        self.solver = solver if solver is not None and solver.closed_form else None
+        self.asked = solver
+        self.default = default
+        self.solver: ConvexSolver | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what is no linear problem."""
         assert isinstance(pl_module, EvaluatedTask)
         pl_module.regime = self.result
+        is_spline = isinstance(pl_module.network, Spline)
+        solver = self.asked or (self.default if is_spline else None)
+        self.solver = solver if solver is not None and solver.closed_form else None
         if self.solver is not None:
             refuse_nonlinear(pl_module, self.solver)
 

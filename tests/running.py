@@ -49,7 +49,7 @@ def tiny_sound(folder: Path, samples: int = 400, channels: int = 1) -> Path:
 
 NARROW = {
     "nid_moe": ["model.trunk.hidden_features=16", "model.experts=8"],
-    "spline": [],
+    "spline": ["solver=adam"],  # by steps, in task ct too
     "radiance": ["model.trunk.hidden_features=16", "model.hidden_features=16", "data.directions=true"],
 }
 

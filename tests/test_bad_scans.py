@@ -159,7 +159,7 @@ def test_a_source_stands_above_the_slice_at_angle_0_and_left_of_it_at_90_degrees
 
 def test_a_run_goes_around_a_dead_view(tmp_path):
     np.save(tmp_path / "scan.npy", spoiled(sinogram(BINS), 30))
-    options = ("task=ct", "data=sinogram", f"data.path={tmp_path / 'scan.npy'}", *QUICK)
+    options = ("task=ct", "model=sine", "data=sinogram", f"data.path={tmp_path / 'scan.npy'}", *QUICK)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figures = metrics(run(tmp_path / "run", *options))

@@ -98,7 +98,7 @@ def test_views_of_a_scene_need_the_cameras_of_its_capture(tmp_path):
 
 
 def test_a_run_of_generated_data_takes_no_file(tmp_path):
-    first = run(tmp_path / "first", "task=ct", "data.size=16", "data.points=null", *QUICK)
+    first = run(tmp_path / "first", "task=ct", "model=sine", "data.size=16", "data.points=null", *QUICK)
     with pytest.raises(InputError, match=r"data\.path was null, got"):
         run(tmp_path / "other", f"ckpt_path={first}", f"data.path={tiny_image(tmp_path)}", LONGER)
 

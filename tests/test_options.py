@@ -59,7 +59,7 @@ COMPILED = {
     "sine": lambda folder: [f"data.path={tiny_image(folder)}", *BASE],
     "dictionary": lambda folder: [*collection("image", folder), *small("nid_moe"), *STEPS, "regime=dictionary"],
     "radiance": lambda folder: [*tiny("nerf", folder), *small("radiance"), *STEPS, "data.points=16"],
-    "ct": lambda folder: [*tiny("ct", folder), *QUICK, "data.points=64"],
+    "ct": lambda folder: [*tiny("ct", folder), "model=sine", *QUICK, "data.points=64"],
 }
 
 

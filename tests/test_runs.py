@@ -14,6 +14,7 @@ from PIL import Image
 from running import (
     QUICK,
     ROOT,
+    STEPS,
     TINY,
     assert_resumes,
     assert_same_run,
@@ -23,6 +24,7 @@ from running import (
     curve,
     metrics,
     run,
+    small,
     tiny,
     tiny_image,
     tiny_sound,
@@ -171,7 +173,8 @@ def in_two_processes(folder, *options: str):
 def test_two_processes_follow_the_curve_of_one(task, optimizer, tmp_path):
     options = [
         *tiny(task, tmp_path),
-        *QUICK,
+        *small("sine"),
+        *STEPS,
         f"optimizer={optimizer}",
         "trainer.max_steps=4",
         "trainer.val_check_interval=2",

@@ -159,20 +159,22 @@ def line_integrals(ellipses: Ellipses, offset: np.ndarray, angle: np.ndarray) ->
     return total
 
 
-def rasterise(ellipses: Ellipses, size: int, oversampling: int = 4) -> np.ndarray:
+def rasterise(ellipses: Ellipses, size: int, oversampling: int = 4, finer: int = 1) -> np.ndarray:
     """Make the picture in pixels: means over oversampling^2 points, evenly over each pixel.
 
     Corner pixels have their centres on the corners of [-1, 1]^2, the first row at y = 1.
 
-    Shapes: (size, size), float32
+    finer: parts that each pixel is cut into along both axes, so that its value is the mean of theirs.
+    Shapes: (finer x size, finer x size), float32
     Raises: InputError for less than two pixels a side or less than one point a pixel.
     """
-    for name, value, least in (("size", size, 2), ("oversampling", oversampling, 1)):
+    for name, value, least in (("size", size, 2), ("oversampling", oversampling, 1), ("finer", finer, 1)):
         whole = isinstance(value, int) and value >= least
         require(f"{name} of a phantom", whole, f"must be a whole number, at least {least}", value)
     pixel = 2 / (size - 1)
-    points = -1 + pixel * ((np.arange(size * oversampling) + 0.5) / oversampling - 0.5)
-    before = oversampling * np.arange(size)  # points of a row left of each pixel
+    size *= finer
+    points = -1 + pixel * ((np.arange(size * oversampling) + 0.5) / (finer * oversampling) - 0.5)
+    before = oversampling * np.arange(size)  # points of a row left of each part
     picture = np.zeros((size, size))
     for index, density in enumerate(ellipses.density):
         middle, half = chords(ellipses, index, -points[:, None], np.pi / 2)  # along x

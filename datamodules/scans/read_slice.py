@@ -82,6 +82,13 @@ def check_values(values: np.ndarray, path: Path) -> None:
         raise InputError(f"A slice must show something, {path} has the same value everywhere; choose another.")
 
 
+def resized(found: Slice, size: int) -> Slice:
+    """Return a slice in so many rows and columns; the side of a pixel is such that the area stays."""
+    # Blurred first, so that details finer than the new pixels do not turn into false ones.
+    values = resize(found.values, (size, size), order=1, anti_aliasing=True, preserve_range=True)
+    return replace(found, values=values, pixel=found.pixel * math.sqrt(found.values.size) / size)
+
+
 def read_slice(
     path: Path,
     window: tuple[float, float] | None = None,
@@ -112,8 +119,5 @@ def read_slice(
     read = read_dicom if is_dicom(path) else read_volume_slice if has_ending(path, VOLUMES) else read_plain
     found = read(path, frame, hounsfield)
     check_values(found.values, path)
-    if size is not None:
-        # Blurred first, so that details finer than the new pixels do not turn into false ones.
-        values = resize(found.values, (size, size), order=1, anti_aliasing=True, preserve_range=True)
-        found = replace(found, values=values, pixel=found.pixel * math.sqrt(found.values.size) / size)
+    found = found if size is None else resized(found, size)
     return found if window is None else replace(found, window=(float(window[0]), float(window[1])))

@@ -12,13 +12,12 @@ from torch import Tensor
 
 from datamodules.common.files import require
 from inr.baselines.tomography import fewest_edges, filtered_back_projection, sart, to_parallel
-from inr.measurements.radon import FanBeam, LineIntegrals, ParallelBeam
+from inr.measurements.radon import REACH, FanBeam, LineIntegrals, ParallelBeam
 
 FEWEST = 16  # samples of a line, however wide the bins: a midpoint rule with fewer misses whole organs
 MOST = 1024  # samples of a line, however narrow the bins: the memory of a training step grows with them
 EVEN = 0.99  # share of the widest step from view to view that every step has, if views are even
 PLAY = 0.1  # of a step, by which views that close may miss their beginning
-REACH = {"circle": 1.0, "strip": 1.0, "square": math.sqrt(2)}  # farthest line of a region from the axis [half-widths]
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Scanner:
     source: float | None = None  # distance of a fan's source from the axis [half-widths]; None: parallel beams
     detector: float = 0.0  # distance of a fan's detector from the axis, on the other side [half-widths]
     jitter: bool = False  # whether the samples are drawn anew in every step
+    width: float = 0.0  # of a bin, over which it sees the mean [bins]; 0: a line through its middle
 
     def describe(self) -> dict[str, Any]:
         """Return the measurement as plain options, as Hydra instantiates it."""
@@ -50,6 +50,7 @@ class Scanner:
             "pivot": list(self.pivot),
             "region": self.region,
             "jitter": self.jitter,
+            "width": self.width,
         } | fan
 
     @property
@@ -57,10 +58,10 @@ class Scanner:
         """The kind of beam."""
         return ParallelBeam if self.source is None else FanBeam
 
-    def beam(self, finer: int = 1) -> LineIntegrals:
-        """Return the measurement, with so many times as many samples on a line."""
+    def beam(self, finer: int = 1, rays: int = 1) -> LineIntegrals:
+        """Return the measurement, with so many times as many samples on a line, and so many rays to a bin."""
         options = {name: value for name, value in self.describe().items() if name != "_target_"}
-        return self.measurement(**options | {"samples": finer * self.samples})
+        return self.measurement(**options | {"samples": finer * self.samples, "rays": rays})
 
     @property
     def views(self) -> int:
@@ -75,9 +76,7 @@ class Scanner:
     @property
     def rim_step(self) -> float:
         """The path of the slice's rim from view to view [bins at the axis]."""
-        # A bin of a fan is narrower at the axis than on the detector, by the ratio of their distances from the source.
-        magnified = 1.0 if self.source is None else self.source / (self.source + self.detector)
-        return self.view_step / (self.bin_width * magnified)
+        return self.view_step / self.beam().bin_at_axis
 
     @property
     def dense(self) -> bool:
@@ -188,8 +187,7 @@ class Scanner:
         self, sinograms: Float[Tensor, "signals bins views"], shape: Sequence[int], weights: Tensor | None = None
     ) -> Tensor:
         """Reconstruct slices (signals, rows, columns) with total variation; weights are those of the rays."""
-        finer = math.ceil(2 * REACH[self.region] * max(shape) / self.samples)  # a sample for each node of the finer grid
-        return self.zero_outside(fewest_edges(sinograms, self.beam(finer), shape, weights))
+        return self.zero_outside(fewest_edges(sinograms, self.beam(), shape, weights))
 
 
 def even_angles(views: int, arc: float, first: float) -> tuple[float, ...]:

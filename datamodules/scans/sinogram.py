@@ -243,6 +243,7 @@ class SinogramData(ScanData):
             source=None if source is None else source / half_width,
             detector=self.geometry.detector / half_width,
             jitter=self.jitter,
+            width=1.0,
         )
 
     @cached_property

@@ -18,14 +18,12 @@ from inr.convex.observation_matrix import observation_matrix
 from inr.convex.problem import Problem
 from inr.convex.total_variation import TotalVariation
 from inr.errors import InputError
-from inr.measurements.measurement import Measurement
+from inr.measurements.radon import LineIntegrals, Pixels
 from inr.networks.spline import Spline
 
 TURN = 2 * math.pi
 SAME = 1e-6  # of the period: angles closer than this are one direction, float32 or not
 HOLE = 3.0  # times the ordinary step: a longer one was not scanned
-GAP = 0.02  # of the objective with total variation, by which it may exceed the least possible: pixels move less than noise
-STEPS = 150  # of its solver, at most
 SHORTEST = 64  # samples of the padded detector
 
 WINDOWS: dict[str, Callable[[Tensor], Tensor]] = {  # by frequency, in cycles per bin
@@ -161,36 +159,32 @@ def sart(
 
 def fewest_edges(
     sinograms: Float[Tensor, "signals bins views"],
-    beam: Measurement,
+    beam: LineIntegrals,
     shape: Sequence[int],
     weights: Float[Tensor, "signals bins views"] | None = None,
     solver: TotalVariation | None = None,
 ) -> Float[Tensor, "signals rows columns"]:
     """Invert sinograms by least squares with total variation, no value below zero, on a grid twice as fine as the pixels.
 
-    beam: takes a field to observations at (bin, view), the longest side of the slice being [-1, 1]; its samples should be as
-        close as the finer grid's nodes.
+    beam: takes a field to observations at (bin, view), the longest side of the slice being [-1, 1].
     weights: of the rays, such as the photons that they counted; None: all alike.
     solver: by default one that finds the weight of the total variation by cross-validation.
     Source: Sidky & Pan, Image reconstruction in circular cone-beam computed tomography by constrained, total-variation
             minimization (2008).
     """
-    side = max(shape)
-    field = Spline(2, 1, [side, side], "linear", fineness=2.0)  # every second node is the centre of a pixel
-    places = torch.cartesian_prod(*(torch.arange(size, dtype=torch.float32) for size in sinograms.shape[1:]))
-    matrix = observation_matrix(field, beam, places[None])
+    field = Spline(2, 1, [max(shape)] * 2, "linear", fineness=2.0)  # every second node is the centre of a pixel
+    pixels = Pixels(shape, beam.region, beam.pivot.tolist(), beam.width)
+    rays, places = (
+        torch.cartesian_prod(*(torch.arange(size, dtype=torch.float32) for size in sizes))[None]
+        for sizes in (sinograms.shape[1:], shape)
+    )
+    matrix = observation_matrix(field, beam.resolving(field.spacing), rays)
     equal = torch.ones(matrix.shape[0], 1)
     weighted = equal if weights is None else weights.flatten(1).T.float()
     problem = Problem(matrix, sinograms.flatten(1).T.float().contiguous(), weighted.contiguous(), field.lattice)
-    solved = (solver or TotalVariation(lower=0.0, tolerance=GAP, iterations=STEPS)).coefficients(problem).coefficients
-    # A pixel is the mean over its square, which reaches half-way to the nodes beside it: of straight lines between three
-    # nodes a half apart, 1/4, 1/2, 1/4 of them along each axis.
-    nodes = torch.nn.functional.pad(solved.T.reshape(-1, 1, *field.lattice), (1, 1, 1, 1), mode="replicate")
-    along = torch.tensor([0.25, 0.5, 0.25])
-    pixels = torch.nn.functional.conv2d(nodes, (along[:, None] * along)[None, None])[:, 0]
-    first = [side - size for size in shape]  # of the finer nodes beyond a shorter side, on either end
-    rows, columns = (slice(start, start + 2 * size - 1, 2) for start, size in zip(first, shape, strict=True))
-    return pixels[:, rows, columns].to(sinograms)
+    solved = (solver or TotalVariation(lower=0.0)).coefficients(problem).coefficients
+    seen = observation_matrix(field, pixels.resolving(field.spacing), places)(solved)
+    return seen.T.reshape(-1, *shape).to(sinograms)
 
 
 def to_parallel(

@@ -78,7 +78,8 @@ class Equations:
                     axes = range(part.coordinates.shape[-1]) if term.axes is None else term.axes
                     along = None if term.quantity == "value" else list(axes)
                     self.note(term, part, along)
-                    yield from blocks(self.field, self.measurements[name].within(**part.context), part.coordinates, along)
+                    sensor = self.measurements[name].within(**part.context).resolving(self.field.spacing)
+                    yield from blocks(self.field, sensor, part.coordinates, along)
 
     def note(self, term: Term, part: Part, along: list[int] | None) -> None:
         """Append targets (rows, signals x channels) and weights (rows, 1|signals x channels) of the equations of a term."""

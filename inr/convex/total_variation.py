@@ -184,7 +184,7 @@ class TotalVariation(ConvexSolver):
         upper: float | None = None,
         huber: float = 0.0,
         tolerance: float = 0.01,
-        iterations: int = 300,
+        iterations: int = 150,
         seed: int = 0,
     ) -> None:
         rules = {

@@ -60,6 +60,13 @@ class Measurement(nn.Module, ABC):
         """Draw the random numbers of a training step (jitter, noise), which join the context. Override if there are any."""
         return {}
 
+    def resolving(self: Sensor, spacing: float) -> Sensor:
+        """Return a sensor that does not miss details of a field so far apart. Override where a quadrature stands for a mean.
+
+        Units: spacing in those of the field's points.
+        """
+        return self
+
     def centred(self: Sensor) -> tuple[Sensor, Float[Tensor, " axes"] | None]:
         """Return a sensor whose coordinates are steps from a place, and that place in float64. None: they are as they were.
 
@@ -68,11 +75,11 @@ class Measurement(nn.Module, ABC):
         return self, None
 
     def prepare(self: Sensor, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> tuple[Sensor, Field]:
-        """Return the (measurement, field) to use instead of this one.
+        """Return the (measurement, field) to use instead of this one: it resolves the nodes of a lattice.
 
-        Override when sample positions depend on the field, as in importance sampling. Runs without gradient.
+        Override when sample positions depend on the field otherwise, as in importance sampling. Runs without gradient.
         """
-        return self, field
+        return self if field.spacing is None else self.resolving(field.spacing), field
 
     @abstractmethod
     def locate(self, coordinates: Float[Tensor, "shared points axes"]) -> SamplePoints:

@@ -12,12 +12,14 @@ from inr.networks.interpolation import weighted_sum
 class LatticeNetwork(Network, ABC):
     """A field for one signal, linear in its parameters: at a point the sum over k of weights[k] * coefficients[index[k]].
 
-    Subclasses define `lattice`, `coefficients` and `stencil`; values follow, and derivatives in forward mode.
+    Subclasses define `lattice`, `spacing`, `coefficients` and `stencil`; values follow, and derivatives in forward mode.
     lattice: nodes along each axis, the last one running fastest.
+    spacing: of the nodes, along the axis where they are closest [units of the points].
     Shapes: points (..., dims) in [-1, 1] -> values (..., channels); coefficients (nodes, channels).
     """
 
     lattice: tuple[int, ...]
+    spacing: float
 
     @property
     @abstractmethod

@@ -30,6 +30,7 @@ class Spline(LatticeNetwork):
         level = GridEncoding(in_features, shape, kernel, out_features, EVERY, fineness, coarsest=EVERY)
         level.table.data.zero_()
         self.level, self.lattice = level, level.lattices[-1]
+        self.spacing = 2 / float(level.cells.max())
 
     @property
     def coefficients(self) -> Tensor:

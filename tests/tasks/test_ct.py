@@ -15,7 +15,7 @@ from inr.errors import InputError
 
 BRIEF = ("task=ct", "data.points=64", "model=sine", "model.hidden_features=32", "optimizer.lr=1e-3", *STEPS)
 TINY = (*BRIEF, "data.size=16")
-SLICE = rasterise(shepp_logan(), 16)
+SLICE = rasterise(shepp_logan(), 16, 16)  # four times as fine, and that four times
 DISC = np.hypot(*np.mgrid[-1:1:16j, -1:1:16j]) < 1
 
 
@@ -168,3 +168,13 @@ def test_an_encoder_sees_back_projections_and_the_table_says_so(tmp_path):
     learned = run(tmp_path / "learned", *options, "regime=dictionary")
     text = json.loads((learned / "metrics.json").read_text())["encode_seconds"]["definition"]
     assert "back-projection" in text
+
+
+def test_by_default_the_slice_is_solved_for_as_the_row_of_total_variation_is(tmp_path):
+    small = ("task=ct", "data.size=20", "data.views=14", "supervision=val")
+    found = metrics(run(tmp_path / "solved", *small))
+    assert found["steps"] == 0
+    assert found["psnr"] == pytest.approx(found["tv/psnr"], abs=1e-3)
+    assert found["psnr"] >= max(figure for name, figure in found.items() if name.endswith("/psnr")) - 1e-3
+    assert metrics(run(tmp_path / "sine", *small, "model=sine", *STEPS))["steps"] == 2
+    assert metrics(run(tmp_path / "steps", *small, "solver=adam", *STEPS))["steps"] == 2

@@ -10,6 +10,8 @@ from inr.errors import InputError
 FAN = {"beam": "fan", "detector": 8.0}
 
 SLICES = [
+    ({"finer": 0}, "data.finer must be at least 1, .*got 0"),
+    ({"rays": 0}, "data.rays must be at least 1, got 0"),
     ({"views": 0}, "data.views must be at least 1, .*got 0"),
     ({"bins": 2}, "data.bins must be at least 3, .*got 2"),
     ({"region": "disc"}, "data.region .*circle, square, strip, got disc"),

@@ -12,10 +12,13 @@ from torch.testing import assert_close
 from datamodules.common.signal_data import Wanted
 from datamodules.scans.attenuation import MU_WATER
 from datamodules.scans.phantoms import line_integrals, shepp_logan
+from datamodules.scans.simulated import project
 from datamodules.scans.slices import Phantoms, SliceFolder, SliceScan
+from inr.derivatives import observe_at
 from inr.errors import InputError
 from inr.measurements.radon import REGIONS
 from inr.metrics.figures import psnr
+from inr.networks.sampled import bilinear_field
 
 CPU = torch.device("cpu")
 ROWS, COLUMNS = np.mgrid[-1:1:33j, -1:1:33j]
@@ -138,7 +141,7 @@ def test_noise_depends_on_the_seed_and_the_name_alone(options):
     assert torch.equal(one.exact[0], one.exact[1])
     assert torch.equal(one.sinograms, other.sinograms)
     assert torch.equal(heads(spread=0.0, **options).scan([3]).sinograms[0], one.sinograms[1])
-    assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 0.15
+    assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 0.25
     assert not torch.equal(heads(spread=0.0, seed=1, **options).scan([2]).sinograms[0], one.sinograms[0])
 
 
@@ -153,7 +156,7 @@ def test_gaussian_noise_has_its_standard_deviation():
 @pytest.mark.parametrize("test_signals", [1, None])
 def test_training_never_meets_what_is_held_out(monkeypatch, shuffle, test_signals):
     options = {"count": 8, "size": 9, "held_out": 3, "tuning": 2, "shuffle": shuffle, "test_signals": test_signals}
-    positions, known, calls = Phantoms(**options).positions, Phantoms.slices, []
+    positions, known, calls = Phantoms(**options).positions, Phantoms.scanned, []
     assert sorted(itertools.chain(*positions.values())) == list(range(8))
     assert {name: len(places) for name, places in positions.items()} == {"train": 3, "tuning": 2, "held_out": 3}
     held_out = set(positions["held_out"])
@@ -162,7 +165,7 @@ def test_training_never_meets_what_is_held_out(monkeypatch, shuffle, test_signal
         calls.append(set(places))
         return known(self, places) * torch.tensor([math.nan if place in held_out else 1.0 for place in places])[:, None, None]
 
-    monkeypatch.setattr(Phantoms, "slices", poisoned)
+    monkeypatch.setattr(Phantoms, "scanned", poisoned)
     data = scan(Phantoms, points=20, batch_signals=2, noise=0.01, on_slice=("value",), encodes=True, **options)
     tuned = (data.tuning_batches(torch.arange(data.tuning_signals), CPU, altered) for altered in (True, False))
     for batch in itertools.chain(take(data, 5), data.training_batches(CPU), *tuned):
@@ -231,3 +234,60 @@ def test_a_folder_of_several_kinds_of_slices_is_refused(tmp_path, other):
     write_dicom(tmp_path / "b.dcm", BRAIN, spacing=1.0) if other == "spacing" else save(tmp_path, DISC, "b.npy")
     with pytest.raises(InputError, match=r"must be of one kind; b.* the first that trains HU and 1.03125 mm: sort them"):
         scan(SliceFolder, root=str(tmp_path), size=16, held_out=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"beam": "fan"}, {"region": "square"}, {"region": "strip", "bins": 20}], ids=str)
+def test_the_same_pixels_and_bins_without_width_are_scanned_as_published(options):
+    data = scan(size=17, views=9, finer=1, rays=1, **options)
+    places = torch.cartesian_prod(torch.arange(float(data.scanner.bins)), torch.arange(9.0))[None]
+    field = bilinear_field(torch.from_numpy(data.template.values)[None])
+    expected = observe_at(data.scanner.beam(2), field, places, {"value"})["value"]
+    assert torch.equal(data.trained.sinograms.reshape(1, -1, 1), expected)
+    assert data.scanner.width == 0
+
+
+@pytest.mark.parametrize("beam", ["parallel", "fan"])
+def test_a_finer_scan_comes_closer_to_a_round_blob_at_second_order(beam):
+    size, sigma = 24, 0.2
+    scanner = SliceScan(size=size, views=5, beam=beam, bins=20).scanner
+    errors = []
+    for finer in (2, 4, 8):
+        middles = 2 / (size - 1) / finer * (torch.arange(size * finer) - (size * finer - 1) / 2)
+        blob = torch.exp(-(middles[:, None].square() + middles.square()) / (2 * sigma**2))
+        found = project(blob[None], scanner, finer, rays=4 * finer)[0]
+        edges = scanner.bin_width * (torch.arange(21.0) - 0.5 - scanner.centre)
+        if scanner.source is not None:
+            lines = scanner.beam().lines(torch.stack([torch.linspace(-0.5, 19.5, 20001), torch.zeros(20001)], -1)[None])
+            profile = math.sqrt(math.tau) * sigma * torch.exp(-lines[0][0, :, 0].square() / (2 * sigma**2))
+            exact = profile[:-1].reshape(20, 1000).mean(1)
+        else:
+            integral = math.pi * sigma**2 * torch.erf(edges / math.sqrt(2) / sigma)
+            exact = integral.diff() / scanner.bin_width
+        errors.append(float((found - exact[:, None]).norm()))
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.2)
+    assert errors[1] / errors[2] == pytest.approx(4, rel=0.3)
+
+
+def test_the_slice_that_is_looked_for_is_the_mean_of_the_scanned_one(tmp_path):
+    pixels = np.random.default_rng(0).random((32, 24)).astype(np.float32)
+    path = save(tmp_path, pixels)
+    whole = scan(path=path)
+    assert (whole.finer_pixels, whole.scanner.half_width) == (2, 15.5)
+    assert_close(whole.restore(whole.trained.slices[0]).numpy(), pixels)
+    for size, finer in ((16, 2), (10, 4), (4, 4)):  # of 32, 3.2 and 8 pixels of the file for each
+        small = scan(path=path, size=size)
+        assert small.finer_pixels == finer
+        means = small.scanned([0]).reshape(size, finer, size, finer).mean((1, 3))
+        assert_close(small.restore(small.trained.slices[0]), means)
+        side = math.sqrt(32 * 24) / size
+        assert small.scanner.half_width == pytest.approx((size - 1) / 2 * side)
+    assert scan(path=path, size=16, finer=1).template.values.shape == (16, 16)
+
+
+def test_many_slices_are_scanned_a_few_at_a_time(monkeypatch):
+    together = heads(spread=1.0).scan([0, 1, 2])
+    monkeypatch.setattr("datamodules.scans.simulated.PIXELS", 1)
+    apart = heads(spread=1.0).scan([0, 1, 2])
+    assert torch.equal(together.slices, apart.slices)
+    assert_close(together.sinograms, apart.sinograms)
+    assert_close(together.between, apart.between)

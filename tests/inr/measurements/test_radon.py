@@ -8,10 +8,10 @@ from tiny.laws import assert_derivatives_are_exact
 from tiny.signals import field_of, network
 from torch.testing import assert_close
 
-from inr.derivatives import value_and_jacobian
+from inr.derivatives import observe_at, value_and_jacobian
 from inr.errors import InputError
 from inr.field import Field
-from inr.measurements.radon import REGIONS, FanBeam, LineIntegrals, ParallelBeam
+from inr.measurements.radon import REGIONS, FanBeam, LineIntegrals, ParallelBeam, Pixels
 from inr.randomness import StepRandomness
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -219,3 +219,63 @@ def test_lines_along_a_side_of_the_square_have_finite_slopes(angle):
     )
     assert (value <= 2).all()
     assert (jacobian.abs() < 2).all()
+
+
+def over_bins(integral, place, width):
+    """The mean of a profile over bins around places, from its integral."""
+    return (integral(place + width / 2) - integral(place - width / 2)) / width
+
+
+def integral_of_disc(x, radius):
+    inside = x.clamp(-radius, radius)
+    return inside * (radius**2 - inside.square()).sqrt() + radius**2 * (inside / radius).asin()
+
+
+def test_wide_bins_see_the_mean_of_a_blob_and_of_a_disc():
+    sigma, radius, width, bins = 0.1, 0.3, 0.06, torch.linspace(-4, 4, 9)
+    beam = ParallelBeam(width, 0.4, samples=400, region="square", width=1.0, rays=400)
+    at = grid(bins, torch.tensor([0.0, 1.0]))
+    blurred = over_bins(lambda x: math.pi * sigma**2 * torch.erf(x / math.sqrt(2) / sigma), width * bins, width)
+    assert_close(beam(blob(sigma, 0.0, 0.0), at).reshape(9, 2), blurred[:, None].expand(9, 2), rtol=0, atol=1e-6)
+    shadow = over_bins(partial(integral_of_disc, radius=radius), width * bins, width)
+    assert_close(beam(disc(radius, 0.0, 0.0), at).reshape(9, 2), shadow[:, None].expand(9, 2), rtol=0, atol=2e-3)
+
+
+def test_wide_bins_see_the_edge_of_a_rectangle_in_part():
+    beam = ParallelBeam(0.1, 1.0, samples=400, region="square", width=1.0, rays=200)
+    # along the columns from -0.33, a third into bin -3, to 0.4; along the rows 0.5 long
+    rectangle = Field(lambda p: ((p[..., 1:] > -0.33) & (p[..., 1:] < 0.4) & (p[..., :1].abs() < 0.25)).to(p))
+    seen = beam(rectangle, grid(torch.arange(-5.0, 6), torch.zeros(1)))[0, :, 0]
+    shares = torch.tensor([0, 0, 0.8, 1, 1, 1, 1, 1, 1, 0.5, 0])
+    assert_close(seen, 0.5 * shares, rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize("beam", BEAMS.values(), ids=BEAMS)
+def test_the_mean_of_rays_converges_at_second_order_and_a_resolving_scanner_takes_enough(beam):
+    at, field = grid(torch.linspace(-3, 3, 5), torch.linspace(0, 3, 4)), blob(0.2, 0.1, -0.2)
+    seen = [beam(bin_width=0.2, samples=200, width=1.0, rays=rays)(field, at) for rays in (2, 4, 128)]
+    errors = [(one - seen[-1]).norm() for one in seen[:-1]]
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.05)
+    coarse = beam(bin_width=0.2, samples=10, width=1.0)
+    finer = coarse.resolving(0.01)
+    assert (coarse.samples, coarse.rays, finer.samples, coarse.resolving(1.0).samples) == (10, 1, 200, 10)
+    assert 0.01001 > finer.bin_at_axis / finer.rays > 0.009
+    assert finer.rays == {ParallelBeam: 20}.get(beam, 15)
+    field.spacing = 0.01
+    assert_close(observe_at(coarse, field, at, {"value"})["value"], finer(field, at))
+
+
+@EACH_BEAM
+def test_derivatives_of_wide_bins_are_exact(beam):
+    model = network("sine")
+    assert_derivatives_are_exact(beam(angles=ANGLES, width=1.0, rays=3), model, field_of(model), anywhere(), step=1e-7)
+
+
+def test_a_pixel_is_the_mean_over_its_square():
+    square = Field(lambda points: points.square().sum(-1, keepdim=True))
+    at = torch.cartesian_prod(torch.arange(2.0, 6), torch.arange(1.0, 4))[None]
+    middle, mean = (Pixels((9, 7), "square", width=1.0, side=side)(square, at) for side in (1, 50))
+    # of x^2 over a square of side h around m it is m^2 + h^2 / 12, along both axes
+    assert_close(mean - middle, torch.full_like(mean, 2 * 0.25**2 / 12), rtol=1e-3, atol=0)
+    assert_close(Pixels((9, 7), "square").resolving(0.01)(square, at), middle)  # without width there is but the middle
+    assert Pixels((9, 7), "square", width=1.0).resolving(0.125).side == 2
