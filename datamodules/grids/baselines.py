@@ -1,4 +1,4 @@
-"""Rows of the table that classical methods give from the observations that a dictionary encodes."""
+"""Rows of the table that classical methods give from corrupted observations."""
 
 from collections.abc import Callable, Sequence
 
@@ -33,8 +33,13 @@ def references(
     most = len(components.basis)
     rows = {"mean": lambda: merge(components.mean.expand_as(flat).reshape(observed.shape))}
     rows |= {f"pca {count}": fitted(count) for count in sorted({min(count, most) for count in [*counts, most]}) if count}
-    if missing is not None and observed.ndim == 4:
-        images, holes = merge(observed), merge(missing[..., None])[..., 0]  # a patch may be missing altogether
-        if holes[0].numel() <= PIXELS:
-            rows["biharmonic"] = lambda: biharmonic(images, holes)
+    if missing is not None:
+        rows |= inpainted(merge(observed), merge(missing[..., None])[..., 0])  # a patch may be missing altogether
     return rows
+
+
+def inpainted(observed: Tensor, missing: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """Return inpaintings (images, *shape, channels) by name of images with missing (images, *shape); none of other signals."""
+    if observed.ndim != 4 or missing[0].numel() > PIXELS:
+        return {}
+    return {"biharmonic": lambda: biharmonic(observed, missing)}

@@ -100,6 +100,12 @@ class ShapeData(SignalData[SampledShapes]):
 
     # Training.
 
+    def slope(self) -> float:
+        """Measure the slope of the first shape: the length of a distance's gradient is 1."""
+        samples = torch.arange(self.trained.size)
+        part = self.trained.part(torch.zeros(1, dtype=torch.long), samples, frozenset({"value"}), torch.device("cpu"))
+        return 1 / float(part.targets["value"].std())
+
     @cached_property
     def schedule(self) -> Schedule:
         """The shapes and samples of each step."""
