@@ -44,8 +44,10 @@ def test_the_same_options_are_no_change(monkeypatch):
 
 @pytest.mark.parametrize(("task", "write"), [("image", tiny_image), ("audio", tiny_sound)])
 def test_a_signal_on_which_every_sample_trains_has_a_model_of_its_own(task, write, tmp_path):
+    path = write(tmp_path)
+
     def network(name, *words):
-        folder = run(tmp_path / name, f"task={task}", f"data.path={write(tmp_path)}", *STEPS, *words)
+        folder = run(tmp_path / name, f"task={task}", f"data.path={path}", *STEPS, *words)
         return set(checkpoint(folder)["state_dict"]), folder
 
     whole, folder = network("whole")

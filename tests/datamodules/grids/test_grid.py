@@ -227,7 +227,7 @@ MISSING = {"corruption": "missing", "corruptions": {"missing": Missing(0.2)}}
 @pytest.mark.parametrize("train_pixels", ["grid", "stencil", "all"])
 @pytest.mark.parametrize(("factor", "offset"), GRIDS)
 def test_missing_samples_are_not_trained_on(picture, train_pixels, factor, offset):
-    options = {"factor": factor, "offset": offset, "train_pixels": train_pixels, "points": 7}
+    options = {"factor": factor, "offset": offset, "train_pixels": train_pixels, "points": 3}
     clean, data = picture(**options), picture(**options, **MISSING)
     missing = data.trained.missing.flatten()
     assert int(missing.sum()) == round(0.2 * len(NODES))
