@@ -107,7 +107,7 @@ def test_a_resumed_training_goes_on_counting_validations_without_a_gain(tmp_path
 @pytest.mark.parametrize("option", ["max_seconds=0", "max_seconds=-3", "patience=0", "gain=-1.0"])
 def test_endings_out_of_range_are_refused(option, tmp_path):
     with pytest.raises(InstantiationException, match=f"trainer.{option.partition('=')[0]} (must|counts)"):
-        run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", *QUICK, f"trainer.{option}")
+        run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", *QUICK, "scheduler=constant", f"trainer.{option}")
 
 
 def test_a_cosine_without_an_end_names_what_it_needs(tmp_path):

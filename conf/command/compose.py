@@ -137,11 +137,16 @@ def lift_step_limit(cfg: DictConfig, overrides: Sequence[str]) -> None:
         trainer.max_steps = UNLIMITED
 
 
-def choose_model(cfg: DictConfig, data: SignalData, overrides: Sequence[str]) -> None:
-    """Let the model for data on which every sample trains be the model, unless the command says anything of one."""
+def choose_model(cfg: DictConfig, data: SignalData, overrides: Sequence[str]) -> list[str]:
+    """Let the model for data on which every sample trains be the model, unless the command says anything of one.
+
+    Return what the run says about that.
+    """
     named = {path_of(override).partition(".")[0] for override in OverridesParser.create().parse_overrides(list(overrides))}
-    if cfg.get("whole") is not None and data.whole and not named & NAMES_MODEL:
-        cfg.model = cfg.whole
+    if named & NAMES_MODEL or cfg.get("whole") is None or not data.whole:
+        return []
+    cfg.model = cfg.whole
+    return ["every sample trains, so the model is the one of model@whole; model=sine knows more between samples"]
 
 
 def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
