@@ -176,8 +176,8 @@ class GridData(GridSignals[GridSignal]):
 
     @property
     def whole(self) -> bool:
-        """True if every sample trains."""
-        return self.trains_on_all
+        """True if every sample trains, and is what it should be."""
+        return self.trains_on_all and not self.alterations
 
     @property
     def train_count(self) -> int:

@@ -58,6 +58,7 @@ def test_a_signal_on_which_every_sample_trains_has_a_model_of_its_own(task, writ
         "factor": ["data.factor=2"],
         "limit": ["data.limit=50"],
         "missing": ["data.corruption=missing"],
+        "noise": ["data.corruption=gaussian"],
         "option": ["model.hidden_features=16"],
         "of own": ["model@whole=sine"],
     }.items():
