@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from conf.command.check import check_node, written
 from datamodules.common.files import fingerprint
+from datamodules.common.sampled import Sampled
 from datamodules.common.signal_data import SignalData
 from inr.errors import InputError
 from inr.field import Network
@@ -72,6 +73,9 @@ def measure(cfg: DictConfig, data: SignalData) -> None:
     """Put the frequency that suits the training samples in the place of every `omega: auto` of the model."""
     asked = [key for key, value in leaves(cfg.model, "model").items() if key.endswith(".activation.omega") and value == "auto"]
     for key in asked:
+        if not isinstance(data, Sampled):
+            rule = "omega=auto is measured on the samples of one image, sound or shape"
+            raise InputError(f"{rule}, got {type(data).__name__}; give model.activation.omega a number.")
         stretch = OmegaConf.select(cfg, key.removesuffix(".activation.omega")).input_scale
         OmegaConf.update(cfg, key, round(frequency_of(data.slope() / stretch, cfg.data.in_features), 1))
 
@@ -143,7 +147,7 @@ def choose_model(cfg: DictConfig, data: SignalData, overrides: Sequence[str]) ->
     Return what the run says about that.
     """
     named = {path_of(override).partition(".")[0] for override in OverridesParser.create().parse_overrides(list(overrides))}
-    if named & NAMES_MODEL or cfg.get("whole") is None or not data.whole:
+    if named & NAMES_MODEL or cfg.get("whole") is None or not (isinstance(data, Sampled) and data.whole):
         return []
     cfg.model = cfg.whole
     return ["every sample trains, so the model is the one of model@whole; model=sine knows more between samples"]

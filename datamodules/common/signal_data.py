@@ -161,14 +161,6 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
         """Return in words the samples that each figure of `truth`'s masks looks at."""
         return {"psnr": "of all samples"}
 
-    def slope(self) -> float:
-        """Return the root of the mean squared gradient of the shown signal over its standard deviation, per unit of [-1, 1].
-
-        It is measured on training samples alone. Raises: InputError where they are no samples of the field itself.
-        """
-        rule = "omega=auto is measured on the samples of one image, sound or shape"
-        raise InputError(f"{rule}, got {type(self).__name__}; give model.activation.omega a number.")
-
     @property
     def positions(self) -> Mapping[Split, Sequence[int]]:
         """Positions of the signals of each split."""
@@ -193,11 +185,6 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
     def trains_on_evaluated(self) -> bool:
         """True if training sees observations of the very signals that are evaluated."""
         return self.shown_split == "held_out" or not self.holds_out
-
-    @property
-    def whole(self) -> bool:
-        """True if every sample of the one signal trains, so that a model has nothing to guess in between."""
-        return False
 
     @cached_property
     def trained(self) -> Kind:

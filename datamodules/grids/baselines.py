@@ -1,10 +1,13 @@
-"""Rows of the table that classical methods give from corrupted observations."""
+"""Rows of the table that classical methods give from a grid of samples, or from corrupted observations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from inr.baselines.inpainting import biharmonic
+from inr.baselines.interpolation import Interpolation, hermite, interpolate
 from inr.baselines.principal_components import Components
 
 Merge = Callable[[Tensor], Tensor]
@@ -43,3 +46,23 @@ def inpainted(observed: Tensor, missing: Tensor) -> dict[str, Callable[[], Tenso
     if observed.ndim != 4 or missing[0].numel() > PIXELS:
         return {}
     return {"biharmonic": lambda: biharmonic(observed, missing)}
+
+
+def interpolated(
+    samples: np.ndarray, slopes: np.ndarray, where: tuple[Sequence[int], int, int], rules: Mapping[str, Interpolation]
+) -> dict[str, Callable[[], Tensor]]:
+    """Return interpolations (1, *shape, channels) of a coarse grid by name, those of the rules and Hermite's.
+
+    where: the whole shape, the stride and the offset of the grid in it.
+    Shapes: samples (*coarse, channels), slopes (*coarse, channels, axes).
+    """
+
+    def by_channel(reconstruct: Callable[[slice], np.ndarray]) -> Callable[[], Tensor]:
+        channels = range(samples.shape[-1])
+        return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)[None]
+
+    def by(along: Interpolation) -> Callable[[], Tensor]:
+        return by_channel(lambda c: interpolate(samples[..., c], *where, along))
+
+    rows = {name: by(along) for name, along in rules.items()}
+    return rows | {"hermite": by_channel(lambda c: hermite(samples[..., c], slopes[..., c, :], *where))}

@@ -6,27 +6,26 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, DeviceCache, Part, Scored, Units
 from datamodules.common.draws import Draw, Pass, own_share
 from datamodules.common.files import refuse_infinite, require, require_counts
+from datamodules.common.sampled import Sampled
 from datamodules.common.signal_data import Observed, Split, Wanted
-from datamodules.grids.baselines import inpainted
+from datamodules.grids.baselines import inpainted, interpolated
 from datamodules.grids.corruptions import Damage
 from datamodules.grids.grid_signals import GridSignals
+from datamodules.grids.slopes import relative_slope
 from datamodules.grids.targets import Targets
-from inr.baselines.interpolation import Interpolation, hermite, interpolate
 from inr.distributed import rank, ranks
 from inr.errors import InputError
 from inr.field import Signals
 from inr.randomness import draw_indices, key, permute
-from inr.supervision.differences import complete_at, footprint, jacobian_at
+from inr.supervision.differences import footprint, jacobian_at
 
 TRAIN_SAMPLES = ("grid", "stencil", "all", "random")
-TINY = 1e-30  # a variance that divides
 FIRST = torch.zeros(1, dtype=torch.long)  # the index of the one signal
 
 
@@ -86,10 +85,8 @@ class GridSignal(Observed):
 
 
 @dataclass(kw_only=True, eq=False)
-class GridData(GridSignals[GridSignal]):
-    """One signal on a grid, of which some samples are shown to the network.
-
-    Subclasses define `header` (shape and channels, without reading samples) and `read` (samples and units).
+class ShownSamples(GridSignals[GridSignal]):
+    """The choice of the samples of one signal on a grid that are shown to the network.
 
     train_pixels: `grid` trains on every factor-th; `stencil` on all that their filters read; `random` on as many; `all`.
     """
@@ -175,11 +172,6 @@ class GridData(GridSignals[GridSignal]):
         return (self.train_pixels == "all" or self.stride == 1) and unlimited and self.trained.missing is None
 
     @property
-    def whole(self) -> bool:
-        """True if every sample trains, and is what it should be."""
-        return self.trains_on_all and not self.alterations
-
-    @property
     def train_count(self) -> int:
         """Number of training samples."""
         return self.lattice_size if self.trains_on_all else len(self.train_samples)
@@ -212,6 +204,19 @@ class GridData(GridSignals[GridSignal]):
     def unread(self) -> Tensor:
         """Mask of the grid: the samples that neither values nor filters on the training grid read; all at factor 1."""
         return ~self.read_by_stencils() if self.stride > 1 else torch.ones(self.shape, dtype=torch.bool)
+
+
+@dataclass(kw_only=True, eq=False)
+class GridData(ShownSamples, Sampled):
+    """One signal on a grid, of which some samples are shown to the network.
+
+    Subclasses define `header` (shape and channels, without reading samples) and `read` (samples and units).
+    """
+
+    @property
+    def whole(self) -> bool:
+        """True if every sample trains, and is what it should be."""
+        return self.trains_on_all and not self.alterations
 
     def truth(self, item: int) -> Scored:
         """Return the signal; its figures look at the samples outside the training grid, those not even read, those shown.
@@ -252,39 +257,21 @@ class GridData(GridSignals[GridSignal]):
             return rows | ({} if signal.missing is None else inpainted(observed, signal.missing[None]))
         if self.stride == 1 or signal.missing is not None:
             return {}
-        coarse_shape = [len(range(self.offset, size, self.stride)) for size in self.shape]
-        samples = self.normalise(signal.samples[tuple(self.training_grid.T)]).reshape(*coarse_shape, -1).double().numpy()
+        coarse = [len(range(self.offset, size, self.stride)) for size in self.shape]
+        samples = self.normalise(signal.samples[tuple(self.training_grid.T)]).reshape(*coarse, -1).double().numpy()
         slopes = signal.jacobian(self.training_grid).reshape(*samples.shape, len(self.shape)).double().numpy()
-        where = self.shape, self.stride, self.offset
-
-        def by_channel(reconstruct: Callable[[slice], np.ndarray]) -> Callable[[], Tensor]:
-            channels = range(samples.shape[-1])
-            return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)[None]
-
-        def by(along: Interpolation) -> Callable[[], Tensor]:
-            return by_channel(lambda c: interpolate(samples[..., c], *where, along))
-
-        rows = {name: by(along) for name, along in self.interpolations.items()}
-        return rows | {"hermite": by_channel(lambda c: hermite(samples[..., c], slopes[..., c, :], *where))}
+        return interpolated(samples, slopes, (self.shape, self.stride, self.offset), self.interpolations)
 
     def slope(self) -> float:
         """Measure the slope between neighbours of the training grid, at no more than `chunk` of its samples."""
         whole = self.limit is None and self.train_pixels != "random"
         rule = "must be grid, stencil or all without data.limit, so that omega=auto sees neighbours"
         require("data.train_pixels", whole, rule, f"{self.train_pixels} and data.limit={self.limit}")
-        signal = self.trained
         grid = (slice(self.offset, None, self.stride),) * len(self.shape)
-        samples = signal.samples[grid]
-        total = samples.shape[:-1].numel()
-        some = torch.arange(min(total, self.chunk)) * total // min(total, self.chunk)
-        indices = torch.stack(torch.unravel_index(some, samples.shape[:-1]), -1)
-        if signal.missing is not None:
-            indices = indices[complete_at(~signal.missing[grid][..., None], indices, self.filter, self.border)[:, 0]]
-        steps = [(size - 1) / 2 for size in self.shape]  # of a unit of [-1, 1]
-        scale = torch.tensor(steps if self.aspect == "stretch" else [max(steps)] * len(steps)) / self.stride
-        gradients = scale * jacobian_at(samples, indices, self.filter, self.border)
-        variance = samples[tuple(indices.T)].float().var(0).mean()
-        return float((gradients.square().sum(-1).mean() / variance.clamp_min(TINY)).sqrt())
+        steps = [(size - 1) / 2 / self.stride for size in self.shape]
+        scale = steps if self.aspect == "stretch" else [max(steps)] * len(steps)
+        missing = None if self.trained.missing is None else self.trained.missing[grid]
+        return relative_slope(self.trained.samples[grid], missing, scale, (self.filter, self.border), self.chunk)
 
     def training_draws(self, step: int) -> Iterator[Draw]:
         """Yield the samples of each step, this process's slice of them; None: all training samples."""
