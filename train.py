@@ -43,6 +43,7 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
 
     from conf.command.compose import (
         adopt,
+        choose_model,
         gone_data,
         instantiate_all,
         instantiate_data,
@@ -67,11 +68,13 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
         export_field(str(checkpoint), Path(folder) / "export", cfg.export.scale, gone)
         return {}
     data = instantiate_data(cfg)
+    notes = choose_model(cfg, data, HydraConfig.get().overrides.task)
     L.seed_everything(cfg.seed, verbose=False)
     network = instantiate(cfg.model)
     supervision = instantiate(cfg.supervision)
     training = Training(network, supervision, instantiate_optimizer(cfg, network), instantiate(cfg.scheduler), cfg.compile)
     task = instantiate(cfg.task, _partial_=True)(training)
+    task.notes = [*task.notes, *notes]
     task.given = plain(cfg, resolve=False)  # what a resumed run composes its options from
     task.config = plain(cfg)
     if checkpoint is not None:

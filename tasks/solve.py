@@ -44,8 +44,7 @@ class Solve(RegimeCallback):
         """Refuse what is no linear problem."""
         assert isinstance(pl_module, EvaluatedTask)
         pl_module.regime = self.result
-        is_spline = isinstance(pl_module.network, Spline)
-        solver = self.asked or (self.default if is_spline else None)
+        solver = self.asked or (self.default if isinstance(pl_module.network, LatticeNetwork) else None)
         self.solver = solver if solver is not None and solver.closed_form else None
         if self.solver is not None:
             refuse_nonlinear(pl_module, self.solver)

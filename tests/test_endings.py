@@ -66,7 +66,7 @@ def test_steps_that_nobody_named_do_not_end_a_training_by_the_clock(task, words,
 
 
 def test_a_resumed_training_goes_on_with_the_seconds_that_it_has_taken(rates, tmp_path):
-    options = [f"data.path={tiny_image(tmp_path)}", *UNLIMITED]
+    options = [f"data.path={tiny_image(tmp_path)}", *UNLIMITED, "scheduler=constant"]
     whole = run(tmp_path / "whole", *options, "trainer.max_seconds=7")
     first = run(tmp_path / "first", *options, "trainer.max_seconds=4")
     again = run(tmp_path / "again", f"ckpt_path={first}", "trainer.max_seconds=7")
@@ -86,7 +86,7 @@ def test_a_resumed_training_goes_on_with_the_seconds_that_it_has_taken(rates, tm
 
 def test_a_training_ends_where_validations_gain_nothing_and_says_so(tmp_path, capsys):
     options = [f"data.path={tiny_image(tmp_path)}", *WITHOUT_STEPS, "trainer.val_check_interval=3", "data.points=50"]
-    options += ["trainer.stop=plateau", "trainer.patience=2"]
+    options += ["trainer.stop=plateau", "trainer.patience=2", "scheduler=constant"]
     folder = run(tmp_path / "still", *options, "optimizer.lr=0.0")
     assert metrics(folder)["steps"] == 9  # a first validation, and two that are no better
     assert "training ended after 9 steps: its last 2 validations did not gain 0.05 dB" in capsys.readouterr().out
@@ -98,7 +98,7 @@ def test_a_training_ends_where_validations_gain_nothing_and_says_so(tmp_path, ca
 
 def test_a_resumed_training_goes_on_counting_validations_without_a_gain(tmp_path):
     options = [f"data.path={tiny_image(tmp_path)}", *WITHOUT_STEPS, "trainer.val_check_interval=3", "data.points=50"]
-    options += ["trainer.stop=plateau", "trainer.patience=3", "optimizer.lr=0.0"]
+    options += ["trainer.stop=plateau", "trainer.patience=3", "scheduler=constant", "optimizer.lr=0.0"]
     first = run(tmp_path / "first", *options, "trainer.max_steps=7")
     assert metrics(run(tmp_path / "same", f"ckpt_path={first}", "trainer.max_steps=99"))["steps"] == 12
     assert metrics(run(tmp_path / "sooner", f"ckpt_path={first}", "trainer.max_steps=99", "trainer.patience=2"))["steps"] == 9
@@ -107,7 +107,7 @@ def test_a_resumed_training_goes_on_counting_validations_without_a_gain(tmp_path
 @pytest.mark.parametrize("option", ["max_seconds=0", "max_seconds=-3", "patience=0", "gain=-1.0"])
 def test_endings_out_of_range_are_refused(option, tmp_path):
     with pytest.raises(InstantiationException, match=f"trainer.{option.partition('=')[0]} (must|counts)"):
-        run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", *QUICK, f"trainer.{option}")
+        run(tmp_path / "run", f"data.path={tiny_image(tmp_path)}", *QUICK, "scheduler=constant", f"trainer.{option}")
 
 
 def test_a_cosine_without_an_end_names_what_it_needs(tmp_path):

@@ -58,6 +58,14 @@ def test_experiment_composes_and_its_network_fits_its_data(experiment, tmp_path)
     assert channels(network, cfg.data.in_features + 3 * network.directions) == cfg.data.out_features
 
 
+@pytest.mark.parametrize(
+    "experiment", ["sobolev/set5", "sobolev/set5_stencil", "sobolev/audio", "nid/celeba", "nid/inpainting"]
+)
+def test_what_was_published_at_a_constant_rate_stays_so(experiment, tmp_path):
+    cfg = composed(tmp_path, f"experiment={experiment}")
+    assert cfg.scheduler._target_ == "inr.optimisers.schedules.Constant"
+
+
 def test_dictionary_protocol(tmp_path):
     cfg = composed(tmp_path / "run", "experiment=nid/celeba", *tiny_celeba(tmp_path))
     instantiate_data(cfg)

@@ -29,8 +29,9 @@ LONGER = "trainer.max_steps=3"
 
 def test_a_file_that_moved_and_has_another_name(tmp_path):
     path = tiny_image(tmp_path)
-    first = run(tmp_path / "first", f"data.path={path}", *QUICK)
-    whole = run(tmp_path / "whole", f"data.path={path}", *QUICK, LONGER)
+    options = [f"data.path={path}", *QUICK, "scheduler=constant"]
+    first = run(tmp_path / "first", *options)
+    whole = run(tmp_path / "whole", *options, LONGER)
     new = path.rename(tmp_path / "moved.PNG")
     rule = rf"must be there, data\.path={path} is not; if they moved, add data\.path=PATH.*inr\.load\(RUN\)"
     with pytest.raises(InputError, match=rule):

@@ -23,7 +23,7 @@ supervision.terms.value._target_=inr.supervision.losses.AbsoluteError
 optimizer=adamw; optimizer=sgd; optimizer.lr=1e-3; optimizer=sgd trainer.gradient_clip_val=1e-3; trainer.precision=bf16-mixed
 optimizer=muon; optimizer=muon optimizer.lr=1e-2; optimizer=muon optimizer.rest_lr=1e-2; optimizer=muon optimizer.momentum=0.5
 optimizer=muon optimizer.iterations=3; model=grid optimizer.tables_lr=3e-3; model=grid optimizer=muon optimizer.tables_lr=3e-3
-scheduler=cosine; scheduler=cosine scheduler.warmup=1; scheduler=exponential scheduler.decay_steps=1
+scheduler=constant; scheduler=cosine scheduler.warmup=1; scheduler=exponential scheduler.decay_steps=1
 data.points=32; data.points=null; data.limit=40; data.filter=sobel; data.aspect=keep
 data.border=replicate; data.border=periodic; data.factor=2; data.factor=2 data.offset=1
 data.factor=2 data.train_pixels=stencil; data.factor=2 data.train_pixels=random; data.factor=2 data.train_pixels=all

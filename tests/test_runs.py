@@ -51,7 +51,7 @@ def test_half_a_run_and_its_resume_equal_the_whole_wherever_validations_and_chec
 
 @pytest.mark.parametrize("interval", [3, 4])
 def test_a_killed_run_resumes_as_if_it_had_not_been(interval, tmp_path):
-    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, f"trainer.val_check_interval={interval}"]
+    options = [f"data.path={tiny_image(tmp_path)}", *LOGGED, f"trainer.val_check_interval={interval}", "scheduler=constant"]
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     words = command(*options, "trainer.max_steps=1000000", f"hydra.run.dir={tmp_path / 'killed'}")
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

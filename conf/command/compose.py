@@ -12,9 +12,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from conf.command.check import check_node, written
 from datamodules.common.files import fingerprint
+from datamodules.common.sampled import Sampled
 from datamodules.common.signal_data import SignalData
 from inr.errors import InputError
 from inr.field import Network
+from inr.networks.activations import frequency_of
 from inr.optimisers.parameters import Parameters
 from inr.saved.runs import checkpoint_of, read_checkpoint
 
@@ -25,6 +27,7 @@ DICTIONARY = "inr.dictionary.network.NeuralDictionary"
 CODEBOOK = "inr.dictionary.coders.Codebook"
 RULE = "ckpt_path goes on with the task, model and data of its run"
 PATHS = ("path", "root", "angles")  # options of data that may name a file or folder
+NAMES_MODEL = {"model", "experiment", "dictionary", "solver", "ckpt_path"}  # options that come with a model of their own
 UNLIMITED = -1  # steps, in the words of Lightning
 TRUSTED = ("inr.", "tasks.", "datamodules.", "lightning.", "torch.optim.")  # a checkpoint may call nothing else
 
@@ -57,12 +60,24 @@ def instantiate_data(cfg: DictConfig) -> SignalData:
             raise InputError(f"{rule}; bring back the old file, or start a new run.")
     with open_dict(cfg):
         cfg.data.update(description | {"seen": seen})
+    measure(cfg, data)
     if cfg.dictionary:
         refuse_misfit(cfg)
     for name, node in plain(cfg).items():  # every interpolation can be resolved now
         if name != "data":
             check_node(node, name)
     return data
+
+
+def measure(cfg: DictConfig, data: SignalData) -> None:
+    """Put the frequency that suits the training samples in the place of every `omega: auto` of the model."""
+    asked = [key for key, value in leaves(cfg.model, "model").items() if key.endswith(".activation.omega") and value == "auto"]
+    for key in asked:
+        if not isinstance(data, Sampled):
+            rule = "omega=auto is measured on the samples of one image, sound or shape"
+            raise InputError(f"{rule}, got {type(data).__name__}; give model.activation.omega a number.")
+        stretch = OmegaConf.select(cfg, key.removesuffix(".activation.omega")).input_scale
+        OmegaConf.update(cfg, key, round(frequency_of(data.slope() / stretch, cfg.data.in_features), 1))
 
 
 def paths_of(cfg: DictConfig) -> dict[str, Path]:
@@ -124,6 +139,18 @@ def lift_step_limit(cfg: DictConfig, overrides: Sequence[str]) -> None:
     ends = {name for name in ("max_seconds", "stop") if trainer.get(name) is not None and f"trainer.{name}" in named}
     if ends and "trainer.max_steps" not in named:
         trainer.max_steps = UNLIMITED
+
+
+def choose_model(cfg: DictConfig, data: SignalData, overrides: Sequence[str]) -> list[str]:
+    """Let the model for data on which every sample trains be the model, unless the command says anything of one.
+
+    Return what the run says about that.
+    """
+    named = {path_of(override).partition(".")[0] for override in OverridesParser.create().parse_overrides(list(overrides))}
+    if named & NAMES_MODEL or cfg.get("whole") is None or not (isinstance(data, Sampled) and data.whole):
+        return []
+    cfg.model = cfg.whole
+    return ["every sample trains, so the model is the one of model@whole; model=sine knows more between samples"]
 
 
 def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:

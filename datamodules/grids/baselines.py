@@ -1,10 +1,13 @@
-"""Rows of the table that classical methods give from the observations that a dictionary encodes."""
+"""Rows of the table that classical methods give from a grid of samples, or from corrupted observations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from inr.baselines.inpainting import biharmonic
+from inr.baselines.interpolation import Interpolation, hermite, interpolate
 from inr.baselines.principal_components import Components
 
 Merge = Callable[[Tensor], Tensor]
@@ -33,8 +36,33 @@ def references(
     most = len(components.basis)
     rows = {"mean": lambda: merge(components.mean.expand_as(flat).reshape(observed.shape))}
     rows |= {f"pca {count}": fitted(count) for count in sorted({min(count, most) for count in [*counts, most]}) if count}
-    if missing is not None and observed.ndim == 4:
-        images, holes = merge(observed), merge(missing[..., None])[..., 0]  # a patch may be missing altogether
-        if holes[0].numel() <= PIXELS:
-            rows["biharmonic"] = lambda: biharmonic(images, holes)
+    if missing is not None:
+        rows |= inpainted(merge(observed), merge(missing[..., None])[..., 0])  # a patch may be missing altogether
     return rows
+
+
+def inpainted(observed: Tensor, missing: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """Return inpaintings (images, *shape, channels) by name of images with missing (images, *shape); none of other signals."""
+    if observed.ndim != 4 or missing[0].numel() > PIXELS:
+        return {}
+    return {"biharmonic": lambda: biharmonic(observed, missing)}
+
+
+def interpolated(
+    samples: np.ndarray, slopes: np.ndarray, where: tuple[Sequence[int], int, int], rules: Mapping[str, Interpolation]
+) -> dict[str, Callable[[], Tensor]]:
+    """Return interpolations (1, *shape, channels) of a coarse grid by name, those of the rules and Hermite's.
+
+    where: the whole shape, the stride and the offset of the grid in it.
+    Shapes: samples (*coarse, channels), slopes (*coarse, channels, axes).
+    """
+
+    def by_channel(reconstruct: Callable[[slice], np.ndarray]) -> Callable[[], Tensor]:
+        channels = range(samples.shape[-1])
+        return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)[None]
+
+    def by(along: Interpolation) -> Callable[[], Tensor]:
+        return by_channel(lambda c: interpolate(samples[..., c], *where, along))
+
+    rows = {name: by(along) for name, along in rules.items()}
+    return rows | {"hermite": by_channel(lambda c: hermite(samples[..., c], slopes[..., c, :], *where))}

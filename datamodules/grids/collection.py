@@ -1,8 +1,8 @@
 """Many signals on one grid: files, patches, corruption, and batches as draws of signals and samples."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -14,14 +14,13 @@ from datamodules.common.files import require, require_counts
 from datamodules.common.signal_data import Header, Split, Wanted, refuse_small
 from datamodules.common.splits import Collection
 from datamodules.grids.baselines import references
-from datamodules.grids.corruptions import Corruption, Damage, corruptions_of
+from datamodules.grids.corruptions import Damage
 from datamodules.grids.grid_signals import GridSignals
 from datamodules.grids.patches import Patches
 from datamodules.grids.store import Source, Stack
 from datamodules.grids.targets import Targets
 from inr.errors import InputError
 
-MASKS = ("unknown", "known")
 CPU = torch.device("cpu")
 MEBIBYTE = 2**20
 VALUES = Wanted({"data": frozenset({"value"})})
@@ -39,9 +38,6 @@ class CollectionData(GridSignals[Stack], Collection[Stack]):
     """
 
     patch_size: int | Sequence[int] | None = None
-    corruption: str | Sequence[str] | None = None  # names of some of `corruptions`, which held-out signals go through
-    corruptions: Mapping[str, Corruption] = field(default_factory=dict)
-    mask: str = "unknown"  # whether the altered samples are known, and then weigh nothing: unknown, known
     points: int | None = 1024  # samples of a step, over all processes; None: all
     memory: int = 1024
     components: Sequence[int] = ()  # numbers of principal components in the rows beside the result
@@ -49,9 +45,7 @@ class CollectionData(GridSignals[Stack], Collection[Stack]):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_counts(self, "points", "chunk")
-        require("data.mask", self.mask in MASKS, f"must be one of {', '.join(MASKS)}", self.mask)
         require("data.memory", self.memory >= 0, "must not be negative", self.memory)
-        self.alterations = corruptions_of(self.corruption, dict(self.corruptions))
         self.all_at_once = DeviceCache[Batch]()
 
     @abstractmethod
@@ -105,8 +99,7 @@ class CollectionData(GridSignals[Stack], Collection[Stack]):
 
     def observe(self, split: Split) -> Stack:
         """Return the signals of a split: those that train as they are, the others as corruption left them."""
-        damage = Damage(self.alterations, self.units, self.mask == "known", self.seed) if self.alterations else None
-        return self.stack(self.of_split(split), None if split == "train" else damage)
+        return self.stack(self.of_split(split), None if split == "train" else self.damage(self.units))
 
     def stack(self, positions: Sequence[int], damage: Damage | None = None) -> Stack:
         """Return the signals at some positions."""
@@ -136,10 +129,7 @@ class CollectionData(GridSignals[Stack], Collection[Stack]):
 
     def definitions(self) -> dict[str, str]:
         """Return in words the samples that each PSNR looks at."""
-        unknown = "unless they are missing, the network does not know which"
-        known = "the network knows which" if self.mask == "known" else unknown
-        altered = f"that {' and '.join(type(corruption).__name__ for corruption in self.alterations)} altered ({known})"
-        return {"psnr": "of all samples", "psnr_altered": f"of the samples {altered}", "psnr_intact": "of the other samples"}
+        return {"psnr": "of all samples"} | self.altered_definitions()
 
     def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Yield what a validation saw of each image (*whole, channels), and the truth in fitted numbers."""

@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, DeviceCache, Part, Scored, Units
 from datamodules.common.draws import Draw, Pass, own_share
 from datamodules.common.files import refuse_infinite, require, require_counts
+from datamodules.common.sampled import Sampled
 from datamodules.common.signal_data import Observed, Split, Wanted
+from datamodules.grids.baselines import inpainted, interpolated
+from datamodules.grids.corruptions import Damage
 from datamodules.grids.grid_signals import GridSignals
-from inr.baselines.interpolation import Interpolation, hermite, interpolate
+from datamodules.grids.slopes import relative_slope
+from datamodules.grids.targets import Targets
 from inr.distributed import rank, ranks
 from inr.errors import InputError
 from inr.field import Signals
@@ -27,12 +30,22 @@ FIRST = torch.zeros(1, dtype=torch.long)  # the index of the one signal
 
 
 class GridSignal(Observed):
-    """One signal (*shape, channels) in the file's own number type; targets are computed for the asked samples alone."""
+    """One signal (*shape, channels) in the file's own number type; targets are computed for the asked samples alone.
+
+    Shapes: original and samples, as they were observed, (*shape, channels); region (*shape) of those that the damage altered,
+            missing (*shape) of those that are not there, None if there are none.
+    """
 
     names: Sequence[str] = ("signal",)
 
-    def __init__(self, samples: Tensor, units: Units, filter: str, border: str) -> None:
-        self.samples = samples
+    def __init__(self, samples: Tensor, units: Units, filter: str, border: str, damage: Damage | None = None) -> None:
+        self.original = self.samples = samples
+        self.region: Tensor | None = None
+        self.missing: Tensor | None = None
+        if damage is not None:
+            seen = damage(samples, self.names[0])
+            self.samples, self.region = seen.values, seen.region
+            self.missing = seen.missing if seen.missing.any() else None
         self.units = units
         self.filter = filter
         self.border = border
@@ -57,7 +70,14 @@ class GridSignal(Observed):
             targets["value"] = self.units.normalise(grid[tuple(indices.T)])[None]
         if "jacobian" in quantities:
             targets["jacobian"] = self.jacobian(indices, grid)[None]
-        return Batch(Signals(flat.new_zeros(1)), {"data": Part(indices.float()[None], targets)})
+        weights = {} if self.missing is None else self.weights(indices, targets)
+        return Batch(Signals(flat.new_zeros(1)), {"data": Part(indices.float()[None], targets, weights)})
+
+    def weights(self, indices: Tensor, quantities: Iterable[str]) -> dict[str, Tensor]:
+        """Return weights (1, points) by quantity: 0 where a target is made of missing samples, else 1."""
+        assert self.missing is not None
+        rule = Targets(tuple(self.missing.shape), self.units, self.filter, self.border)
+        return rule.weights(~self.missing.to(indices.device)[None], indices, quantities)
 
     def batches(self, signals: Tensor, chunks: Iterable[Tensor], wanted: Wanted, device: torch.device) -> Iterator[Batch]:
         """Yield a batch on the device for each chunk of samples."""
@@ -65,10 +85,8 @@ class GridSignal(Observed):
 
 
 @dataclass(kw_only=True, eq=False)
-class GridData(GridSignals[GridSignal]):
-    """One signal on a grid, of which some samples are shown to the network.
-
-    Subclasses define `header` (shape and channels, without reading samples) and `read` (samples and units).
+class ShownSamples(GridSignals[GridSignal]):
+    """The choice of the samples of one signal on a grid that are shown to the network.
 
     train_pixels: `grid` trains on every factor-th; `stencil` on all that their filters read; `random` on as many; `all`.
     """
@@ -122,7 +140,7 @@ class GridData(GridSignals[GridSignal]):
         samples, units = self.read()
         if samples.is_floating_point():
             refuse_infinite(samples.numpy())
-        return GridSignal(samples, units, self.filter, self.border)
+        return GridSignal(samples, units, self.filter, self.border, self.damage(units))
 
     @property
     def units(self) -> Units:
@@ -137,8 +155,11 @@ class GridData(GridSignals[GridSignal]):
 
     @cached_property
     def train_samples(self) -> Tensor:
-        """Flat indices of the training samples."""
+        """Flat indices of the training samples; missing ones are none. Raises: InputError if all are missing."""
         samples = self.choose()
+        if self.trained.missing is not None:
+            samples = samples[~self.trained.missing.flatten()[samples]]
+            require("data.corruption", len(samples) > 0, "must leave training samples", "none", "use a smaller data.factor")
         if self.limit is None or self.limit >= len(samples):
             return samples
         some = permute(torch.arange(self.limit), len(samples), key(self.seed, "limit"))
@@ -147,7 +168,8 @@ class GridData(GridSignals[GridSignal]):
     @property
     def trains_on_all(self) -> bool:
         """True if every sample trains, so that large grids need no list of those that do."""
-        return (self.train_pixels == "all" or self.stride == 1) and (self.limit is None or self.limit >= self.lattice_size)
+        unlimited = self.limit is None or self.limit >= self.lattice_size
+        return (self.train_pixels == "all" or self.stride == 1) and unlimited and self.trained.missing is None
 
     @property
     def train_count(self) -> int:
@@ -183,43 +205,73 @@ class GridData(GridSignals[GridSignal]):
         """Mask of the grid: the samples that neither values nor filters on the training grid read; all at factor 1."""
         return ~self.read_by_stencils() if self.stride > 1 else torch.ones(self.shape, dtype=torch.bool)
 
+
+@dataclass(kw_only=True, eq=False)
+class GridData(ShownSamples, Sampled):
+    """One signal on a grid, of which some samples are shown to the network.
+
+    Subclasses define `header` (shape and channels, without reading samples) and `read` (samples and units).
+    """
+
+    @property
+    def whole(self) -> bool:
+        """True if every sample trains, and is what it should be."""
+        return self.trains_on_all and not self.alterations
+
     def truth(self, item: int) -> Scored:
-        """Return the signal; its figures look at the samples outside the training grid, those not even read, those shown."""
+        """Return the signal; its figures look at the samples outside the training grid, those not even read, those shown.
+
+        Of a corrupted one also at the altered samples, and at the others.
+        """
+        signal = self.trained
         trained = torch.zeros(self.lattice_size, dtype=torch.bool)
         trained[self.train_samples] = True
         masks = {"psnr": self.unseen(), "psnr_unread": self.unread(), "psnr_train": trained.reshape(self.shape)}
-        return Scored(self.names[item], self.trained.samples, dict(masks))
+        if signal.region is not None and signal.region.any() and not signal.region.all():
+            masks |= {"psnr_altered": signal.region, "psnr_intact": ~signal.region}
+        observed = None if signal.region is None else signal.samples
+        return Scored(self.names[item], signal.original, dict(masks), observed)
 
     def definitions(self) -> dict[str, str]:
         """Return in words the samples that each PSNR looks at."""
         if self.stride == 1:
             everywhere = f"of all samples (factor 1), {len(self.train_samples)} of {self.lattice_size} of which were trained on"
-            return {"psnr": everywhere, "psnr_unread": everywhere, "psnr_train": "of the training samples"}
+            words = {"psnr": everywhere, "psnr_unread": everywhere, "psnr_train": "of the training samples"}
+            return words | self.altered_definitions()
         outside = f"of the samples outside the grid of factor {self.stride} and offset {self.offset}"
         both = int(self.unseen().flatten()[self.train_samples].sum())
         note = f" ({both} of {int(self.unseen().sum())} were trained on)" if both else ""
         unread = f"of the samples that neither values nor {self.filter} filters on that grid read"
-        return {"psnr": outside + note, "psnr_unread": unread, "psnr_train": "of the training samples"}
+        words = {"psnr": outside + note, "psnr_unread": unread, "psnr_train": "of the training samples"}
+        return words | self.altered_definitions()
 
     def baselines(self) -> dict[str, Callable[[], Tensor]]:
-        """Return interpolations (1, *shape, channels) of the training grid by name; none at factor 1, nothing is missing."""
-        if self.stride == 1:
-            return {}
+        """Return reconstructions (1, *shape, channels) by name: interpolations of the training grid if it is whole.
+
+        At factor 1 there are none, but of a corrupted signal what was observed, and inpaintings.
+        """
         signal = self.trained
-        coarse_shape = [len(range(self.offset, size, self.stride)) for size in self.shape]
-        samples = self.normalise(signal.samples[tuple(self.training_grid.T)]).reshape(*coarse_shape, -1).double().numpy()
+        if self.stride == 1 and signal.region is not None:
+            observed = self.normalise(signal.samples)[None]
+            rows = {"input": lambda: observed}
+            return rows | ({} if signal.missing is None else inpainted(observed, signal.missing[None]))
+        if self.stride == 1 or signal.missing is not None:
+            return {}
+        coarse = [len(range(self.offset, size, self.stride)) for size in self.shape]
+        samples = self.normalise(signal.samples[tuple(self.training_grid.T)]).reshape(*coarse, -1).double().numpy()
         slopes = signal.jacobian(self.training_grid).reshape(*samples.shape, len(self.shape)).double().numpy()
-        where = self.shape, self.stride, self.offset
+        return interpolated(samples, slopes, (self.shape, self.stride, self.offset), self.interpolations)
 
-        def by_channel(reconstruct: Callable[[slice], np.ndarray]) -> Callable[[], Tensor]:
-            channels = range(samples.shape[-1])
-            return lambda: torch.cat([torch.from_numpy(reconstruct(slice(c, c + 1))).float() for c in channels], -1)[None]
-
-        def by(along: Interpolation) -> Callable[[], Tensor]:
-            return by_channel(lambda c: interpolate(samples[..., c], *where, along))
-
-        rows = {name: by(along) for name, along in self.interpolations.items()}
-        return rows | {"hermite": by_channel(lambda c: hermite(samples[..., c], slopes[..., c, :], *where))}
+    def slope(self) -> float:
+        """Measure the slope between neighbours of the training grid, at no more than `chunk` of its samples."""
+        whole = self.limit is None and self.train_pixels != "random"
+        rule = "must be grid, stencil or all without data.limit, so that omega=auto sees neighbours"
+        require("data.train_pixels", whole, rule, f"{self.train_pixels} and data.limit={self.limit}")
+        grid = (slice(self.offset, None, self.stride),) * len(self.shape)
+        steps = [(size - 1) / 2 / self.stride for size in self.shape]
+        scale = steps if self.aspect == "stretch" else [max(steps)] * len(steps)
+        missing = None if self.trained.missing is None else self.trained.missing[grid]
+        return relative_slope(self.trained.samples[grid], missing, scale, (self.filter, self.border), self.chunk)
 
     def training_draws(self, step: int) -> Iterator[Draw]:
         """Yield the samples of each step, this process's slice of them; None: all training samples."""
@@ -257,7 +309,7 @@ class GridData(GridSignals[GridSignal]):
     def validated(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Yield what a validation saw, the truth in fitted numbers, and which of the samples count."""
         flat = self.validation_samples
-        yield values, self.normalise(self.trained.samples.flatten(0, -2)[flat]), self.unseen().flatten()[flat]
+        yield values, self.normalise(self.trained.original.flatten(0, -2)[flat]), self.unseen().flatten()[flat]
 
     def constant_batches(self, device: torch.device) -> Iterator[Batch]:
         """Yield at most `chunk` training samples, spread evenly: enough to estimate a constant from."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from datamodules.common.batch import Batch, Part, Scored, Units
 from datamodules.common.draws import Draw, Pass, Schedule, own_share, random_rows, whole_pass
 from datamodules.common.files import require, require_counts
+from datamodules.common.sampled import Sampled
 from datamodules.common.signal_data import TUNED, Header, SignalData, Split
 from datamodules.shapes.frame import Frame
 from datamodules.shapes.sampled_shapes import SampledShapes
@@ -22,7 +23,7 @@ INTERPOLATED = 20000  # samples at most: their tetrahedra take five seconds, ten
 
 
 @dataclass(kw_only=True, eq=False)
-class ShapeData(SignalData[SampledShapes]):
+class ShapeData(SignalData[SampledShapes], Sampled):
     """Shapes in the cube [-1, 1]^3, fitted to signed distances at samples, scored on a lattice and by their surfaces.
 
     Batches have the part `data`, samples of the shapes, and where the task asks for it `space`, random points of the cube
@@ -99,6 +100,12 @@ class ShapeData(SignalData[SampledShapes]):
         return all(shape.solid for shape in self.evaluated.shapes)
 
     # Training.
+
+    def slope(self) -> float:
+        """Measure the slope of the first shape: the length of a distance's gradient is 1."""
+        samples = torch.arange(self.trained.size)
+        part = self.trained.part(torch.zeros(1, dtype=torch.long), samples, frozenset({"value"}), torch.device("cpu"))
+        return 1 / float(part.targets["value"].std())
 
     @cached_property
     def schedule(self) -> Schedule:

@@ -20,6 +20,14 @@ def require_positive(**options: float) -> None:
             raise InputError(f"{name} must be positive, got {name}={value}.")
 
 
+def frequency_of(slope: float, axes: int) -> float:
+    """Return the omega that sines should have for signals of a root-mean-square slope, in deviations per unit of the points.
+
+    A fit to the best of several frequencies, on images, sounds and shapes: benchmarks/README.md.
+    """
+    return 3 * (math.sqrt(3) * axes * slope) ** 0.6
+
+
 class Elementwise(torch.autograd.Function):
     """(z, dz) -> (f(z), f'(z), f'(z) dz), with a backward pass that needs fewer tensors than autograd would keep.
 

@@ -1,9 +1,11 @@
-"""A resumed run keeps its task, model and data."""
+"""A resumed run keeps its task, model and data; some choices are made by the data."""
 
 import pytest
 from omegaconf import OmegaConf
+from running import QUICK, STEPS, assert_resumes, checkpoint, run, tiny_image, tiny_sound
 
 from conf.command.compose import refuse_changes
+from datamodules.grids.image import ImageData
 from inr.errors import InputError
 
 RUN = {
@@ -38,3 +40,50 @@ def test_the_same_options_are_no_change(monkeypatch):
     cfg.data.path = "there/a.png"  # which runs save as an absolute path
     del cfg.data["shape"]  # which runs add when they know it
     refuse_changes(cfg, OmegaConf.create(RUN), ["task", "data", "model", "data.path", "data.seed"])
+
+
+@pytest.mark.parametrize(("task", "write"), [("image", tiny_image), ("audio", tiny_sound)])
+def test_a_signal_on_which_every_sample_trains_has_a_model_of_its_own(task, write, tmp_path):
+    path = write(tmp_path)
+
+    def network(name, *words):
+        folder = run(tmp_path / name, f"task={task}", f"data.path={path}", *STEPS, *words)
+        return set(checkpoint(folder)["state_dict"]), folder
+
+    whole, folder = network("whole")
+    assert "network.layers.0.table" in whole
+    assert whole == network("again", f"ckpt_path={folder}", "trainer.max_steps=3")[0] == network("named", "model=grid")[0]
+    sine = network("sine", "model=sine")[0]
+    for name, words in {
+        "factor": ["data.factor=2"],
+        "limit": ["data.limit=50"],
+        "missing": ["data.corruption=missing"],
+        "noise": ["data.corruption=gaussian"],
+        "option": ["model.hidden_features=16"],
+        "of own": ["model@whole=sine"],
+    }.items():
+        assert network(name, *words)[0] == sine
+    assert "network.layers.0.table" not in sine
+
+
+def test_omega_auto_is_measured_once_and_saved(tmp_path):
+    words = [f"data.path={tiny_image(tmp_path)}", "data.factor=2", *QUICK, "model.activation.omega=auto"]
+    resumed = assert_resumes(tmp_path, *words)
+    data = ImageData(path=str(tmp_path / "tiny.png"), factor=2)
+    omega = checkpoint(resumed)["config"]["model"]["activation"]["omega"]
+    assert omega == pytest.approx(3 * (3**0.5 * 2 * data.slope()) ** 0.6, abs=0.05)
+
+
+def test_omega_auto_counts_points_as_they_are_stretched(tmp_path):
+    words = ["task=audio", f"data.path={tiny_sound(tmp_path)}", *QUICK, "model.activation.omega=auto"]
+    omegas = {}
+    for stretch in (1.0, 4.0):
+        folder = run(tmp_path / str(stretch), *words, f"model.input_scale={stretch}")
+        omegas[stretch] = checkpoint(folder)["config"]["model"]["activation"]["omega"]
+    assert omegas[1.0] == pytest.approx(4**0.6 * omegas[4.0], rel=0.02)
+
+
+def test_omega_auto_is_refused_where_the_field_is_not_sampled(tmp_path):
+    for name, words in {"ct": ["task=ct"], "nerf": ["task=nerf", "model=sine"]}.items():
+        with pytest.raises(InputError, match=r"of one image, sound or shape, got \w+; give model.activation.omega a number"):
+            run(tmp_path / name, *words, *STEPS, "model.activation.omega=auto")

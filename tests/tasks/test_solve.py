@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from hydra.errors import InstantiationException
-from running import QUICK, STEPS, checkpoint, collection, curve, metrics, run, tiny, tiny_images
+from running import QUICK, STEPS, checkpoint, collection, curve, metrics, run, tiny, tiny_image, tiny_images
 
 from inr.errors import InputError
 
@@ -47,6 +47,17 @@ def test_missing_samples_are_filled_in(tmp_path):
     words = ["task=image", *tiny_images(tmp_path, side=20), "data.held_out=2", "data.corruption=missing", *FEW]
     found = metrics(run(tmp_path / "run", *words, "solver=tv"))
     assert found["psnr_altered"] > found["input/psnr_altered"] + 6
+
+
+def test_missing_pixels_of_one_image_are_filled_in(tmp_path):
+    words = ["task=image", f"data.path={tiny_image(tmp_path)}", "data.corruption=missing", *FEW, "supervision=val"]
+    folder = run(tmp_path / "run", *words, "solver=tv")
+    found = metrics(folder)
+    assert found["psnr_altered"] > found["input/psnr_altered"] + 10
+    assert found["psnr_intact"] > 30
+    assert "biharmonic/psnr_altered" in found
+    assert "288 equations" in json.loads((folder / "metrics.json").read_text())["solve_seconds"]["definition"]
+    assert (folder / "export" / "observed.png").exists()
 
 
 def test_a_solved_run_is_evaluated_and_loaded_like_any_other(tmp_path):

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from datamodules.grids.corruptions import Crop, Missing, Occlusion
 from datamodules.grids.grid import GridSignal
 from datamodules.grids.image import ImageData
+from inr.errors import InputError
 from inr.randomness import draw_indices
 from inr.supervision.differences import BORDERS, FILTERS, jacobian_at
 
@@ -217,3 +219,84 @@ def test_samples_that_all_train_are_drawn_without_a_list_of_them(picture, option
     for step, draw in enumerate(draws):
         places = draw_indices(step, 20, len(data.train_samples), data.seed)
         assert torch.equal(draw.samples, data.train_samples[places])
+
+
+MISSING = {"corruption": "missing", "corruptions": {"missing": Missing(0.2)}}
+
+
+@pytest.mark.parametrize("train_pixels", ["grid", "stencil", "all"])
+@pytest.mark.parametrize(("factor", "offset"), GRIDS)
+def test_missing_samples_are_not_trained_on(picture, train_pixels, factor, offset):
+    options = {"factor": factor, "offset": offset, "train_pixels": train_pixels, "points": 3}
+    clean, data = picture(**options), picture(**options, **MISSING)
+    missing = data.trained.missing.flatten()
+    assert int(missing.sum()) == round(0.2 * len(NODES))
+    assert data.train_samples.tolist() == [sample for sample in clean.train_samples.tolist() if not missing[sample]]
+    draws = itertools.islice(data.training_draws(0), 40)
+    assert not any(missing[draw.samples].any() for draw in draws)
+    (constants,) = data.constant_batches(CPU)
+    assert constants.parts["data"].coordinates.shape[1] == len(data.train_samples)
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+def test_derivatives_of_missing_samples_weigh_nothing(picture, filter):
+    data = picture(filter=filter, **MISSING)
+    part = data.training_batch(next(data.training_draws(0)), CPU).parts["data"]
+    clean = picture(filter=filter).trained.jacobian(part.coordinates[0].long())
+    known = part.weights["jacobian"][0].bool()
+    assert 0 < int(known.sum()) < len(known)
+    assert_close(part.targets["jacobian"][0][known], clean[known])
+    wrong = (part.targets["jacobian"][0][~known] - clean[~known]).abs().amax((1, 2))
+    assert (wrong > 1e-4).all()  # what is not there reads as zero, which noise never is
+    assert part.weights["value"].all()
+
+
+def test_a_corrupted_signal_is_scored_against_the_clean_one(picture):
+    clean, data = picture(), picture(**MISSING)
+    scored, missing = data.truth(0), data.trained.missing
+    assert torch.equal(scored.truth, clean.truth(0).truth)
+    assert torch.equal(scored.observed[~missing], scored.truth.float()[~missing])
+    assert torch.equal(scored.masks["psnr_altered"], missing)
+    assert torch.equal(scored.masks["psnr_intact"], scored.masks["psnr_train"])
+    assert {"psnr_altered", "psnr_intact"} <= set(data.definitions())
+    values = torch.rand(len(NODES), 3)
+    assert torch.equal(*(next(iter(one.validated(values)))[1] for one in (clean, data)))
+    rows = data.baselines()
+    assert list(rows) == ["input", "biharmonic"]
+    for row in rows.values():
+        assert_close(row()[0][~missing], data.normalise(scored.truth)[~missing])
+    assert picture(factor=2, **MISSING).baselines() == {}
+
+
+def test_an_occluder_is_trained_on_unless_it_is_known(picture):
+    occluded = {"corruption": "occlusion", "corruptions": {"occlusion": Occlusion(4, 2)}}
+    unknown, known = picture(**occluded), picture(**occluded, mask="known")
+    assert (len(unknown.train_samples), len(known.train_samples)) == (len(NODES), len(NODES) - 16)
+    assert list(unknown.baselines()) == ["input"]
+    with pytest.raises(InputError, match=r"data.corruption must leave training samples, got none; use a smaller data.factor"):
+        _ = picture(factor=6, offset=5, corruption="crop", corruptions={"crop": Crop(0.01)}).train_samples
+
+
+@pytest.mark.parametrize("aspect", ["stretch", "keep"])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_the_slope_of_a_wave_is_its_wave_number(load, aspect, factor):
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(128.0), indexing="ij")
+    turns = torch.tensor([2 * torch.pi * 3 / 64, 2 * torch.pi * 5 / 128])  # whole periods [radians per pixel]
+    wave = (turns[0] * rows + turns[1] * columns).sin()
+    data = load(wave[..., None].numpy(), aspect=aspect, factor=factor, border="periodic")
+    half = torch.tensor([63 / 2, 127 / 2] if aspect == "stretch" else [127 / 2, 127 / 2])
+    differences = (factor * turns).sin() / factor  # of a sine, by central differences
+    assert data.slope() == pytest.approx(float((half * differences).norm()), rel=1e-3)
+    assert load(5 * wave[..., None].numpy() + 7, aspect=aspect, factor=factor, border="periodic").slope() == pytest.approx(
+        data.slope(), rel=1e-4
+    )
+
+
+def test_the_slope_is_that_of_training_samples_alone(picture, load):
+    hidden = PICTURE.copy()
+    hidden[1::2] += 9
+    hidden[:, 1::2] += 9
+    assert picture(factor=2).slope() == load(hidden, factor=2).slope() != picture().slope()
+    assert picture(**MISSING).slope() == pytest.approx(picture().slope(), rel=0.2)
+    with pytest.raises(InputError, match=r"so that omega=auto sees neighbours, got random and data.limit=None"):
+        picture(factor=2, train_pixels="random").slope()

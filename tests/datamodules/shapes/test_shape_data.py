@@ -190,3 +190,9 @@ def test_what_cannot_be_is_refused_in_one_sentence(kind, options, rule, tmp_path
     given = {name: value.format(folder=tmp_path) if isinstance(value, str) else value for name, value in options.items()}
     with pytest.raises(InputError, match=rf"\A.*{rule}.*\Z"):
         kind(**FEW | given).describe()
+
+
+def test_the_slope_of_distances_is_that_of_their_deviation(tmp_path):
+    data = ball_grid(tmp_path, pool=5000)
+    part = next(data.training_batches(CPU)).parts["data"]
+    assert data.slope() == pytest.approx(1 / float(part.targets["value"].std()))
