@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.common.pictures import ARRAYS
-from datamodules.scans.read_arrays import MATLAB, TEXTS, load_arrays, pick
+from datamodules.scans.read_arrays import MATLAB, TEXTS, field, load_arrays, pick
 from inr.errors import InputError
 
 ANGLES = ("angles", "theta")  # names of arrays
@@ -30,7 +30,7 @@ def known_angles(angles: str | Sequence[float] | None, arrays: Mapping[str, np.n
 
     Raises: InputError if they are not finite numbers on one axis.
     """
-    if angles is None and not any(name in arrays for name in ANGLES):
+    if angles is None and not any(field(name) in ANGLES for name in arrays):
         return None
     if angles is None:
         found = pick(arrays, ANGLES, path)

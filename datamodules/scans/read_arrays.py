@@ -58,9 +58,16 @@ def load_arrays(option: str, path: str, endings: Sequence[str]) -> dict[str, np.
         raise InputError(f"{rule}, {path} is not: {one_line(error)}; save it anew.") from error
 
 
+def field(name: str) -> str:
+    """Return the last part of the name of an array, which is that of a field if the array lies in a struct of MATLAB."""
+    return name.rpartition(".")[2]
+
+
 def pick(arrays: Mapping[str, np.ndarray], names: Sequence[str], path: object) -> np.ndarray:
-    """Return the only array, or the only one with a name of these."""
-    known = [name for name in names if name in arrays] if len(arrays) != 1 else list(arrays)
+    """Return the only array, the only one with a name of these, or the only one outside of structs."""
+    outside = [name for name in arrays if "." not in name]
+    named = [name for name in arrays if field(name) in names]
+    known = next((some for some in (list(arrays), named, outside) if len(some) == 1), named)
     if len(known) != 1:
         rule = f"One of several arrays in a file must be named {' or '.join(names)}"
         raise InputError(f"{rule}, {path} has {', '.join(arrays) or 'none'}; rename it, or save the one as .npy.")

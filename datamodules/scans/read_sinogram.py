@@ -9,7 +9,8 @@ import numpy as np
 
 from datamodules.common.files import refuse_infinite, require
 from datamodules.scans.angles import TURN, UNITS, WHOLE, known_angles, to_radians
-from datamodules.scans.read_arrays import ANY, load_arrays, pick
+from datamodules.scans.laboratories import translated
+from datamodules.scans.read_arrays import ANY, field, load_arrays, pick
 from datamodules.scans.scanner import even_angles
 from inr.errors import InputError
 
@@ -138,7 +139,7 @@ def read_sinogram(
     """Read the sinogram in an .npy, .npz, .mat, TIFF, NIfTI, NRRD or MetaImage file, its views sorted by angle.
 
     An .npz or .mat file holds one array, or several of which one is named sinogram or projections, and perhaps the numbers
-    of `GEOMETRY`. Axes of length 1 are dropped.
+    of `GEOMETRY`; fields of structs count by their own names, and so do those of `laboratories`. Axes of length 1 are dropped.
 
     angles: a list, or a file (.npy, .npz, .mat, or .txt and .csv with a number per line); None: the array named angles or
         theta beside the sinogram, else the views share `arc` evenly, its end excluded.
@@ -153,8 +154,10 @@ def read_sinogram(
     """
     require("data.angle_unit", angle_unit in UNITS, f"must be one of {', '.join(UNITS)}", angle_unit)
     require("data.order", order in (None, *ORDERS), f"must be null or one of {', '.join(ORDERS)}", order)
-    arrays = load_arrays("data.path", str(path), ANY)
-    geometry = {name: float(arrays.pop(name).item()) for name in GEOMETRY if name in arrays and arrays[name].size == 1}
+    found = translated(load_arrays("data.path", str(path), ANY))
+    lengths = {name for name, array in found.items() if field(name) in GEOMETRY and array.size == 1}
+    geometry = {field(name): float(found[name].item()) for name in lengths}
+    arrays = {name: array for name, array in found.items() if name not in lengths}
     fan = "source" in geometry if fan is None else fan
     values = check_numbers(pick(arrays, SINOGRAMS, path), path)
     known = known_angles(angles, arrays, path)

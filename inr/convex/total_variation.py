@@ -3,6 +3,7 @@
 # scikit-image's and kornia's total variation know images that are seen directly; here the field is seen through a matrix.
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,8 @@ TINY = 1e-30  # a length, or a sum of a row or column, that divides
 SMOOTH = 1e-3  # ridge weight of the fit that the steps start from
 STARTING = 20  # conjugate gradients of that fit
 TRIED = 30  # steps for each weight that is tried
+BRIGHT = 0.3  # of the largest value, above which it is solid
+MIDDLE = 0.6  # quantile of what is solid: half of it is blurred with air, little of it overshoots
 FIRST = 3e-3  # weight that is tried first, in deviations of noise
 
 
@@ -163,12 +166,19 @@ def huber_length(length: Tensor, huber: float) -> Tensor:
     return torch.where(length < huber, length.square() / (2 * huber), length - huber / 2)
 
 
+def level_of(coefficients: Tensor) -> float:
+    """Return the level of a body of one material from a blurred picture of it: a quantile of what is solid."""
+    bright = coefficients[coefficients >= BRIGHT * coefficients.max()]
+    return float(bright.kthvalue(math.ceil(MIDDLE * len(bright))).values)
+
+
 class TotalVariation(ConvexSolver):
     """Coefficients with few edges: 1/2 |W^(1/2) (A c - b)|^2 + weight TV(c) at its minimum, each signal and channel apart.
 
     weight: of the total variation; None: the largest with which a fit to nine tenths of the observations predicts the rest
         as well as with any.
-    lower, upper: bounds of the coefficients; None: none.
+    lower, upper: bounds of the coefficients; None: none. An upper bound `auto` is for a body of one material, whose level the
+        solution without it tells: it bounds a second one, which knows from it where data are missing what is solid.
     huber: length of a gradient below which it counts by its square, so that slopes stay smooth; 0: edges alone.
     tolerance: gap between the objective and its bound at which the steps end, as a share of the objective.
     iterations: steps at most.
@@ -181,7 +191,7 @@ class TotalVariation(ConvexSolver):
         self,
         weight: float | None = None,
         lower: float | None = None,
-        upper: float | None = None,
+        upper: float | Literal["auto"] | None = None,
         huber: float = 0.0,
         tolerance: float = 0.01,
         iterations: int = 150,
@@ -193,7 +203,8 @@ class TotalVariation(ConvexSolver):
                 "must be finite and not negative, or null to choose it",
                 weight,
             ),
-            "lower": (lower is None or upper is None or lower < upper, "must be below solver.upper", lower),
+            "upper": (not isinstance(upper, str) or upper == "auto", "must be a number, auto, or null", upper),
+            "lower": (lower is None or not isinstance(upper, float) or lower < upper, "must be below solver.upper", lower),
             "huber": (0 <= huber < math.inf, "must be finite and not negative", huber),
             "tolerance": (tolerance >= 0, "must not be negative", tolerance),
             "iterations": (iterations >= 1, "must be at least 1", iterations),
@@ -202,7 +213,9 @@ class TotalVariation(ConvexSolver):
             if not holds:
                 raise InputError(f"solver.{option} {rule}, got {value}.")
         self.weight, self.huber = weight, huber
-        self.lower, self.upper = lower, upper
+        self.lower = lower
+        self.upper = None if isinstance(upper, str) else upper
+        self.one_material = upper == "auto"
         self.tolerance, self.iterations = tolerance, iterations
         self.seed = seed
 
@@ -217,12 +230,17 @@ class TotalVariation(ConvexSolver):
             steps.start(smooth_fit(problem, SMOOTH, STARTING), self.weight)
             origin = "as given"
         gap, count = steps.run(self.iterations, self.tolerance)
+        level = {}
+        if self.one_material:
+            steps.upper = level_of(steps.coefficients)
+            gap, count = steps.run(self.iterations, self.tolerance)
+            level["level"] = Metric(steps.upper, "1", "upper bound of the fitted numbers, from a solution without it")
         text = "the objective exceeds the least possible by no more than this share of it, by its dual"
         figures = {
             "gap": Metric(gap, "1", f"{text}; after {count} steps of the solver"),
             "tv_weight": Metric(steps.weight, "1", f"weight of the total variation, {origin}"),
         }
-        return Solution(steps.coefficients, figures)
+        return Solution(steps.coefficients, figures | level)
 
     @staticmethod
     def choose(steps: PrimalDual, fitted: Problem, judged: Problem) -> None:

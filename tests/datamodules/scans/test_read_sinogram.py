@@ -213,11 +213,28 @@ def test_a_matlab_file_is_read_by_name(save, tmp_path):
     assert read_sinogram(tmp_path / "seven.mat", str(tmp_path / "five.mat")).angles == straight.angles
 
 
-def test_a_matlab_file_without_arrays_says_what_it_holds(tmp_path):
-    savemat(tmp_path / "struct.mat", {"scan": {"sinogram": project()}})
+def test_structs_are_looked_into(save, tmp_path):
+    straight = read_sinogram(save(), DEGREES.tolist())
+    scan = {"sinogram": project(), "text": "head", "about": {"theta": DEGREES[None], "centre": np.array([[17.0]])}}
+    savemat(tmp_path / "five.mat", {"scan": scan, "more": np.eye(3)})
+    write_hdf5(tmp_path / "seven.mat", scan={**scan, "text": np.empty((0, 3))}, more=np.eye(3))
+    for name in ("five.mat", "seven.mat"):
+        found = read_sinogram(tmp_path / name)
+        assert_array_equal(found.values, straight.values)
+        assert found.angles == straight.angles
+        assert found.geometry == {"centre": 17.0}
+
+
+def test_a_matrix_outside_of_structs_needs_no_name(tmp_path):
+    savemat(tmp_path / "five.mat", {"anything": project(), "about": {"a": np.eye(3), "b": np.eye(2)}})
+    assert_array_equal(read_sinogram(tmp_path / "five.mat").values, project())
+
+
+def test_a_matlab_file_without_arrays_is_refused(tmp_path):
+    savemat(tmp_path / "text.mat", {"name": "head", "cell": np.array(["a", project()], object)})
     write_hdf5(tmp_path / "seven.mat")
-    for name, held in (("struct.mat", "scan"), ("seven.mat", "name, struct")):
-        with pytest.raises(InputError, match=rf"arrays of numbers, .*{name} holds {held}; save the fields of a struct"):
+    for name in ("text.mat", "seven.mat"):
+        with pytest.raises(InputError, match=rf"must hold arrays of numbers, .*{name} holds none; save them as matrices"):
             read_sinogram(tmp_path / name)
 
 

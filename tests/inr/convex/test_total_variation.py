@@ -81,6 +81,28 @@ def test_bounds_hold():
     assert float(c.max()) == pytest.approx(0.7)
 
 
+def with_holes(side=24):
+    """A body of one material with two holes, and its sums along lines of a few similar directions."""
+    body = torch.zeros(side, side)
+    body[4:20, 3:21] = 1
+    body[8:12, 6:10] = body[10:16, 13:18] = 0
+    row, column = np.mgrid[:side, :side]
+    offsets = [np.round(row + slope * column) for slope in (-0.6, -0.3, 0.0, 0.3, 0.6)]
+    lines = [(offset == line).ravel() for offset in offsets for line in np.unique(offset)]
+    return body, seen(body, rows=scipy.sparse.csr_array(np.array(lines, np.float32)))
+
+
+def test_the_level_of_one_material_is_found_and_helps_where_data_are_missing():
+    body, few = with_holes()
+    free, bounded = (solve(few, weight=0.05, lower=0.0, upper=upper, iterations=600) for upper in (None, "auto"))
+    level = bounded.figures["level"].value
+    assert level == pytest.approx(1.0, rel=0.02)
+    assert float(free.coefficients.max()) > 1.1
+    assert float(bounded.coefficients.max()) <= level
+    errors = [(one.coefficients.reshape(body.shape) - body).square().mean() for one in (free, bounded)]
+    assert errors[1] < 0.5 * errors[0]
+
+
 def test_equations_without_weight_do_not_count():
     image, known = picture(), (torch.rand(math.prod(SHAPE), 1, generator=torch.Generator().manual_seed(0)) > 0.4).float()
     wrong = torch.where(known.reshape(SHAPE) > 0, image, 1e3)
