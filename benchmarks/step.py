@@ -1,7 +1,8 @@
 """Measure what a training step costs, and what the Trainer adds.
 
-One optimiser step of a 4x256 sine network on 16,384 points with 3 channels, all ways in turn, best of several rounds,
-so that a change of the machine's speed hits all of them; peak memory is that of a process that takes one kind of step.
+One optimiser step of a 4x256 sine network, and of a grid, on 16,384 points with 3 channels, all ways in turn, best of
+several rounds, so that a change of the machine's speed hits all of them; peak memory is that of a process that takes one
+kind of step.
 
     python benchmarks/step.py [--rounds 5] [--points 16384] [--device cpu] [--skip-memory]
 """
@@ -25,7 +26,8 @@ from torch import Tensor
 from inr.derivatives import observe_at, value_and_jacobian
 from inr.field import Field, Signals
 from inr.measurements.pointwise import Pointwise
-from inr.networks.activations import Sine
+from inr.networks.activations import ReLU, Sine
+from inr.networks.grids import GridEncoding
 from inr.networks.mlp import MLP
 
 CHANNELS, AXES = 3, 2
@@ -60,7 +62,18 @@ def field_of(network: MLP) -> Field:
     return network.field(Signals(torch.zeros(1, dtype=torch.long)))
 
 
-WAYS: dict[str, tuple[Predict, bool, bool]] = {
+def sine(side: int) -> MLP:
+    """The 4x256 sine network, whatever the image's side."""
+    return MLP(AXES, CHANNELS, Sine())
+
+
+def grid(side: int) -> MLP:
+    """The grid of `conf/model/grid.yaml` for an image of so many pixels along each side."""
+    encoding = GridEncoding(AXES, (side, side), features=4)
+    return MLP(AXES, CHANNELS, ReLU(), hidden_features=64, hidden_layers=1, encoding=encoding)
+
+
+WAYS: dict[str, tuple[Predict, bool, bool]] = {  # with bf16, compiled
     "double backward": (predict_double, False, False),
     "vmap(jvp)": (predict_jvp, False, False),
     "analytic": (predict_analytic, False, False),
@@ -73,6 +86,9 @@ WAYS: dict[str, tuple[Predict, bool, bool]] = {
     "analytic, bf16, compiled": (predict_analytic, True, True),
     "value only, bf16": (predict_value, True, False),
     "value only, bf16, compiled": (predict_value, True, True),
+    "grid, double backward": (predict_double, False, False),
+    "grid, analytic": (predict_analytic, False, False),
+    "grid, value only": (predict_value, False, False),
 }
 
 
@@ -81,7 +97,8 @@ def stepper(way: str, points: int, device: str) -> Callable[[], None]:
     predict, half, compiled = WAYS[way]
     torch.manual_seed(0)
     side = round(points**0.5)
-    network, measurement = MLP(AXES, CHANNELS, Sine()).to(device), Pointwise((side, side)).to(device)
+    make = grid if way.startswith("grid") else sine
+    network, measurement = make(side).to(device), Pointwise((side, side)).to(device)
     if compiled:
         network.forward = torch.compile(network.forward)  # type: ignore[method-assign]
         network.pushforward = torch.compile(network.pushforward)  # type: ignore[method-assign]
