@@ -14,7 +14,7 @@ from scipy.ndimage import map_coordinates
 from skimage.transform import iradon_sart
 from torch import Tensor
 
-from inr.convex.observation_matrix import observation_matrix
+from inr.measurements.observation_matrix import observation_matrix
 from inr.convex.problem import Problem
 from inr.convex.total_variation import TotalVariation
 from inr.errors import InputError

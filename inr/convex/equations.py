@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr.convex.observation_matrix import Lattice, blocks
+from inr.measurements.observation_matrix import Lattice, blocks
 from inr.convex.problem import Problem
-from inr.convex.sparse import stack
+from inr.measurements.sparse import stack
 from inr.errors import InputError
 from inr.field import Signals
 from inr.measurements.measurement import Sensors
@@ -75,7 +75,8 @@ class Equations:
                     axes = range(part.coordinates.shape[-1]) if term.axes is None else term.axes
                     along = None if term.quantity == "value" else list(axes)
                     self.note(term, part, along)
-                    yield from blocks(self.field, self.measurements[name].within(**part.context), part.coordinates, along)
+                    sensor = self.measurements[name].within(**part.context).one_by_one()
+                    yield from blocks(self.field, sensor, part.coordinates, along)
 
     def note(self, term: Term, part: Part, along: list[int] | None) -> None:
         """Append targets (rows, signals x channels) and weights (rows, 1|signals x channels) of the equations of a term."""

@@ -1,8 +1,9 @@
 """Line integrals of a slice: what a detector behind it sees of an X-ray, in parallel or fan beam geometry."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -38,6 +39,9 @@ REGIONS: dict[str, Callable[[Rays, Tensor], tuple[Tensor, Tensor]]] = {
     "square": lambda lines, pivot: box_interval(*lines, -LONGEST, LONGEST),
     "strip": strip_interval,
 }
+
+
+Lines = TypeVar("Lines", bound="LineIntegrals")
 
 
 class LineIntegrals(Measurement):
@@ -89,6 +93,12 @@ class LineIntegrals(Measurement):
         known = None if angles is None else torch.tensor(list(angles), dtype=torch.float64)
         self.register_buffer("angles", known, persistent=False)
         self.register_buffer("pivot", torch.tensor(list(pivot), dtype=torch.float64), persistent=False)
+
+    def finer(self: Lines, times: int) -> Lines:
+        """Return the same scanner with so many times as many samples on a line."""
+        finer = copy.copy(self)
+        finer.samples = times * self.samples
+        return finer
 
     def random_context(self, randomness: StepRandomness, context: dict[str, Tensor]) -> dict[str, Tensor]:
         """Draw the place of each sample in its stretch, if lines are jittered."""
