@@ -1,4 +1,4 @@
-"""Start a network from the field of an earlier run, such as a spline that was solved for, before training goes on with the data."""
+"""Start a network from the field of an earlier run, such as a solved spline, before training goes on with the data."""
 
 import math
 
@@ -66,6 +66,10 @@ class Start(Callback):
         rule = f"start={self.run} must hold the field of one signal over {self.in_features} axes, without directions of view"
         if len(task.data.trained) != 1 or task.network.directions or field.network.directions:
             raise InputError(f"{rule}; leave start out, or choose one signal by regime.signals=[0].")
+        nonlinear = [type(sensor).__name__ for sensor in task.sensors.values() if not sensor.linear]
+        if nonlinear:
+            seen = f"start={self.run} needs a sensor that is linear in the field, whose values are then numbers of the file"
+            raise InputError(f"{seen}, got {nonlinear[0]}; leave start out.")
         point = torch.zeros(1, self.in_features)
         try:
             channels = field.at_points(point).shape[-1]
@@ -73,7 +77,9 @@ class Start(Callback):
             raise InputError(f"{rule}, got {field.axes} axes; use a run on data of this kind.") from error
         wanted = self.seen(task, point.to(task.device)).shape[-1]
         if channels != wanted:
-            raise InputError(f"start={self.run} must have {wanted} channels as these data have, got {channels}; use another run.")
+            raise InputError(
+                f"start={self.run} must have {wanted} channels as these data have, got {channels}; use another run."
+            )
 
     def fit(self, task: INRTask, field: FittedField) -> None:
         """Take the steps."""

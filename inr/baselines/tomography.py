@@ -14,11 +14,11 @@ from scipy.ndimage import map_coordinates
 from skimage.transform import iradon_sart
 from torch import Tensor
 
-from inr.measurements.observation_matrix import observation_matrix
 from inr.convex.problem import Problem
 from inr.convex.total_variation import TotalVariation
 from inr.errors import InputError
 from inr.measurements.measurement import Measurement
+from inr.measurements.observation_matrix import observation_matrix
 from inr.networks.spline import Spline
 
 TURN = 2 * math.pi

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr.measurements.observation_matrix import Lattice, blocks
 from inr.convex.problem import Problem
-from inr.measurements.sparse import stack
 from inr.errors import InputError
 from inr.field import Signals
 from inr.measurements.measurement import Sensors
+from inr.measurements.observation_matrix import Lattice, blocks
+from inr.measurements.sparse import stack
 from inr.randomness import StepRandomness
 from inr.supervision.terms import Part, Supervision, Term
 

@@ -81,6 +81,7 @@ class WholeSlices(Measurement):
     Raises: InputError for another oversample, and jittered rays.
     """
 
+    rays: Tensor
     nodes: Tensor
     following: Tensor
 
@@ -89,7 +90,9 @@ class WholeSlices(Measurement):
         if oversample not in OVERSAMPLES:
             raise InputError(f"data.oversample must be 1 or 2 cells per pixel, got {oversample}.")
         if beam.jitter:
-            raise InputError("Whole slices have nothing to jitter, got data.jitter=true; leave it out, or add data.rays=random.")
+            raise InputError(
+                "Whole slices have nothing to jitter, got data.jitter=true; leave it out, or add data.rays=random."
+            )
         self.beam, self.oversample = beam, oversample
         self.side = max(shape)  # the lattice is a square about the slice, as [-1, 1]^2 is
         rays = torch.cartesian_prod(torch.arange(float(bins)), torch.arange(float(views)))

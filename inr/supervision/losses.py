@@ -73,7 +73,7 @@ class RampWeightedError(Term):
 
     def error(self, difference: Tensor) -> Tensor:
         """Return each residual times what the weights of the frequencies make of its view."""
-        views = difference.float().unflatten(1, (-1, self.views))
+        views = difference.to(torch.promote_types(difference.dtype, torch.float32)).unflatten(1, (-1, self.views))
         bins = views.shape[1]
         # By Parseval the sum of r (h * r) is that of |frequency| |R|^2, so never negative. Twice as many bins, or the filter
         # would reach round the end of the detector to its beginning.

@@ -10,7 +10,11 @@ from torch import Tensor
 from inr.distributed import global_sum, ranks
 from inr.errors import InputError
 
-CHANNEL_AXES = {"value": 1, "jacobian": 2, "differences": 2}  # axes of a quantity behind (signals, points): channels[, sensor axes]
+CHANNEL_AXES = {
+    "value": 1,
+    "jacobian": 2,
+    "differences": 2,
+}  # axes of a quantity behind (signals, points): channels[, sensor axes]
 
 
 class Part(Protocol):
