@@ -96,7 +96,7 @@ class Measurement(nn.Module, ABC):
     def along(
         self, field: Field, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
     ) -> tuple[Tensor, Tensor]:
-        """Return the observations, and their derivatives (along, signals, points, channels) along directions of the coordinates.
+        """Return the observations, and their derivatives along directions of the coordinates, one more axis in front.
 
         Override where the field is evaluated at points that do not move.
         """
