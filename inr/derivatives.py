@@ -35,7 +35,7 @@ def observe_at(
     quantities: Collection[str],
     along: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
-    """Predict `value`, `jacobian` (`along` some axes), `differences`, as asked; other quantities are `Measurement.observe`'s."""
+    """Predict `value`, `jacobian` (`along` some axes), `differences`; other quantities are `Measurement.observe`'s."""
     measurement, field = measurement.prepare(field, coordinates)
     seen = {"differences": measurement.differences(field)} if "differences" in quantities else {}
     if "jacobian" not in quantities:
