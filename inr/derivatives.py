@@ -8,7 +8,6 @@ from torch import Tensor
 
 from inr.field import Field
 from inr.measurements.measurement import Measurement
-from inr.tangents import linearise
 
 
 def value_and_jacobian(
@@ -23,13 +22,7 @@ def value_and_jacobian(
     axes = coordinates.shape[-1]
     basis = torch.eye(axes, dtype=coordinates.dtype, device=coordinates.device)
     basis = (basis if along is None else basis[list(along)]).reshape(-1, 1, 1, axes)
-    # The observation is I(v, q) with v = f(x), and points x and quadrature q functions of the coordinate c, so
-    # dI/dc = (dI/dv) (df/dx) (dx/dc) + (dI/dq) (dq/dc), taken from the right: one tangent per axis of c. The field alone may
-    # take its factor from the left, backward through the network, where that is less work.
-    located, motion = measurement.locate_along(coordinates, basis)
-    values, slopes = field.pushforward(located.points, motion.points)
-    slopes = slopes.expand(len(basis), *values.shape)
-    value, jacobian = linearise(measurement.integrate, (values, located.quadrature), (slopes, motion.quadrature))
+    value, jacobian = measurement.along(field, coordinates, basis)
     if len(basis) < axes:
         jacobian = torch.tensordot(basis[:, 0, 0].to(jacobian).T, jacobian, 1)  # back to all axes, zeros for those left out
     return value, jacobian.movedim(0, -1)
@@ -42,8 +35,10 @@ def observe_at(
     quantities: Collection[str],
     along: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
-    """Predict `value`, `jacobian` (`along` some axes) or both, as asked; other quantities are `Measurement.observe`'s."""
+    """Predict `value`, `jacobian` (`along` some axes), `differences`; other quantities are `Measurement.observe`'s."""
     measurement, field = measurement.prepare(field, coordinates)
+    seen = {"differences": measurement.differences(field)} if "differences" in quantities else {}
     if "jacobian" not in quantities:
-        return {"value": measurement(field, coordinates)}
-    return dict(zip(("value", "jacobian"), value_and_jacobian(measurement, field, coordinates, along), strict=True))
+        return seen | {"value": measurement(field, coordinates)}
+    value, jacobian = value_and_jacobian(measurement, field, coordinates, along)
+    return seen | {"value": value, "jacobian": jacobian}

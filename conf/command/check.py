@@ -31,6 +31,7 @@ TOP = {
     "compile": bool,
     "ckpt_path": str | None,
     "dictionary": str | None,
+    "start": str | None,
     "objective": str | None,
 }
 REST = "**"  # stands for all other names among the arguments of a constructor
@@ -141,5 +142,7 @@ def check_run(cfg: DictConfig) -> None:
         refuse_type(name, cfg[name], annotation)
     if not 0 <= cfg.seed < 2**32:
         raise InputError(f"seed must be in 0 .. 2^32 - 1, got {cfg.seed}.")
+    if cfg.start is not None and "start" not in cfg.regime.callbacks:
+        raise InputError(f"start=RUN is for one signal, got start={cfg.start}; use regime=single, or leave it out.")
     if not cfg.train and cfg.ckpt_path is None:
         raise InputError("train=false evaluates a finished run and needs ckpt_path, got null; add ckpt_path=RUN, or train.")

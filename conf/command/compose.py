@@ -20,8 +20,9 @@ from inr.networks.activations import frequency_of
 from inr.optimisers.parameters import Parameters
 from inr.saved.runs import checkpoint_of, read_checkpoint
 
-SENSORS = {"camera", "scanner", "cube"}  # of scenes, projections, shapes
-DESCRIBED = {"in_features", "out_features", "shape", "training_shape", "signals", "result", "input_scale", "seen", *SENSORS}
+SENSORS = {"camera", "scanner", "sensor", "cube"}  # of scenes, projections, shapes
+SHAPES = {"in_features", "out_features", "shape", "training_shape", "signals", "input_scale"}
+DESCRIBED = {*SHAPES, "result", "whole_views", "smoothed", "seen", *SENSORS}
 FIXED = ("task", "hints", "model", "data")  # groups that a resumed run keeps: its weights fit nothing else
 DICTIONARY = "inr.dictionary.network.NeuralDictionary"
 CODEBOOK = "inr.dictionary.coders.Codebook"

@@ -25,6 +25,8 @@ class Header:
     """Numbers known from headers of files alone, from which the rest of the configuration follows.
 
     training_shape: samples along each axis that training sees, which limits an encoding's octaves; None: the shape.
+    whole_views: of a scan, each of which a step sees whole; None: it does not.
+    smoothed: part and quantity of a batch whose slopes `penalty=tv` looks at; None: the jacobian of the result.
     sensor: further entries of the configuration, read by the task's measurements: camera, scanner or cube.
     """
 
@@ -35,6 +37,8 @@ class Header:
     training_shape: Sequence[int] | None = None
     input_scale: float = 1.0  # stretch of [-1, 1] by which models reach the frequencies of this kind of signal
     result: str = "data"  # the part of a batch that holds what is reconstructed; `data` unless the sensor sees something else
+    whole_views: int | None = None
+    smoothed: tuple[str, str] | None = None
     sensor: Mapping[str, object] = field(default_factory=dict)
 
     def describe(self) -> dict[str, object]:
@@ -47,6 +51,8 @@ class Header:
             "signals": self.signals,
             "input_scale": self.input_scale,
             "result": self.result,
+            "whole_views": self.whole_views,
+            "smoothed": dict(zip(("part", "quantity"), self.smoothed or (self.result, "jacobian"), strict=True)),
             **self.sensor,
         }
 

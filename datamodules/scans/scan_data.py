@@ -11,16 +11,18 @@ from torch import Tensor
 
 from datamodules.common.batch import Batch, Part, Scored
 from datamodules.common.draws import Draw, Pass, Schedule, own_share, random_rows, whole_pass
-from datamodules.common.files import require_counts
+from datamodules.common.files import require, require_counts
 from datamodules.common.signal_data import Header, SignalData
 from datamodules.scans.scanner import Scanner
 from datamodules.scans.scans import Scans
 from inr.distributed import rank, ranks
 from inr.errors import InputError
+from inr.measurements.whole_slices import entries
 from inr.randomness import draw_indices, key
 from inr.supervision.differences import check
 
 LARGEST = 2**27  # signals x bins^2 x views that SART reconstructs in about half a minute: it walks every ray bin by bin
+FITS = 2**27  # entries of a matrix that is made without being asked for: 1 GiB
 DENSEST = 2**23  # signals x rays x pixels of a side that total variation takes about half a minute for
 
 
@@ -33,11 +35,16 @@ class ScanData(SignalData[Scans]):
 
     validation_signals, test_signals: bounds on what is evaluated; None: all.
 
+    whole: whether a step sees all rays of whole slices at once, whose field is evaluated on a lattice of `oversample` cells per
+        pixel (`inr.measurements.whole_slices`); None: where it is to see all rays and their matrix fits memory.
+
     Units:  coordinates (bin, view), in the slice (row, column) in pixels.
     """
 
     filter: str = "central"  # of the derivative targets: central, sobel (see `inr.supervision.differences`)
     points: int | None = 96  # rays of a step, over all processes; None: all
+    whole: bool | None = None
+    oversample: int = 1
     batch_signals: int | None = 64  # signals of a step; None: all
     slice_points: int = 4096  # pixels of the slice that come along where the supervision has terms on it
     validation_signals: int | None = 32
@@ -49,6 +56,8 @@ class ScanData(SignalData[Scans]):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.filter, "one_sided")
+        rule = "sees all rays in every step"
+        require("data.whole", not self.whole or self.points is None, f"{rule}; add data.points=null", f"true and {self.points}")
         require_counts(self, "points", "batch_signals", "slice_points", "validation_signals", "test_signals", "chunk")
 
     @property
@@ -80,7 +89,24 @@ class ScanData(SignalData[Scans]):
             rule = f"A scan needs three bins, and two pixels along each side of the slice, got {self.scanner.bins} and"
             raise InputError(f"{rule} {list(self.slice_shape)}; use more data.bins, or a larger data.size.")
         signals = len(self.positions[self.shown_split])
-        return Header(self.slice_shape, 1, signals, result="result", sensor={"scanner": self.scanner.describe()})
+        scanner = self.scanner.describe()
+        sensor = self.scanner.describe_whole(self.slice_shape, self.oversample) if self.sees_whole else scanner
+        return Header(
+            self.slice_shape,
+            1,
+            signals,
+            result="result",
+            whole_views=self.scanner.views if self.points is None else None,
+            smoothed=("data", "differences") if self.sees_whole else None,
+            sensor={"scanner": scanner, "sensor": sensor},
+        )
+
+    @property
+    def sees_whole(self) -> bool:
+        """True if whole slices are observed at once."""
+        if self.whole is not None or self.points is not None or self.scanner.jitter:
+            return bool(self.whole)
+        return entries(self.scanner.bins, self.scanner.views, self.slice_shape, self.oversample) <= FITS
 
     def setup(self, stage: str | None = None) -> None:
         """Scan the signals that are shown and those that are evaluated, so that a bad file is refused before training."""

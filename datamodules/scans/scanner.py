@@ -13,6 +13,7 @@ from torch import Tensor
 from datamodules.common.files import require
 from inr.baselines.tomography import fewest_edges, filtered_back_projection, sart, to_parallel
 from inr.measurements.radon import REACH, FanBeam, LineIntegrals, ParallelBeam
+from inr.measurements.whole_slices import WholeSlices
 
 FEWEST = 16  # samples of a line, however wide the bins: a midpoint rule with fewer misses whole organs
 MOST = 1024  # samples of a line, however narrow the bins: the memory of a training step grows with them
@@ -52,6 +53,17 @@ class Scanner:
             "jitter": self.jitter,
             "width": self.width,
         } | fan
+
+    def describe_whole(self, shape: Sequence[int], oversample: int) -> dict[str, Any]:
+        """Return the measurement that sees whole slices (rows, columns) at once, in the same form."""
+        return {
+            "_target_": f"{WholeSlices.__module__}.{WholeSlices.__name__}",
+            "beam": self.describe(),
+            "bins": self.bins,
+            "views": self.views,
+            "shape": list(shape),
+            "oversample": oversample,
+        }
 
     @property
     def measurement(self) -> type[LineIntegrals]:

@@ -14,10 +14,10 @@ from scipy.ndimage import map_coordinates
 from skimage.transform import iradon_sart
 from torch import Tensor
 
-from inr.convex.observation_matrix import observation_matrix
 from inr.convex.problem import Problem
 from inr.convex.total_variation import TotalVariation
 from inr.errors import InputError
+from inr.measurements.observation_matrix import observation_matrix
 from inr.measurements.radon import LineIntegrals, Pixels
 from inr.networks.spline import Spline
 

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr.convex.observation_matrix import blocks
 from inr.convex.problem import Problem
-from inr.convex.sparse import stack
 from inr.errors import InputError
 from inr.field import Signals
 from inr.measurements.measurement import Sensors
+from inr.measurements.observation_matrix import blocks
+from inr.measurements.sparse import stack
 from inr.networks.lattice import LatticeNetwork
 from inr.randomness import StepRandomness
 from inr.supervision.terms import Part, Supervision, Term
@@ -78,7 +78,7 @@ class Equations:
                     axes = range(part.coordinates.shape[-1]) if term.axes is None else term.axes
                     along = None if term.quantity == "value" else list(axes)
                     self.note(term, part, along)
-                    sensor = self.measurements[name].within(**part.context).resolving(self.field.spacing)
+                    sensor = self.measurements[name].within(**part.context).one_by_one().resolving(self.field.spacing)
                     yield from blocks(self.field, sensor, part.coordinates, along)
 
     def note(self, term: Term, part: Part, along: list[int] | None) -> None:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from inr.convex.sparse import SparseMatrix
+from inr.measurements.sparse import SparseMatrix
 from inr.metrics.figures import Metric
 
 

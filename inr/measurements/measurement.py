@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inr.errors import InputError
 from inr.field import Field
 from inr.randomness import StepRandomness
 from inr.tangents import linearise
@@ -74,7 +75,11 @@ class Measurement(nn.Module, ABC):
         """
         return self, None
 
-    def prepare(self: Sensor, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> tuple[Sensor, Field]:
+    def one_by_one(self) -> "Measurement":
+        """Return the sensor whose observations depend on samples of their own each: this, unless it sees all at once."""
+        return self
+
+    def prepare(self, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> tuple["Measurement", Field]:
         """Return the (measurement, field) to use instead of this one: it resolves the nodes of a lattice.
 
         Override when sample positions depend on the field otherwise, as in importance sampling. Runs without gradient.
@@ -94,6 +99,29 @@ class Measurement(nn.Module, ABC):
     @abstractmethod
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:
         """Return the observations, from the field's values at the located points."""
+
+    def along(
+        self, field: Field, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the observations, and their derivatives along directions of the coordinates, one more axis in front.
+
+        Override where the field is evaluated at points that do not move.
+        """
+        # The observation is I(v, q) with v = f(x), and points x and quadrature q functions of the coordinate c, so
+        # dI/dc = (dI/dv) (df/dx) (dx/dc) + (dI/dq) (dq/dc), taken from the right: one tangent per axis of c. The field alone
+        # may take its factor from the left, backward through the network, where that is less work.
+        located, motion = self.locate_along(coordinates, basis)
+        values, slopes = field.pushforward(located.points, motion.points)
+        slopes = slopes.expand(len(basis), *values.shape)
+        return linearise(self.integrate, (values, located.quadrature), (slopes, motion.quadrature))
+
+    def differences(self, field: Field) -> Float[Tensor, "signals nodes channels axes"]:
+        """Return the differences of the field between neighbours, of sensors that see it on a lattice.
+
+        Raises: InputError for any other.
+        """
+        rule = "Differences between the nodes of a lattice need one on which the field is evaluated (task=ct data.points=null)"
+        raise InputError(f"{rule}, got {type(self).__name__}.")
 
     def forward(self, field: Field, coordinates: Float[Tensor, "shared points axes"]) -> Tensor:
         """Observe the field, once it is prepared."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -69,6 +70,15 @@ class FittedField:
             # each chunk leaves the device at once
             seen = [self.observe_chunk(field, chunk.to(parameter)[None], quantity)[0].cpu() for chunk in chunks]
         return torch.cat(seen).reshape(*coordinates.shape[:-1], *seen[0].shape[1:])
+
+    def at_points(self, points: Float[Tensor, "points dims"]) -> Float[Tensor, "points channels"]:
+        """Return the values in file units at points of the field itself, in [-1, 1]^dims, as no sensor sees them."""
+        parameter = next(self.network.parameters())
+        with torch.no_grad():
+            field = self.network.field(Signals(torch.tensor([self.signal], device=parameter.device)))
+            values = torch.cat([field(some.to(parameter)[None])[0].cpu() for some in points.split(self.chunk)])
+        constant = 0.0 if self.constant is None else self.constant.to(values)
+        return (values + constant) * self.scale + self.offset
 
     def observe_chunk(self, field: Field, coordinates: Tensor, quantity: str) -> Tensor:
         """Observe a field and its constant at coordinates (1, points, axes)."""

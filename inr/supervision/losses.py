@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from inr.distributed import ranks
 from inr.errors import InputError
 from inr.supervision.terms import Term
 
@@ -36,17 +37,58 @@ class AbsoluteError(Term):
 class TotalVariation(Term):
     """Length of each channel's gradient: the mean of the total variation of the field over the points.
 
+    quantity: jacobian, or the differences between the nodes of a lattice where the sensor has one.
     Source: Rudin, Osher & Fatemi, Nonlinear total variation based noise removal algorithms (1992).
     """
 
     # kornia's and torchmetrics' total variation sum differences of neighbouring pixels; here points lie anywhere.
 
-    def __init__(self, part: str = "data", weight: float = 1.0, axes: Sequence[int] | None = None) -> None:
-        super().__init__(part, "jacobian", weight, "mean", axes, target=None)
+    def __init__(
+        self, part: str = "data", weight: float = 1.0, axes: Sequence[int] | None = None, quantity: str = "jacobian"
+    ) -> None:
+        super().__init__(part, quantity, weight, "mean", axes, target=None)
 
     def error(self, difference: Tensor) -> Tensor:
         """Return the length over the axes, smooth below `SMOOTH`."""
         return smooth_length(difference).expand_as(difference)  # for each axis, since the reduction averages over them
+
+
+class RampWeightedError(Term):
+    """(prediction - target)^2 of whole views, each frequency along the detector weighted by its share of the highest, + plain.
+
+    A slice shows in its projections as 1 / frequency, so that errors of coarse and fine detail count alike here.
+    views: of the scan, all bins of which are in a batch, those of one bin after the other.
+    plain: share of the unweighted square, without which nothing fixes the mean.
+    Raises: InputError without whole views, for a negative share, and several processes, which cut views up.
+    """
+
+    def __init__(self, views: int | None, part: str = "data", weight: float = 1.0, plain: float = 0.1) -> None:
+        super().__init__(part, "value", weight)
+        if views is None:
+            rule = "The ramp along the detector (supervision=ramp) needs whole views in every step"
+            raise InputError(f"{rule}, got none; use it with task=ct data.points=null, or choose supervision=val.")
+        if not 0 <= plain < float("inf"):
+            raise InputError(f"plain must be finite and not negative, got plain={plain}.")
+        self.views, self.plain = views, plain
+
+    def error(self, difference: Tensor) -> Tensor:
+        """Return each residual times what the weights of the frequencies make of its view."""
+        views = difference.to(torch.promote_types(difference.dtype, torch.float32)).unflatten(1, (-1, self.views))
+        bins = views.shape[1]
+        # By Parseval the sum of r (h * r) is that of |frequency| |R|^2, so never negative. Twice as many bins, or the filter
+        # would reach round the end of the detector to its beginning.
+        ramp = torch.linspace(0, 1, bins + 1, device=views.device)[:, None, None]
+        filtered = torch.fft.irfft(ramp * torch.fft.rfft(views, 2 * bins, dim=1), 2 * bins, dim=1)[:, :bins]
+        return (views * (filtered + self.plain * views)).flatten(1, 2)
+
+    def __call__(self, prediction: Tensor, target: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+        """Return the weighted term; weights go into the residual by their root, before it is filtered."""
+        if ranks() > 1:
+            raise InputError(f"The ramp along the detector needs whole views, got {ranks()} processes; use one.")
+        if weights is None or target is None:
+            return super().__call__(prediction, target)
+        root = weights.sqrt()[..., None]
+        return super().__call__(root * prediction, root * target) / weights.mean().clamp_min(torch.finfo(root.dtype).tiny)
 
 
 class Negativity(Term):

@@ -10,7 +10,11 @@ from torch import Tensor
 from inr.distributed import global_sum, ranks
 from inr.errors import InputError
 
-CHANNEL_AXES = {"value": 1, "jacobian": 2}  # axes of a quantity behind (signals, points): channels[, sensor axes]
+CHANNEL_AXES = {
+    "value": 1,
+    "jacobian": 2,
+    "differences": 2,
+}  # axes of a quantity behind (signals, points): channels[, sensor axes]
 
 
 class Part(Protocol):
@@ -36,7 +40,7 @@ class Term:
     """One named term of the supervision: reads a quantity of a part, compares, reduces, weighs.
 
     part: the part of the batch, `data` or another one that the data offer.
-    quantity: value or jacobian.
+    quantity: value, jacobian, or the differences between the nodes of a lattice on which a sensor sees the field.
     weight: factor of the term in the loss.
     reduction: mean over channels (and axes), or sum_axes; both average over points.
     axes: columns of the jacobian; None: all.

@@ -82,6 +82,7 @@ def test_a_value_of_another_type_is_refused(value, annotation, rule):
 @pytest.mark.parametrize("change", [{"seed": -1}, {"seed": 2**32}, {"seed": "one"}, {"train": "no"}, {"train": False}])
 def test_impossible_options_of_a_run_are_refused(change):
     possible = {"seed": 0, "train": True, "compile": False, "ckpt_path": None, "dictionary": None, "objective": None}
+    possible |= {"start": None}
     check_run(OmegaConf.create(possible))
     with pytest.raises(InputError, match=rf"^{next(iter(change))}"):
         check_run(OmegaConf.create(possible | change))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from hydra.errors import InstantiationException
 from PIL import Image
-from running import STEPS, assert_resumes, checkpoint, collection, curve, metrics, run, small
+from running import QUICK, STEPS, assert_resumes, checkpoint, collection, curve, metrics, run, small
 from tiny.slices import write_dicom
 
 import inr
@@ -178,3 +179,26 @@ def test_by_default_the_slice_is_solved_for_as_the_row_of_total_variation_is(tmp
     assert found["psnr"] >= max(figure for name, figure in found.items() if name.endswith("/psnr")) - 1e-3
     assert metrics(run(tmp_path / "sine", *small, "model=sine", *STEPS))["steps"] == 2
     assert metrics(run(tmp_path / "steps", *small, "solver=adam", *STEPS))["steps"] == 2
+
+
+def test_whole_slices_are_trained_on_and_resumed_to_the_bit(tmp_path):
+    words = ["task=ct", "data.size=16", "data.views=6", "data.points=null", *QUICK]
+    whole = assert_resumes(tmp_path, *words, "supervision=ramp", "penalty=tv", "scheduler=constant")
+    assert checkpoint(whole)["config"]["task"]["measurements"]["data"]["_target_"].endswith("WholeSlices")
+    rays = run(tmp_path / "rays", *words, "supervision=val", "data.whole=false", "data.samples=64")
+    lattice = run(tmp_path / "lattice", *words, "supervision=val", "data.oversample=2")
+    # the same losses but for the quadrature
+    losses = [[float(row["train/value"]) for row in curve(folder)] for folder in (rays, lattice)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+    assert losses[0] != losses[1]
+
+
+def test_whole_slices_that_cannot_be_are_refused(tmp_path):
+    for options, rule in (
+        (["data.whole=true"], "data.whole sees all rays in every step; add data.points=null"),
+        (["data.points=null", "data.whole=true", "data.jitter=true"], "nothing to jitter"),
+        (["data.points=null", "data.oversample=3"], "1 or 2 cells per pixel"),
+        (["supervision=ramp"], "needs whole views in every step"),
+    ):
+        with pytest.raises((InputError, InstantiationException), match=rule):
+            run(tmp_path / "run", "task=ct", "data.size=16", "data.views=6", *QUICK, *options)

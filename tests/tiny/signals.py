@@ -19,7 +19,8 @@ TRUNKS = [model for model in LAYERED if model != "nid_moe"]
 CODERS = sorted(path.stem for path in (CONF / "model" / "coder").glob("*.yaml"))
 OF_SCENES = ("radiance", "cascade")  # models for task=nerf alone
 ANYWHERE = [model for model in MODELS if model not in OF_SCENES]
-SUPERVISIONS = sorted(path.stem for path in (CONF / "supervision").glob("*.yaml"))
+OF_SCANS = ("ramp",)  # supervision for whole views alone
+SUPERVISIONS = sorted({path.stem for path in (CONF / "supervision").glob("*.yaml")} - {*OF_SCANS})
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 SIGNALS, EXPERTS = 3, 8
 

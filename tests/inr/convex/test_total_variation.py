@@ -10,10 +10,10 @@ from torch.testing import assert_close
 from inr.convex.choice import FACTOR, hide
 from inr.convex.least_squares import conjugate_gradients, ridge_solution, smooth_fit
 from inr.convex.problem import Problem, gradient, gradient_adjoint
-from inr.convex.sparse import SparseMatrix
 from inr.convex.total_variation import PrimalDual, TotalVariation
 from inr.dictionary.solvers import L1, Ridge, TopK
 from inr.errors import InputError
+from inr.measurements.sparse import SparseMatrix
 
 SHAPE = (16, 12)
 

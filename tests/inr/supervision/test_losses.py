@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from inr.errors import InputError
-from inr.supervision.losses import Eikonal, Misalignment, Negativity, OffSurface, TotalVariation
+from inr.supervision.losses import Eikonal, Misalignment, Negativity, OffSurface, RampWeightedError, TotalVariation
 
 JACOBIAN = (2, 5, 3, 4)  # signals, points, channels, axes
 pytestmark = pytest.mark.usefixtures("float64")
@@ -60,3 +60,27 @@ def test_values_near_zero_are_kept_off_the_surface():
 def test_terms_of_space_refuse_what_has_no_meaning(build):
     with pytest.raises(InputError, match="must be"):
         build()
+
+
+def test_the_ramp_weighs_each_frequency_of_a_view_by_its_share_of_the_highest():
+    bins, views = 64, 3
+    places = torch.arange(float(bins))[:, None].expand(bins, views)
+    inside = torch.hann_window(bins, periodic=False)[:, None]  # so that nothing is cut off at the ends
+
+    def ratio(frequency):  # cycles per bin; the highest is a half
+        wave = (inside * torch.cos(2 * torch.pi * frequency * places)).reshape(1, -1, 1)
+        square = wave.square().mean()
+        return float(RampWeightedError(views, plain=0.0)(wave, torch.zeros_like(wave)) / square)
+
+    assert [ratio(share / 2) for share in (0.25, 0.5, 0.75)] == pytest.approx([0.25, 0.5, 0.75], rel=1e-3)
+    residual, weights = torch.randn(2, bins * views, 1), torch.rand(2, bins * views)
+    nothing = torch.zeros_like(residual)
+    assert RampWeightedError(views, plain=0.0)(residual, nothing) > 0
+    both = [RampWeightedError(views, plain=plain)(residual, nothing) for plain in (0.0, 0.5)]
+    assert_close(both[1] - both[0], 0.5 * residual.square().mean())
+    weighted = RampWeightedError(views)(residual, nothing, weights)
+    assert_close(weighted, RampWeightedError(views)(weights.sqrt()[..., None] * residual, nothing) / weights.mean())
+    assert_close(RampWeightedError(views)(residual, nothing, 3 * weights), weighted)
+    for options, rule in (({"views": None}, "needs whole views"), ({"views": 3, "plain": -1.0}, "plain must be finite")):
+        with pytest.raises(InputError, match=rule):
+            RampWeightedError(**options)

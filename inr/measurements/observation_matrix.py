@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inr.convex.sparse import SparseMatrix, stack
 from inr.measurements.measurement import Measurement
+from inr.measurements.sparse import SparseMatrix, stack
 from inr.networks.lattice import LatticeNetwork
 
 ENTRIES = 2**22  # of the matrix that are made at a time, before those of one coefficient are added up

@@ -17,7 +17,7 @@ LARGEST = 2**28  # entries that a matrix may have: 2 GiB as a float32 and an int
 
 
 class SparseMatrix:
-    """A matrix of float32 numbers that acts on columns of signals: `matrix(x)`, and `matrix.adjoint(y)`.
+    """A matrix that acts on columns of signals: `matrix(x)`, and `matrix.adjoint(y)`.
 
     scipy multiplies on a CPU: the adjoint is the same numbers read by columns, without a copy, and both take less time there
     than torch's sparse products; rows are shared out to torch's threads, in parts that do not depend on their number, nor do
@@ -94,7 +94,7 @@ def stack(blocks: Iterable[tuple[Tensor, Tensor]], columns: int) -> SparseMatrix
     for index, values in blocks:
         count, each = index.shape
         starts = np.arange(0, count * each + 1, each, dtype=np.int64)
-        flat = values.float().flatten().cpu().numpy(), index.flatten().cpu().numpy()
+        flat = values.flatten().cpu().numpy(), index.flatten().cpu().numpy()
         block = scipy.sparse.csr_array((*flat, starts), (count, columns), copy=True)
         block.sum_duplicates()  # in place
         block.eliminate_zeros()  # such as those of lines beside the slice

@@ -4,15 +4,15 @@ import scipy.sparse
 import torch
 from torch.testing import assert_close
 
-from inr.convex import sparse
 from inr.convex.equations import Equations, coefficients_of
-from inr.convex.observation_matrix import observation_matrix
-from inr.convex.sparse import SparseMatrix, stack
 from inr.derivatives import value_and_jacobian
 from inr.errors import InputError
 from inr.field import Signals
+from inr.measurements import sparse
+from inr.measurements.observation_matrix import observation_matrix
 from inr.measurements.pointwise import Points, Pointwise
 from inr.measurements.radon import FanBeam, ParallelBeam, Pixels
+from inr.measurements.sparse import SparseMatrix, stack
 from inr.networks.interpolation import KERNELS
 from inr.networks.spline import Spline
 from inr.supervision.losses import SquaredError
