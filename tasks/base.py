@@ -47,6 +47,7 @@ class RegimeResult:
     figures: dict[str, Metric] = field(default_factory=dict)  # beside those of the task
     drawings: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)  # by name, made when they are called
     snapshots: dict[str, Tensor] = field(default_factory=dict)  # earlier reconstructions (items, *shape, channels)
+    row: str | None = None  # the reference row that the result itself is, which is not made once more
 
 
 class RegimeCallback(Callback):

@@ -166,7 +166,10 @@ class EvaluatedTask(INRTask[Data]):
             definition = "psnr without the constant per channel that is estimated from training values"
             raw = mean_of(self.figure_table(self.items(self.seen.further["uncorrected"])))
             metrics["psnr_uncorrected"] = raw["psnr"]._replace(definition=definition)
-        for row, items in (self.regime.snapshots | self.data.baselines()).items():
+        rows = self.regime.snapshots | self.data.baselines()
+        for row, items in rows.items():
+            if row == self.regime.row:
+                continue
             figures = mean_of(self.figure_table(items() if callable(items) else items))
             metrics |= {f"{row}/{name}": figure for name, figure in figures.items() if name != "psnr_train"}
         return metrics

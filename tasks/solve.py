@@ -25,6 +25,7 @@ class Solve(RegimeCallback):
 
     solver: the rule that finds them; one that is no closed form: training steps instead, as for other networks.
     default: the rule for a spline where there is no `solver`; other networks are trained by steps then. None: splines, too.
+    row: the classical row that the `default` computes anyway; None: there is none.
     quantity: that equations are made of where the supervision compares it, since targets of derivatives are differences of the
         same samples, whose error is no noise; None: equations of all terms.
     Raises: InputError for networks that are not linear in their parameters, sensors that are not linear in the field, and
@@ -32,9 +33,14 @@ class Solve(RegimeCallback):
     """
 
     def __init__(
-        self, solver: ConvexSolver | None = None, default: ConvexSolver | None = None, quantity: str | None = "value"
+        self,
+        solver: ConvexSolver | None = None,
+        default: ConvexSolver | None = None,
+        row: str | None = None,
+        quantity: str | None = "value",
     ) -> None:
         super().__init__()
+        self.row = row
         self.quantity = quantity
         self.asked = solver
         self.default = default
@@ -48,6 +54,7 @@ class Solve(RegimeCallback):
         self.solver = solver if solver is not None and solver.closed_form else None
         if self.solver is not None:
             refuse_nonlinear(pl_module, self.solver)
+            self.result.row = None if self.asked else self.row
 
     @torch.no_grad()
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -57,7 +57,7 @@ PARTS = {  # of a run, in the order in which they are made
     "optimiser": ("optimizer.lr=-1", "inr.optimisers.adam.Adam must accept", "optimizer.lr=-1", "choose others"),
     "momentum": ("optimizer=muon optimizer.momentum=1.0", "Muon needs a momentum in 0..1", "got momentum=1.0"),
     "ending": ("trainer.stop=never", "trainer.stop must be plateau or null", "got never"),
-    "seconds": ("trainer.max_seconds=0", "trainer.max_seconds must be positive", "got 0", "leave it out"),
+    "seconds": ("trainer.max_seconds=0", "trainer.max_seconds must be positive", "got 0; leave it out"),
     "callback": ("export.scale=0", "export.scale", "above 0 and at most 64", "got 0"),
     "devices": ("trainer=gpu trainer.devices=99", "GPUs", "trainer.devices=99", "use trainer=cpu"),
     "model without codes": (

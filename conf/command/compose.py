@@ -64,9 +64,10 @@ def instantiate_data(cfg: DictConfig) -> SignalData:
     measure(cfg, data)
     if cfg.dictionary:
         refuse_misfit(cfg)
-    for name, node in plain(cfg).items():  # every interpolation can be resolved now
+    nodes = plain(cfg)  # every interpolation can be resolved now
+    for name in sorted(nodes, key=lambda name: name != "trainer"):  # first, as schedules take their length from there
         if name != "data":
-            check_node(node, name)
+            check_node(nodes[name], name)
     return data
 
 

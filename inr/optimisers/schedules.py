@@ -30,7 +30,8 @@ class Cosine:
             rule = f"A cosine schedule needs to know its end, and more steps than its warmup of {warmup}, got steps={steps}"
             raise InputError(f"{rule}; give trainer.max_steps or trainer.max_seconds, or choose scheduler=constant.")
         if seconds is not None and not seconds > 0:
-            raise InputError(f"A cosine schedule along the clock needs seconds above 0, got seconds={seconds}.")
+            rule = "trainer.max_seconds must be positive for a cosine schedule along the clock"
+            raise InputError(f"{rule}, got {seconds}; leave it out, or choose scheduler=constant.")
         self.steps, self.warmup = steps, warmup
         self.floor = floor
         self.seconds = math.inf if seconds is None else seconds

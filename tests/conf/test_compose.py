@@ -84,6 +84,6 @@ def test_omega_auto_counts_points_as_they_are_stretched(tmp_path):
 
 
 def test_omega_auto_is_refused_where_the_field_is_not_sampled(tmp_path):
-    for name, words in {"ct": ["task=ct"], "nerf": ["task=nerf", "model=sine"]}.items():
+    for name, words in {"ct": ["task=ct", "model=sine"], "nerf": ["task=nerf", "model=sine"]}.items():
         with pytest.raises(InputError, match=r"of one image, sound or shape, got \w+; give model.activation.omega a number"):
             run(tmp_path / name, *words, *STEPS, "model.activation.omega=auto")

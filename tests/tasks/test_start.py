@@ -14,7 +14,7 @@ FIRST = "regime.callbacks.start"
 
 @pytest.mark.parametrize("task", KINDS)
 def test_a_network_begins_as_the_field_of_a_run(task, tmp_path):
-    options = [*tiny(task, tmp_path), *QUICK, "trainer.max_steps=1"]
+    options = [*tiny(task, tmp_path), "model=sine", *QUICK, "trainer.max_steps=1"]
     first = run(tmp_path / "first", *options, "model.hidden_features=24", "seed=1")
     begun = [f"start={first}", "optimizer.lr=3e-3", f"{FIRST}.steps=150", f"{FIRST}.points=500"]
     points = 2 * torch.rand(200, 1 if task == "audio" else 2) - 1
@@ -27,6 +27,7 @@ def test_a_start_from_a_spline_is_resumed_to_the_bit(tmp_path):
     options = tiny("image", tmp_path)
     solved = run(tmp_path / "solved", *options, "model=spline", "solver=tv", "supervision=val", *STEPS)
     words = [*options, *QUICK, f"start={solved / 'checkpoints' / 'last.ckpt'}", f"{FIRST}.steps=5", f"{FIRST}.points=64"]
+    words = ["scheduler=constant", *words]
     resumed = assert_resumes(tmp_path, *words)
     assert checkpoint(resumed)["config"]["start"] == words[-3].removeprefix("start=")
     without = run(tmp_path / "without", *options, *QUICK, "trainer.max_steps=4")
@@ -44,7 +45,7 @@ def test_a_start_that_cannot_be_is_refused(tmp_path):
     ):
         run(tmp_path / "sound", *sound, f"start={image}")
     with pytest.raises(InputError, match="must have 1 channels as these data have, got 3"):
-        run(tmp_path / "slice", *tiny("ct", tmp_path), *QUICK, f"start={image}")
+        run(tmp_path / "slice", *tiny("ct", tmp_path), "model=sine", *QUICK, f"start={image}")
     with pytest.raises(InputError, match=r"start=RUN is for one signal.*use regime=single"):
         run(tmp_path / "many", *collection("image", tmp_path), *small("nid_moe"), *STEPS, "regime=dictionary", f"start={image}")
     with pytest.raises(InstantiationException, match=r"got solver=TotalVariation and start="):

@@ -22,6 +22,7 @@ INDICES = random.integers(0, 5, (ROWS, COLUMNS), dtype=np.uint8)
 COLOURS = random.integers(0, 256, (5, 3), dtype=np.uint8)
 CLEAR = np.where(INDICES[..., None] == 2, 255, COLOURS[INDICES])
 SIX = np.concatenate([RGB, RGB], -1)
+SHOWN = {"result": "data", "whole_views": None, "smoothed": {"part": "data", "quantity": "jacobian"}}  # to the other groups
 
 
 def laid(colour, picture, alpha):
@@ -201,5 +202,5 @@ def test_a_folder_and_a_name_mean_the_file(tmp_path):
 def test_without_a_file_the_astronaut_leaves_something_to_score():
     data = ImageData()
     sizes = {"in_features": 2, "out_features": 3, "shape": [512, 512], "training_shape": [128, 128]}
-    assert data.describe() == sizes | {"signals": 1, "input_scale": 1.0, "result": "data"}
+    assert data.describe() == sizes | {"signals": 1, "input_scale": 1.0} | SHOWN
     assert len(data.train_samples) == 128**2

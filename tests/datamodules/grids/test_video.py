@@ -15,6 +15,7 @@ from inr.errors import InputError
 random = np.random.default_rng(0)
 FRAMES = random.integers(0, 256, (6, 20, 30, 3), dtype=np.uint8)
 HIGHWAY = Path(os.environ.get("INR_DATA", "nowhere")) / "video" / "highway.avi"
+SHOWN = {"result": "data", "whole_views": None, "smoothed": {"part": "data", "quantity": "jacobian"}}  # to the other groups
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_the_generated_film_comes_with_its_truth():
     assert_array_equal(data.background, background)
     assert_array_equal(data.foreground, foreground)
     header = {"in_features": 2, "out_features": 3, "shape": [64, 64], "training_shape": [64, 64], "signals": 40}
-    assert data.describe() == header | {"input_scale": 1.0, "result": "data"}
+    assert data.describe() == header | {"input_scale": 1.0} | SHOWN
 
 
 @pytest.mark.parametrize(("first", "last", "step"), [(0, None, 1), (1, 4, 1), (1, None, 2), (0, 5, 3)])

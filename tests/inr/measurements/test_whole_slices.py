@@ -58,9 +58,7 @@ def test_a_whole_slice_is_seen_as_its_bilinear_field_is_ray_by_ray(beam, oversam
     whole = scan(beam, oversample)
     spline = Spline(2, 2, [SIZE, SIZE], "linear", fineness=float(oversample)).double()
     torch.nn.init.normal_(spline.coefficients)
-    size = oversample * (SIZE - 1) + 1
-    finer = -(-2 * size // whole.beam.samples)
-    rays = value_and_jacobian(whole.beam.finer(finer), Field(spline), whole.rays[None])
+    rays = value_and_jacobian(whole.beam.resolving(spline.spacing / 2), Field(spline), whole.rays[None])
     assert_close(value_and_jacobian(whole, Field(spline), whole.rays[None]), rays)
     assert_close(value_and_jacobian(whole, Field(spline), whole.rays[None], along=[0])[1][..., 0], rays[1][..., 0])
 
@@ -68,7 +66,7 @@ def test_a_whole_slice_is_seen_as_its_bilinear_field_is_ray_by_ray(beam, oversam
 @pytest.mark.parametrize("beam", ["parallel", "fan"])
 def test_the_error_of_the_lattice_is_of_second_order(beam):
     rays = scan(beam)
-    exact = value_and_jacobian(rays.beam.finer(100), Field(waves), rays.rays[None])
+    exact = value_and_jacobian(rays.beam.resolving(2 / 4000), Field(waves), rays.rays[None])
 
     def errors(size):
         found = value_and_jacobian(scan(beam, 1, size), Field(waves), rays.rays[None])

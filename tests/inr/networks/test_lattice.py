@@ -4,8 +4,8 @@ from tiny.laws import by_reverse
 from torch import nn
 from torch.testing import assert_close
 
-from inr.convex.observation_matrix import observation_matrix
 from inr.field import Field
+from inr.measurements.observation_matrix import observation_matrix
 from inr.measurements.pointwise import Pointwise
 from inr.networks.lattice import LatticeNetwork
 from inr.networks.spline import Spline

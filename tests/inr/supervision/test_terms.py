@@ -128,7 +128,7 @@ def test_values_of_any_part_fix_the_constant_and_nothing_else_does(term, fixes):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quantity": "hessian"}, "one of value, jacobian, got quantity=hessian"),
+        ({"quantity": "hessian"}, "one of value, jacobian, differences, got quantity=hessian"),
         ({"reduction": "sum"}, "mean or sum_axes, got reduction=sum"),
         ({"weight": -1.0}, "not negative, got weight=-1.0"),
         ({"weight": float("nan")}, "finite and not negative, got weight=nan"),
