@@ -93,8 +93,9 @@ def stack(blocks: Iterable[tuple[Tensor, Tensor]], columns: int) -> SparseMatrix
     entries = 0
     for index, values in blocks:
         count, each = index.shape
-        starts = np.arange(0, count * each + 1, each, dtype=np.int64)
-        flat = values.flatten().cpu().numpy(), index.flatten().cpu().numpy()
+        # in 32 bits, which are sorted and multiplied by in half the time
+        starts = np.arange(0, count * each + 1, each, dtype=np.int32)
+        flat = values.flatten().cpu().numpy(), index.flatten().int().cpu().numpy()
         block = scipy.sparse.csr_array((*flat, starts), (count, columns), copy=True)
         block.sum_duplicates()  # in place
         block.eliminate_zeros()  # such as those of lines beside the slice
@@ -102,6 +103,5 @@ def stack(blocks: Iterable[tuple[Tensor, Tensor]], columns: int) -> SparseMatrix
         if entries > LARGEST:
             rule = f"A matrix of {columns} unknowns may have {LARGEST:.1e} entries, got more"
             raise InputError(f"{rule}; use fewer observations, a coarser lattice, or steps (solver=adam).")
-        narrow = (block.data, block.indices.astype(np.int32), block.indptr.astype(np.int32))
-        rows.append(scipy.sparse.csr_array(narrow, block.shape))
+        rows.append(block)
     return SparseMatrix(scipy.sparse.vstack(rows, format="csr"))

@@ -48,4 +48,4 @@ def test_its_observations_are_a_matrix_times_its_coefficients():
     value, jacobian = by_reverse(sensor, Field(tents), at)
     for along, seen in ((None, value[0]), ([0], jacobian[0, ..., 0])):
         matrix = observation_matrix(tents, sensor, at, along)
-        assert_close(matrix(tents.table.detach().float()), seen.detach().float(), rtol=1e-5, atol=1e-5)
+        assert_close(matrix(tents.table.detach().float()), seen.detach().float(), rtol=1e-5, atol=1e-5, check_dtype=False)
