@@ -65,6 +65,10 @@ class Solve(RegimeCallback):
         network = pl_module.network
         assert isinstance(network, LatticeNetwork)
         network.coefficients.copy_(self.solve(pl_module, network, self.solver))
+        unseen = [name for name, term in pl_module.supervision.terms.items() if term.weight > 0 and not term.target]
+        if unseen:
+            rule = f"{type(self.solver).__name__} minimises an objective of its own, without {', '.join(unseen)}"
+            pl_module.notes = [*pl_module.notes, f"{rule}, which count where steps are taken (solver=adam)"]
         trainer.fit_loop.epoch_loop.max_steps = 0
 
     def solve(self, task: INRTask[Any], network: LatticeNetwork, solver: ConvexSolver) -> Tensor:

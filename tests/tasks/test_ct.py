@@ -184,6 +184,11 @@ def test_by_default_the_slice_is_solved_for_as_the_row_of_total_variation_is(tmp
     assert metrics(run(tmp_path / "steps", *small, "solver=adam", *STEPS))["steps"] == 2
 
 
+def test_a_penalty_that_a_solver_does_not_see_is_told(tmp_path, capsys):
+    run(tmp_path / "solved", "task=ct", "data.size=20", "data.views=14", "supervision=val", "penalty=tv")
+    assert "minimises an objective of its own, without tv" in " ".join(capsys.readouterr().out.split())
+
+
 def test_whole_slices_are_trained_on_and_resumed_to_the_bit(tmp_path):
     words = ["task=ct", "model=sine", "data.size=16", "data.views=6", "data.points=null", *QUICK]
     whole = assert_resumes(tmp_path, *words, "supervision=ramp", "penalty=tv", "scheduler=constant")
