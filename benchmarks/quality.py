@@ -22,6 +22,7 @@ import matplotlib
 
 matplotlib.use("agg")
 from matplotlib import pyplot
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 from runs import TRAIN, Metrics, answer, header, references, row, run, say
 
 SHORT = 30  # steps that tell how long a step takes
@@ -144,6 +145,9 @@ def plot(name: str, figure: str, found: dict[str, list[Metrics]], last: Metrics,
             axes.axhline(value, linestyle="--", linewidth=0.8, color="grey")
             axes.annotate(row_name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
         axes.set(xlabel=f"{along} of training", xscale="log")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
     sides[0].set(title=name, ylabel=figure)
     sides[0].legend(fontsize=7)
     canvas.tight_layout()
