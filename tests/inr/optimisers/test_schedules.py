@@ -70,5 +70,5 @@ def test_schedules_without_an_end_do_not_look_at_the_clock():
 
 @pytest.mark.parametrize("options", [{}, {"seconds": 0.0}, {"seconds": -1.0}, {"steps": 3, "warmup": 3, "seconds": 60.0}])
 def test_a_cosine_has_an_end(options):
-    with pytest.raises(InputError, match=r"seconds above 0|give trainer.max_steps or trainer.max_seconds"):
+    with pytest.raises(InputError, match=r"max_seconds must be positive|give trainer.max_steps or trainer.max_seconds"):
         Cosine(**{"steps": -1} | options)
