@@ -43,7 +43,7 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
 
     from conf.command.compose import (
         adopt,
-        choose_model,
+        choose,
         gone_data,
         instantiate_all,
         instantiate_data,
@@ -68,7 +68,7 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
         export_field(str(checkpoint), Path(folder) / "export", cfg.export.scale, gone)
         return {}
     data = instantiate_data(cfg)
-    notes = choose_model(cfg, data, HydraConfig.get().overrides.task)
+    notes = choose(cfg, data, HydraConfig.get().overrides.task)
     L.seed_everything(cfg.seed, verbose=False)
     network = instantiate(cfg.model)
     supervision = instantiate(cfg.supervision)

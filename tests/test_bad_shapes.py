@@ -10,7 +10,7 @@ from tiny.solids import ball
 
 import inr
 
-SMALL = ("task=sdf", *SOLID, *STEPS, "model.hidden_features=16")
+SMALL = ("task=sdf", "model=sine", *SOLID, *STEPS, "model.hidden_features=16")
 FITTED = ("model.hidden_features=32", "optimizer.lr=1e-3", "data.points=256", "data.pool=4000", "trainer.max_steps=40")
 AWAY = np.array([500000.25, 4500000.5, 120.0])
 

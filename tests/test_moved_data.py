@@ -51,7 +51,7 @@ def test_a_sound_and_a_folder_that_moved(tmp_path):
     sound = tiny_sound(tmp_path)
     tiny_images(tmp_path)
     folder, moved = tmp_path / "images", tmp_path / "elsewhere"
-    of_sound = run(tmp_path / "sound", "task=audio", f"data.path={sound}", *QUICK)
+    of_sound = run(tmp_path / "sound", "task=audio", "model=sine", f"data.path={sound}", *QUICK)
     of_images = run(tmp_path / "pictures", "data=images", f"data.root={folder}", "data.size=null", *QUICK)
     run(tmp_path / "sound on", f"ckpt_path={of_sound}", f"data.path={sound.rename(tmp_path / 'other.wav')}", LONGER)
     shutil.move(folder, moved)

@@ -24,7 +24,9 @@ def test_odd_shapes_are_fitted(name, tmp_path):
     trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(path)
     notes = pytest.warns(UserWarning, match="overlap") if "self" in name else nullcontext()
     with notes:
-        folder = run(tmp_path / "run", "task=sdf", f"data.path={path}", *SOLID, *STEPS, "model.hidden_features=16")
+        folder = run(
+            tmp_path / "run", "task=sdf", "model=sine", f"data.path={path}", *SOLID, *STEPS, "model.hidden_features=16"
+        )
     assert np.isfinite(metrics(folder)["psnr"])
     assert 0 < metrics(folder)["linear/iou"] <= 1
     frame = json.loads((folder / "export" / "field.json").read_text())["measurement"]

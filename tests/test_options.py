@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from running import QUICK, STEPS, checkpoint, collection, command, metrics, run, small, tiny, tiny_image
 
-BASE = (*QUICK, "data.points=64", "trainer.max_steps=3")
+BASE = (*QUICK, "supervision=val_der", "data.points=64", "trainer.max_steps=3")
 CHANGES = """
 seed=1; model.hidden_layers=3; model.hidden_features=24; model.input_scale=2.0; model.activation.omega=20
 model=relu model.activation.normal=false; model=gauss model.activation.sigma=0.2

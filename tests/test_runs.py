@@ -142,7 +142,7 @@ def test_pictures_are_exported_in_their_own_numbers(number, channels, tmp_path):
 @pytest.mark.parametrize("channels", [1, 2])
 def test_sound_is_exported_at_its_own_amplitude(channels, tmp_path):
     path = tiny_sound(tmp_path, channels=channels)
-    folder = run(tmp_path / "run", "task=audio", f"data.path={path}", *QUICK, "export.scale=2")
+    folder = run(tmp_path / "run", "task=audio", "model=sine", f"data.path={path}", *QUICK, "export.scale=2")
     sound, rate = soundfile.read(folder / "export" / "reconstruction.wav", always_2d=True)
     assert (sound.shape, rate) == ((800, channels), 16000)
     assert_close(torch.from_numpy(sound[::799]).float(), inr.load(folder)([[0.0], [399.0]]))
@@ -151,7 +151,7 @@ def test_sound_is_exported_at_its_own_amplitude(channels, tmp_path):
 @pytest.mark.parametrize("task", ["image", "audio"])
 def test_pictures_show_what_they_promise(task, tmp_path):
     path = tiny_image(tmp_path) if task == "image" else tiny_sound(tmp_path)
-    folder = run(tmp_path / "run", f"task={task}", f"data.path={path}", *QUICK, "callbacks.results.pictures=true")
+    folder = run(tmp_path / "run", f"task={task}", f"data.path={path}", *STEPS, "callbacks.results.pictures=true")
     pictures = {file.stem: np.array(Image.open(file)) for file in (folder / "pictures").iterdir()}
     expected = {"image": {"reconstruction", "derivatives"}, "audio": {"waveform", "spectrogram", "derivatives"}}
     assert set(pictures) == expected[task]

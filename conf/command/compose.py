@@ -28,7 +28,8 @@ DICTIONARY = "inr.dictionary.network.NeuralDictionary"
 CODEBOOK = "inr.dictionary.coders.Codebook"
 RULE = "ckpt_path goes on with the task, model and data of its run"
 PATHS = ("path", "root", "angles")  # options of data that may name a file or folder
-NAMES_MODEL = {"model", "experiment", "dictionary", "solver", "ckpt_path"}  # options that come with a model of their own
+RUNS = {"experiment", "dictionary", "regime", "ckpt_path"}  # options that come with both of the following
+NAMES = {"model": {*RUNS, "solver"}, "supervision": {*RUNS, "penalty"}}  # options that come with a choice of a group
 UNLIMITED = -1  # steps, in the words of Lightning
 TRUSTED = ("inr.", "tasks.", "datamodules.", "lightning.", "torch.optim.")  # a checkpoint may call nothing else
 
@@ -143,16 +144,16 @@ def lift_step_limit(cfg: DictConfig, overrides: Sequence[str]) -> None:
         trainer.max_steps = UNLIMITED
 
 
-def choose_model(cfg: DictConfig, data: SignalData, overrides: Sequence[str]) -> list[str]:
-    """Let the model for data on which every sample trains be the model, unless the command says anything of one.
+def choose(cfg: DictConfig, data: SignalData, overrides: Sequence[str]) -> list[str]:
+    """Let model and supervision be those for data on which every sample trains, unless the command says anything of them.
 
     Return what the run says about that.
     """
     named = {path_of(override).partition(".")[0] for override in OverridesParser.create().parse_overrides(list(overrides))}
-    if named & NAMES_MODEL or cfg.get("whole") is None or not (isinstance(data, Sampled) and data.whole):
-        return []
-    cfg.model = cfg.whole
-    return ["every sample trains, so the model is the one of model@whole; model=sine knows more between samples"]
+    free = [group for group in cfg.get("whole") or () if data.complete and not named & {group, *NAMES[group]}]
+    for group in free:
+        cfg[group] = cfg.whole[group]
+    return [f"every sample trains, so {group} is that of {group}@whole.{group}" for group in free]
 
 
 def resume(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -12,8 +12,3 @@ class Sampled(ABC):
 
         It is measured on training samples alone.
         """
-
-    @property
-    def whole(self) -> bool:
-        """True if every sample trains, so that a model has nothing to guess in between."""
-        return False

@@ -111,14 +111,12 @@ Kind = TypeVar("Kind", bound=Observed)
 class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
     """Signals to fit, as tensors on the device; loaders yield draws, which become batches where the tensors lie.
 
-    A kind of data defines the six methods below that are abstract, and `baselines`; data of a known kind usually two, their
-    header and how they are read. Every other member is written once here, and is all that a task may use.
-    Options are fields, one per line, so that subclasses are dataclasses, too: `@dataclass(kw_only=True, eq=False)`.
+    A kind of data defines the abstract methods below, and `baselines`; data of a known kind usually two, header and reading.
+    All else is written once here, for tasks to use. Options are fields: subclasses are `@dataclass(kw_only=True, eq=False)`.
     """
 
     chunk: int = 65536  # points of the field that are evaluated at a time
     seed: int = 0  # of every random choice
-
     collects: ClassVar[bool] = True  # whether signals may be many, for the regimes dictionary and fit
     encodable: ClassVar[str] = "grids"  # what an encoder gets to see of a signal: grids, points, nothing
     is_lattice: ClassVar[bool] = False  # whether a signal is the samples that are reconstructed of it, and nothing else
@@ -167,6 +165,11 @@ class SignalData(L.LightningDataModule, ABC, Generic[Kind]):
     def definitions(self) -> dict[str, str]:
         """Return in words the samples that each figure of `truth`'s masks looks at."""
         return {"psnr": "of all samples"}
+
+    @property
+    def complete(self) -> bool:
+        """True if every sample of a signal trains: nothing is to be guessed in between, and differences tell nothing new."""
+        return False
 
     @property
     def positions(self) -> Mapping[Split, Sequence[int]]:

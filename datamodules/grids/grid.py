@@ -214,7 +214,7 @@ class GridData(ShownSamples, Sampled):
     """
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """True if every sample trains, and is what it should be."""
         return self.trains_on_all and not self.alterations
 

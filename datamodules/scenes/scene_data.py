@@ -67,6 +67,11 @@ class SceneData(SignalData[PhotographedScenes]):
         """Return the scenes of a split by name, with photographs of one size, read as far as their headers."""
 
     @property
+    def complete(self) -> bool:
+        """True if every pixel of the training views trains."""
+        return self.factor == 1
+
+    @property
     def rays_per_step(self) -> int:
         """Number of rays of a step, of each of its scenes, over all processes."""
         return self.points or RAYS

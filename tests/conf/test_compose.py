@@ -2,7 +2,7 @@
 
 import pytest
 from omegaconf import OmegaConf
-from running import QUICK, STEPS, assert_resumes, checkpoint, run, tiny_image, tiny_sound
+from running import QUICK, RAYS, STEPS, assert_resumes, checkpoint, run, tiny_image, tiny_sound
 
 from conf.command.compose import refuse_changes
 from datamodules.grids.image import ImageData
@@ -42,28 +42,43 @@ def test_the_same_options_are_no_change(monkeypatch):
     refuse_changes(cfg, OmegaConf.create(RUN), ["task", "data", "model", "data.path", "data.seed"])
 
 
-@pytest.mark.parametrize(("task", "write"), [("image", tiny_image), ("audio", tiny_sound)])
-def test_a_signal_on_which_every_sample_trains_has_a_model_of_its_own(task, write, tmp_path):
+@pytest.mark.parametrize(("task", "write", "other"), [("image", tiny_image, "sine"), ("audio", tiny_sound, "spline")])
+def test_a_signal_on_which_every_sample_trains_has_model_and_supervision_of_its_own(task, write, other, tmp_path):
     path = write(tmp_path)
 
-    def network(name, *words):
+    def chosen(name, *words):
         folder = run(tmp_path / name, f"task={task}", f"data.path={path}", *STEPS, *words)
-        return set(checkpoint(folder)["state_dict"]), folder
+        config = checkpoint(folder)["config"]
+        return config["model"]["_target_"], set(config["supervision"]["terms"]), folder
 
-    whole, folder = network("whole")
-    assert "network.layers.0.table" in whole
-    assert whole == network("again", f"ckpt_path={folder}", "trainer.max_steps=3")[0] == network("named", "model=grid")[0]
-    sine = network("sine", "model=sine")[0]
+    def of(model):
+        return chosen(model, f"model={model}", "supervision=val")[0]
+
+    whole, terms, folder = chosen("whole")
+    assert (whole, terms) == (of("grid"), {"value"})
+    assert chosen("again", f"ckpt_path={folder}", "trainer.max_steps=3")[:2] == (whole, {"value"})
     for name, words in {
         "factor": ["data.factor=2"],
         "limit": ["data.limit=50"],
         "missing": ["data.corruption=missing"],
         "noise": ["data.corruption=gaussian"],
-        "option": ["model.hidden_features=16"],
-        "of own": ["model@whole=sine"],
     }.items():
-        assert network(name, *words)[0] == sine
-    assert "network.layers.0.table" not in sine
+        assert chosen(name, *words)[:2] == (of(other), {"value", "jacobian"})
+    for name, (words, model, supervised) in {
+        "model": (["model=finer"], of("finer"), {"value"}),
+        "model of own": (["model@whole.model=finer"], of("finer"), {"value"}),
+        "supervision": (["supervision=der"], whole, {"jacobian"}),
+        "supervision of own": (["supervision@whole.supervision=der"], whole, {"jacobian"}),
+        "weight": (["supervision.terms.jacobian.weight=0.1"], whole, {"value", "jacobian"}),
+        "penalty": (["penalty=nonnegative"], whole, {"value", "jacobian", "nonnegative"}),
+    }.items():
+        assert chosen(name, *words)[:2] == (model, supervised)
+
+
+def test_scenes_train_on_slopes_where_pixels_are_kept_back(tmp_path):
+    for factor, terms in {1: {"value"}, 2: {"value", "jacobian"}}.items():
+        folder = run(tmp_path / str(factor), "task=nerf", "data=spheres", *RAYS, *STEPS, f"data.factor={factor}")
+        assert set(checkpoint(folder)["config"]["supervision"]["terms"]) == terms
 
 
 def test_omega_auto_is_measured_once_and_saved(tmp_path):
@@ -75,7 +90,7 @@ def test_omega_auto_is_measured_once_and_saved(tmp_path):
 
 
 def test_omega_auto_counts_points_as_they_are_stretched(tmp_path):
-    words = ["task=audio", f"data.path={tiny_sound(tmp_path)}", *QUICK, "model.activation.omega=auto"]
+    words = ["task=audio", "model=sine", f"data.path={tiny_sound(tmp_path)}", *QUICK, "model.activation.omega=auto"]
     omegas = {}
     for stretch in (1.0, 4.0):
         folder = run(tmp_path / str(stretch), *words, f"model.input_scale={stretch}")

@@ -13,7 +13,7 @@ import inr
 from inr.errors import InputError
 from tasks.drawing.shapes import WIDTH
 
-TINY = ("task=sdf", "model.hidden_features=32", "optimizer.lr=1e-3", "data.points=512", *SOLID, *STEPS)
+TINY = ("task=sdf", "model=sine", "model.hidden_features=32", "optimizer.lr=1e-3", "data.points=512", *SOLID, *STEPS)
 FINER = ("data.resolution=24", "data.pool=8000", "task.resolution=40", "trainer.max_steps=200")
 CENTRE, RADIUS = np.array([100.0, 20.0, -5.0]), 7.0
 

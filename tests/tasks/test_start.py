@@ -39,7 +39,7 @@ def test_a_start_from_a_spline_is_resumed_to_the_bit(tmp_path):
 def test_a_start_that_cannot_be_is_refused(tmp_path):
     options = [*tiny("image", tmp_path), *QUICK]
     image = run(tmp_path / "image", *options)
-    sound = [*tiny("audio", tmp_path), *QUICK]
+    sound = [*tiny("audio", tmp_path), "model=sine", *QUICK]
     with pytest.raises(
         InputError, match=r"over 1 axes, without directions of view, got 2 axes; use a run on data of this kind"
     ):
