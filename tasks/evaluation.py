@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, Scored
+from datamodules.common.signal_data import Wanted
 from inr.derivatives import observe_at
 from inr.errors import InputError
 from inr.field import Field, Network
@@ -19,6 +20,7 @@ from inr.saved.fitted_field import FittedField
 from inr.supervision.constant import Residuals
 from tasks.base import Data, INRTask, Training
 
+VALUES = Wanted({"data": frozenset({"value"})})
 LONGEST_SIDE = 256  # samples along an axis of small pictures, such as those of atoms
 Row = list[tuple[str, np.ndarray]]  # titled panels side by side
 
@@ -44,6 +46,7 @@ class EvaluatedTask(INRTask[Data]):
         super().__init__(training, measurements, channels, signals)
         self.chunks: list[dict[str, Tensor]] = []
         self.metrics: dict[str, Metric] = {}
+        self.table: list[dict[str, Metric]] = []  # of each item
         self.validation_psnr = MeanOverImages(psnr)
 
     @property
@@ -161,7 +164,8 @@ class EvaluatedTask(INRTask[Data]):
 
     def score(self, values: Tensor) -> dict[str, Metric]:
         """Return the network's figures, then each baseline's on the same samples."""
-        metrics = mean_of(self.figure_table(self.items(values)))
+        self.table = self.figure_table(self.items(values))
+        metrics = mean_of(self.table)
         if "psnr" in metrics and "uncorrected" in self.seen.further:
             definition = "psnr without the constant per channel that is estimated from training values"
             raw = mean_of(self.figure_table(self.items(self.seen.further["uncorrected"])))
@@ -186,6 +190,25 @@ class EvaluatedTask(INRTask[Data]):
         scores = {name: psnr(shown, truth, 1.0, mask) for name, mask in scored.masks.items()}
         metrics = {name: Metric(score, "dB", f"PSNR {meaning[name]}; {peak}") for name, score in scores.items()}
         return metrics | self.figures(values, shown, truth, scored)
+
+    def errors(self, observed: Tensor, targets: Tensor, signals: Tensor) -> Tensor:
+        """Return squared errors (signals, points) of what trains, in the numbers that figures compare, whose peak is 1."""
+        difference = self.brightness(observed) - self.brightness(targets)
+        return difference.square().reshape(*observed.shape[:2], -1).mean(-1)
+
+    @torch.no_grad()
+    def training_psnr(self, signals: Tensor) -> Tensor:
+        """Return the PSNR [dB] of all that was observed of some signals (signals,) that train."""
+        total = mass = torch.zeros(len(signals), device=self.device)
+        for batch in self.data.trained.whole_pass(signals, self.data.chunk, VALUES, self.device, shared=False):
+            part = batch.parts["data"]
+            with self.trainer.precision_plugin.forward_context():
+                field = self.network.field(batch.signals)
+                value = observe_at(self.within("data", part), field, part.coordinates, {"value"})["value"].float()
+            errors = self.errors(value, part.targets["value"], signals)
+            weights = part.weights.get("value", torch.ones_like(errors))
+            total, mass = total + (weights * errors).sum(-1), mass + weights.sum(-1)
+        return -10 * torch.log10(total / mass)
 
     @abstractmethod
     def draw(self) -> dict[str, np.ndarray]:
