@@ -1,7 +1,7 @@
 """Regime `single` on several signals: each is fitted by a network of its own in one run, as if it were alone."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -28,19 +28,32 @@ class Independent(Callback):
     target: PSNR [dB] of what trains, at which the fit of a signal ends; None: every fit takes all steps.
     every: steps between two looks at that.
     group: signals that a CPU works on at a time, few enough for their features to stay in its caches; a GPU takes all at once.
+    signals: positions of those of a collection that are asked for; other data have but one.
     Raises: InputError for options of the training that would let signals act on each other, and splines, which are solved for.
     """
 
-    def __init__(self, target: float | None = None, every: int = 10, group: int = 16) -> None:
+    def __init__(
+        self,
+        target: float | None = None,
+        every: int = 10,
+        group: int = 16,
+        signals: Sequence[int] | str | None = None,
+    ) -> None:
         require("regime.callbacks.independent.every", every >= 1, "counts steps and must be at least 1", every)
         require("regime.callbacks.independent.group", group >= 1, "counts signals and must be at least 1", group)
         self.target, self.every, self.group = target, every, group
+        self.signals = signals
         self.ends: list[int] = []  # the step after which the fit of each signal ended
         self.kept: list[Tensor] = []  # rows of each parameter that is at its end
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Let the task take the gradients of each signal by itself where there are several."""
         assert isinstance(pl_module, EvaluatedTask)
+        if not pl_module.data.collects and self.signals not in (None, [0]):
+            rule = f"{type(pl_module.data).__name__} has one signal"
+            raise InputError(
+                f"{rule}, got regime.signals={self.signals}; leave it out, or choose a collection, such as images."
+            )
         self.task, self.trainer = pl_module, trainer
         self.ends = self.ends or [TRAINS] * len(pl_module.data.trained)
         if isinstance(pl_module.network, Stacked):
@@ -112,8 +125,9 @@ class Independent(Callback):
         steps = [max(trainer.global_step, task.steps) if end == TRAINS else end for end in self.ends]
         found = task.training_psnr(torch.arange(len(steps))).tolist()
         task.regime.columns |= {"psnr_train": found, "steps": steps}
-        text = f"PSNR of what was observed and fitted, mean over {len(found)} signals"
-        task.regime.figures["psnr_train"] = Metric(statistics.fmean(found), "dB", text)
+        if len(steps) > 1:
+            text = f"PSNR of what was observed and fitted, mean over {len(found)} signals"
+            task.regime.figures["psnr_train"] = Metric(statistics.fmean(found), "dB", text)
         if self.target is not None:
             goal = f"steps until a signal reached {self.target:g} dB of psnr_train, {sum(map(TRAINS.__ne__, self.ends))} did"
             task.regime.figures["steps_mean"] = Metric(statistics.fmean(steps), "1", f"{goal}; mean")

@@ -71,18 +71,19 @@ class Results(Callback):
         (self.folder / "metrics.json").write_text(json.dumps(table, indent=2) + "\n")
 
     @staticmethod
-    def rows(task: EvaluatedTask) -> list[dict[str, object]]:
-        """Return the name of each scored item, and its figures."""
-        columns = {name: one for name, one in task.regime.columns.items() if len(one) >= len(task.table)}
+    def described(task: EvaluatedTask) -> list[dict[str, object]]:
+        """Return the name of each signal that trains, what the regime found of it, and its figures where it was scored."""
+        scored = dict(zip(task.data.names, task.table, strict=False))  # of scenes and images in patches there are others
         return [
-            {"name": task.data.names[place], **{name: one.value for name, one in figures.items()}}
-            | {name: column[place] for name, column in columns.items()}
-            for place, figures in enumerate(task.table)
+            {"name": name}
+            | {title: column[place] for title, column in task.regime.columns.items()}
+            | {title: figure.value for title, figure in scored.get(name, {}).items()}
+            for place, name in enumerate(task.data.trained.names)
         ]
 
     def write_signals(self, task: EvaluatedTask) -> None:
-        """Write `signals.csv`: the figures of each item, where there are several."""
-        rows = self.rows(task)
+        """Write `signals.csv`: a row for each signal, where the regime found something of each."""
+        rows = self.described(task) if task.regime.columns else []
         if len(rows) < 2:
             return
         with (self.folder / "signals.csv").open("w", newline="") as file:
@@ -112,7 +113,7 @@ class Results(Callback):
         checkpoint: dict[str, object] = {"state_dict": task.state_dict()}
         task.on_save_checkpoint(checkpoint)
         if self.only == FIELDS:
-            inr.saved.runs.save(folder, checkpoint, FIELDS, self.rows(task))
+            inr.saved.runs.save(folder, checkpoint, FIELDS, self.described(task))
         else:
             inr.saved.runs.save(folder, checkpoint)
 

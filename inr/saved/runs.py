@@ -156,10 +156,10 @@ def load(run: str | Path, signal: int | str | None = None) -> FittedField:
 def save(folder: Path, checkpoint: Plain, stem: str = FIELD, rows: Sequence[Plain] = ()) -> None:
     """Write `field.safetensors` and `field.json`, or of another stem: all that `load` needs, without the optimiser.
 
-    rows: further entries of the description of each signal.
+    rows: the name of each signal, and what else is to be known of it.
     """
     description, tensors = describe(checkpoint)
-    for signal, row in zip(description["signals"], rows, strict=False):
-        signal.update(row)
+    if rows:
+        description["signals"] = list(rows)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / f"{stem}.safetensors")
     (folder / f"{stem}.json").write_text(json.dumps(description, indent=2) + "\n")
