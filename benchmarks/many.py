@@ -4,8 +4,8 @@
         [--supervisions val val_der] [--jobs 3] [OPTION ...]
 
 FOLDER holds at least `count` pictures; without it they are generated. The bare loop is torch and the project's network, sensor
-and Adam: no Lightning, files or figures. A sweep starts a run for each image, of which `jobs` are made and their mean counts for
-all. Further options go to the runs.
+and Adam: no Lightning, files or figures. A sweep starts a run for each image, of which `jobs` are made, whose
+mean counts for all. Further options go to the runs.
 """
 
 import argparse
@@ -41,7 +41,7 @@ ONE = Signals(torch.tensor([0]))
 def picture(side: int, place: int) -> np.ndarray:
     """A picture (side, side, 3) of random waves with a disc."""
     random = np.random.default_rng(place)
-    at = np.stack(np.mgrid[:side, :side] / side, -1)
+    at = np.moveaxis(np.mgrid[:side, :side] / side, 0, -1)
     turns, phases = random.normal(0, 6, (WAVES, 3, 2)), random.uniform(0, 2 * np.pi, (WAVES, 3))
     light = np.sin(np.einsum("rcd,wkd->rcwk", at, turns) + phases).sum(2) / 3
     centre, radius = random.uniform(0.2, 0.8, 2), random.uniform(0.05, 0.3)
@@ -71,15 +71,15 @@ def bare_loop(images: Tensor, options: argparse.Namespace, derivatives: bool) ->
                 loss = (sensor(field, at) - value).square().mean()
             else:
                 found, jacobian = value_and_jacobian(sensor, field, at)
-                loss = (found - value).square().mean() + (jacobian - slopes).square().mean()
+                loss = (found - value).square().mean() + (jacobian - slopes).square().sum((-1, -2)).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         with torch.no_grad():
             seen.append(sensor(network.field(ONE), at)[0].reshape(image.shape))
     seconds = time.perf_counter() - begin
-    pairs = ([luma(((one + 1) / 2).clamp(0, 1)) for one in pair] for pair in zip(seen, images, strict=True))
-    return seconds, fmean(psnr(*pair) for pair in pairs)
+    shown, true = (luma(((torch.stack(list(some)) + 1) / 2).clamp(0, 1)) for some in (seen, images))
+    return seconds, fmean(psnr(*pair) for pair in zip(shown, true, strict=True))
 
 
 def many(options: argparse.Namespace, rest: Sequence[str]) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, Scored
-from datamodules.common.signal_data import Wanted
 from inr.derivatives import observe_at
 from inr.errors import InputError
 from inr.field import Field, Network
@@ -20,7 +19,6 @@ from inr.saved.fitted_field import FittedField
 from inr.supervision.constant import Residuals
 from tasks.base import Data, INRTask, Training
 
-VALUES = Wanted({"data": frozenset({"value"})})
 LONGEST_SIDE = 256  # samples along an axis of small pictures, such as those of atoms
 Row = list[tuple[str, np.ndarray]]  # titled panels side by side
 
@@ -195,20 +193,6 @@ class EvaluatedTask(INRTask[Data]):
         """Return squared errors (signals, points) of what trains, in the numbers that figures compare, whose peak is 1."""
         difference = self.brightness(observed) - self.brightness(targets)
         return difference.square().reshape(*observed.shape[:2], -1).mean(-1)
-
-    @torch.no_grad()
-    def training_psnr(self, signals: Tensor) -> Tensor:
-        """Return the PSNR [dB] of all that was observed of some signals (signals,) that train."""
-        total = mass = torch.zeros(len(signals), device=self.device)
-        for batch in self.data.trained.whole_pass(signals, self.data.chunk, VALUES, self.device, shared=False):
-            part = batch.parts["data"]
-            with self.trainer.precision_plugin.forward_context():
-                field = self.network.field(batch.signals)
-                value = observe_at(self.within("data", part), field, part.coordinates, {"value"})["value"].float()
-            errors = self.errors(value, part.targets["value"], signals)
-            weights = part.weights.get("value", torch.ones_like(errors))
-            total, mass = total + (weights * errors).sum(-1), mass + weights.sum(-1)
-        return -10 * torch.log10(total / mass)
 
     @abstractmethod
     def draw(self) -> dict[str, np.ndarray]:

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from datamodules.common.batch import Batch
 from datamodules.common.files import require
+from datamodules.common.signal_data import Wanted
+from inr.derivatives import observe_at
 from inr.errors import InputError
 from inr.field import Field
 from inr.metrics.figures import Metric
-from inr.networks.lattice import LatticeNetwork
 from inr.networks.stacked import Stacked
 from tasks.base import Objective
 from tasks.evaluation import EvaluatedTask
 
+VALUES = Wanted({"data": frozenset({"value"})})
 TRAINS = -1  # in place of the number of steps after which a signal's fit ended
 
 
@@ -29,7 +31,7 @@ class Independent(Callback):
     every: steps between two looks at that.
     group: signals that a CPU works on at a time, few enough for their features to stay in its caches; a GPU takes all at once.
     signals: positions of those of a collection that are asked for; other data have but one.
-    Raises: InputError for options of the training that would let signals act on each other, and splines, which are solved for.
+    Raises: InputError for options of the training that would let signals act on each other.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class Independent(Callback):
         if self.target is None or step % self.every or step == 0:
             return
         rows = self.rows(trains=True)
-        found = self.task.training_psnr(rows).cpu()
+        found = training_psnr(self.task, rows).cpu()
         ended = rows[found >= self.target].tolist()
         self.ends = [step if row in set(ended) else end for row, end in enumerate(self.ends)]
         if ended:
@@ -123,7 +125,7 @@ class Independent(Callback):
         if len(self.ends) == 1 and self.target is None:
             return
         steps = [max(trainer.global_step, task.steps) if end == TRAINS else end for end in self.ends]
-        found = task.training_psnr(torch.arange(len(steps))).tolist()
+        found = training_psnr(task, torch.arange(len(steps))).tolist()
         task.regime.columns |= {"psnr_train": found, "steps": steps}
         if len(steps) > 1:
             text = f"PSNR of what was observed and fitted, mean over {len(found)} signals"
@@ -143,8 +145,23 @@ class Independent(Callback):
             self.ends = list(state_dict["ends"])
 
 
+@torch.no_grad()
+def training_psnr(task: EvaluatedTask[Any], signals: Tensor) -> Tensor:
+    """Return the PSNR [dB] of all that was observed of some signals (signals,) that train."""
+    total = mass = torch.zeros(len(signals), device=task.device)
+    for batch in task.data.trained.whole_pass(signals, task.data.chunk, VALUES, task.device, shared=False):
+        part = batch.parts["data"]
+        with task.trainer.precision_plugin.forward_context():
+            field = task.network.field(batch.signals)
+            value = observe_at(task.within("data", part), field, part.coordinates, {"value"})["value"].float()
+        errors = task.errors(value, part.targets["value"], signals)
+        weights = part.weights.get("value", torch.ones_like(errors))
+        total, mass = total + (weights * errors).sum(-1), mass + weights.sum(-1)
+    return -10 * torch.log10(total / mass)
+
+
 def refuse_ties(trainer: L.Trainer, network: Stacked) -> None:
-    """Raise InputError for what would tie signals together, or cannot be done for several."""
+    """Raise InputError for what would tie signals together, or lose their gradients."""
     if trainer.precision == "16-mixed":
         raise InputError(
             "regime=single on several signals needs gradients that no loss scale saves from zero, got "
@@ -153,6 +170,3 @@ def refuse_ties(trainer: L.Trainer, network: Stacked) -> None:
     if trainer.gradient_clip_val is not None:
         rule = f"trainer.gradient_clip_val={trainer.gradient_clip_val} would clip by the gradients of all"
         raise InputError(f"{rule} {network.signals} signals together; leave it out, or fit one signal.")
-    if isinstance(network.single, LatticeNetwork):
-        rule = f"model=spline with regime=single is solved for, one signal at a time, got {network.signals}"
-        raise InputError(f"{rule}; choose one by regime.signals=[0], or model=grid for all.")

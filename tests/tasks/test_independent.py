@@ -59,7 +59,7 @@ def test_every_optimiser_fits_them_as_each_alone(optimizer, tmp_path):
     assert_alike(weights(alone), {name: value[4] for name, value in weights(together).items()})
 
 
-SINGLES = [model for model in MODELS if model not in (*OF_SCENES, "nid_moe", "spline")]
+SINGLES = [model for model in MODELS if model not in (*OF_SCENES, "nid_moe")]
 PAIRS = [*(("image", model) for model in SINGLES), *((task, "sine") for task in TASKS if task != "image"), ("sdf", "grid")]
 
 
@@ -136,12 +136,12 @@ def test_what_would_tie_signals_together_is_refused(tmp_path):
     words = [*collection("image", tmp_path), *STEPS, "regime.signals=[0,1]"]
     with pytest.raises(InputError, match=r"gradient_clip_val=1.0 would clip by the gradients of all 2 signals"):
         run(tmp_path / "clip", *words, "trainer.gradient_clip_val=1.0")
-    with pytest.raises(InputError, match=r"model=spline with regime=single is solved for, one signal at a time, got 2"):
-        run(tmp_path / "spline", *words, "model=spline")
+    with pytest.raises(InputError, match=r"solver=TotalVariation .* solves for one signal, got 2; .*or solver=adam for steps"):
+        run(tmp_path / "spline", *collection("ct", tmp_path), *STEPS, "regime.signals=[0,1]")
     with pytest.raises(InputError, match=r"a network of one field, got NeuralDictionary"):
         run(tmp_path / "dictionary", *words, *small("nid_moe"))
     with pytest.raises(InputError, match=r"solves for one signal, got 2; choose one by regime.signals=\[0\]"):
-        run(tmp_path / "solver", *words, "model=spline", "solver=ridge")
+        run(tmp_path / "solver", *words, "solver=ridge")
     with pytest.raises(InputError, match=r"0 \.\. 5, the signals shown, or a range such as 0:2, got 4:9"):
         run(tmp_path / "range", *words, "regime.signals=4:9")
     with pytest.raises(InputError, match=r"has one signal, got regime.signals=\[0, 1\]"):
