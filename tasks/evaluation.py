@@ -44,7 +44,6 @@ class EvaluatedTask(INRTask[Data]):
         super().__init__(training, measurements, channels, signals)
         self.chunks: list[dict[str, Tensor]] = []
         self.metrics: dict[str, Metric] = {}
-        self.table: list[dict[str, Metric]] = []  # of each item
         self.validation_psnr = MeanOverImages(psnr)
 
     @property
@@ -162,7 +161,7 @@ class EvaluatedTask(INRTask[Data]):
 
     def score(self, values: Tensor) -> dict[str, Metric]:
         """Return the network's figures, then each baseline's on the same samples."""
-        self.table = self.figure_table(self.items(values))
+        self.table = self.figure_table(self.items(values))  # of each item
         metrics = mean_of(self.table)
         if "psnr" in metrics and "uncorrected" in self.seen.further:
             definition = "psnr without the constant per channel that is estimated from training values"
@@ -191,8 +190,7 @@ class EvaluatedTask(INRTask[Data]):
 
     def errors(self, observed: Tensor, targets: Tensor, signals: Tensor) -> Tensor:
         """Return squared errors (signals, points) of what trains, in the numbers that figures compare, whose peak is 1."""
-        difference = self.brightness(observed) - self.brightness(targets)
-        return difference.square().reshape(*observed.shape[:2], -1).mean(-1)
+        return (self.brightness(observed) - self.brightness(targets)).square().reshape(*observed.shape[:2], -1).mean(-1)
 
     @abstractmethod
     def draw(self) -> dict[str, np.ndarray]:

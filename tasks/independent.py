@@ -31,7 +31,7 @@ class Independent(Callback):
     every: steps between two looks at that.
     group: signals that a CPU works on at a time, few enough for their features to stay in its caches; a GPU takes all at once.
     signals: positions of those of a collection that are asked for; other data have but one.
-    Raises: InputError for options of the training that would let signals act on each other.
+    Raises: InputError for a choice of signals where there is one, and options of the training that would tie signals together.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Independent(Callback):
         self.target, self.every, self.group = target, every, group
         self.signals = signals
         self.ends: list[int] = []  # the step after which the fit of each signal ended
-        self.kept: list[Tensor] = []  # rows of each parameter that is at its end
+        self.kept: list[Tensor] = []  # their rows of each parameter; none of a single signal, with which the training ends
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Let the task take the gradients of each signal by itself where there are several."""
@@ -56,6 +56,9 @@ class Independent(Callback):
             raise InputError(
                 f"{rule}, got regime.signals={self.signals}; leave it out, or choose a collection, such as images."
             )
+        if self.target is not None and not pl_module.supervision.fixes_constant():
+            rule = "regime.target is a PSNR of values, which this supervision does not determine"
+            raise InputError(f"{rule}, got {self.target}; use supervision=val or val_der, or leave it out.")
         self.task, self.trainer = pl_module, trainer
         self.ends = self.ends or [TRAINS] * len(pl_module.data.trained)
         if isinstance(pl_module.network, Stacked):
@@ -115,7 +118,7 @@ class Independent(Callback):
     def restore(self) -> None:
         """Put these weights back: optimisers with momentum move what has no gradient, too."""
         ended = self.rows(trains=False).to(self.task.device)
-        if len(ended):
+        if len(ended) and self.kept:
             for stack, kept in zip(self.network.parameters(), self.kept, strict=True):
                 stack.index_copy_(0, ended, kept)
 
@@ -125,9 +128,9 @@ class Independent(Callback):
         if len(self.ends) == 1 and self.target is None:
             return
         steps = [max(trainer.global_step, task.steps) if end == TRAINS else end for end in self.ends]
-        found = training_psnr(task, torch.arange(len(steps))).tolist()
-        task.regime.columns |= {"psnr_train": found, "steps": steps}
-        if len(steps) > 1:
+        task.regime.columns["steps"] = steps
+        if len(steps) > 1 and task.supervision.fixes_constant():
+            task.regime.columns["psnr_train"] = found = training_psnr(task, torch.arange(len(steps))).tolist()
             text = f"PSNR of what was observed and fitted, mean over {len(found)} signals"
             task.regime.figures["psnr_train"] = Metric(statistics.fmean(found), "dB", text)
         if self.target is not None:

@@ -1,5 +1,6 @@
 """Independent networks of several signals: the parameters of one, stacked, and evaluated side by side."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from inr.errors import InputError
 from inr.field import Field, Network, Signals
 from inr.networks.encoding import Encoding
 from inr.tangents import pushforward
+from inr.threads import share_out
 
 Weights = dict[str, Tensor]  # (signals, ...) by the name that a parameter has in one network
 Losses = dict[str, Tensor]
@@ -116,6 +118,8 @@ class Stacked(Network):
         self.single, self.signals = single, signals
         self.directions, self.spacing = single.directions, single.spacing
         self.side_by_side = SideBySide(single)
+        self.copies: list[SideBySide] = []  # one for each thread, with the same parameters
+        self.compiled = False
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Sort the stacks as the parameters of one network."""
@@ -125,9 +129,9 @@ class Stacked(Network):
         """Return the parameters (signals, ...) of some signals, by the names that they have in one network."""
         return {name: stack.index_select(0, index) for name, stack in self.single.named_parameters()}
 
-    def field_of(self, weights: Weights) -> Field:
-        """Return the fields of these weights."""
-        return Field(Evaluated(self.side_by_side, weights), spacing=self.spacing)
+    def field_of(self, weights: Weights, networks: SideBySide | None = None) -> Field:
+        """Return the fields of these weights, evaluated by the networks themselves, or a copy of them."""
+        return Field(Evaluated(networks or self.side_by_side, weights), spacing=self.spacing)
 
     def field(self, signals: Signals) -> Field:
         """Return the fields of these signals."""
@@ -137,25 +141,38 @@ class Stacked(Network):
         """Pass the evaluation of all networks, and their pushforward, through `torch.compile`."""
         for name in ("values", "pushforward"):
             setattr(self.side_by_side, name, torch.compile(getattr(self.side_by_side, name), backend=backend))
+        self.compiled = True
+
+    def tools(self) -> list[SideBySide]:
+        """Return networks for as many threads as there are; compiled code shares its work out to them by itself."""
+        threads = torch.get_num_threads()
+        if threads == 1 or self.compiled:
+            return [self.side_by_side]
+        if len(self.copies) != threads:
+            # Weights are lent to a module while it is evaluated, so that a module serves one thread at a time.
+            shared = {id(parameter): parameter for parameter in self.single.parameters()}
+            self.copies = [SideBySide(copy.deepcopy(self.single, dict(shared))) for _ in range(threads)]
+        return self.copies
 
     def descend(
         self, groups: Sequence[Int[Tensor, " signals"]], losses_of: Callable[[Tensor, Field], Losses]
     ) -> tuple[Losses, Tensor]:
         """Return the mean of each loss over the signals, and their sum, whose gradients are those of each signal by itself.
 
-        Groups are worked off one after the other, back to the parameters, so that a few signals' features stay in the caches.
+        Each group is worked off at once, back to the parameters, so that a few signals' features stay in the caches of a core.
         losses_of: sums over the signals of a group, from their index and their fields.
         """
-        signals = sum(map(len, groups))
-        totals: Losses = {}
-        found: list[Sequence[Tensor | None]] = []
-        for index in groups:
+
+        def work(networks: SideBySide, index: Tensor) -> tuple[Losses, Sequence[Tensor | None]]:
             weights = {name: rows.detach().requires_grad_() for name, rows in self.weights_of(index).items()}
-            losses = losses_of(index, self.field_of(weights))
+            losses = losses_of(index, self.field_of(weights, networks))
             total = torch.stack(list(losses.values())).sum()
-            found.append(torch.autograd.grad(total, list(weights.values()), allow_unused=True))
-            totals = {name: totals.get(name, 0.0) + loss.detach() for name, loss in losses.items()}
-        means = {name: total / signals for name, total in totals.items()}
+            gradients = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
+            return {name: loss.detach() for name, loss in losses.items()}, gradients
+
+        losses, found = zip(*share_out(work, self.tools(), groups), strict=True)
+        signals = sum(map(len, groups))
+        means = {name: torch.stack([one[name] for one in losses]).sum() / signals for name in losses[0]}
         stacks = list(self.single.parameters())
         gradients = [self.whole(stack, rows, groups) for stack, rows in zip(stacks, zip(*found, strict=True), strict=True)]
         return means, KnownGradients.apply(torch.stack(list(means.values())).sum(), gradients, *stacks)

@@ -101,6 +101,12 @@ def test_a_target_ends_each_fit_and_the_run_with_the_last(tmp_path):
     assert [row["steps"] for row in manifest["signals"]] == steps
     again = run(tmp_path / "again", "train=false", f"ckpt_path={folder}")
     assert metrics(again)["steps_median"] == metrics(folder)["steps_median"]
+    same, further = (
+        run(tmp_path / name, f"ckpt_path={folder}", "trainer.max_steps=500", f"regime.target={target}")
+        for name, target in (("same", 22), ("further", 23))
+    )
+    assert rows(same) == found  # nothing was left to do
+    assert all(int(row["steps"]) > max(steps) and float(row["psnr_train"]) >= 23 for row in rows(further))
 
 
 def test_a_resumed_run_goes_on_with_what_is_left_to_the_bit(tmp_path):
@@ -138,6 +144,8 @@ def test_what_would_tie_signals_together_is_refused(tmp_path):
         run(tmp_path / "clip", *words, "trainer.gradient_clip_val=1.0")
     with pytest.raises(InputError, match=r"solver=TotalVariation .* solves for one signal, got 2; .*or solver=adam for steps"):
         run(tmp_path / "spline", *collection("ct", tmp_path), *STEPS, "regime.signals=[0,1]")
+    with pytest.raises(InputError, match=r"PSNR of values, which this supervision does not determine, got 30"):
+        run(tmp_path / "der", *words, "supervision=der", "regime.target=30")
     with pytest.raises(InputError, match=r"a network of one field, got NeuralDictionary"):
         run(tmp_path / "dictionary", *words, *small("nid_moe"))
     with pytest.raises(InputError, match=r"solves for one signal, got 2; choose one by regime.signals=\[0\]"):
