@@ -47,6 +47,7 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
         gone_data,
         instantiate_all,
         instantiate_data,
+        instantiate_network,
         instantiate_optimizer,
         lift_step_limit,
         plain,
@@ -70,7 +71,7 @@ def fit_and_test(cfg: DictConfig, interruption: "Interruption") -> dict[str, flo
     data = instantiate_data(cfg)
     notes = choose(cfg, data, HydraConfig.get().overrides.task)
     L.seed_everything(cfg.seed, verbose=False)
-    network = instantiate(cfg.model)
+    network = instantiate_network(cfg)
     supervision = instantiate(cfg.supervision)
     training = Training(network, supervision, instantiate_optimizer(cfg, network), instantiate(cfg.scheduler), cfg.compile)
     task = instantiate(cfg.task, _partial_=True)(training)

@@ -81,7 +81,9 @@ class Network(nn.Module):
     def field(self, signals: Signals) -> Field:
         """Return the fields of these signals: of a network of one signal, that network."""
         if len(signals.index) != 1:
-            raise InputError(f"This network represents one signal, got {len(signals.index)}; use model=nid_moe for many.")
+            raise InputError(
+                f"This network represents one signal, got {len(signals.index)}; use regime=single, or model=nid_moe, for many."
+            )
         return Field(self, spacing=self.spacing)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:

@@ -1,7 +1,7 @@
 """The one training step of every task, model, supervision and regime."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
@@ -17,7 +17,7 @@ from datamodules.common.batch import Batch, Part
 from datamodules.common.signal_data import SignalData, Wanted
 from inr.derivatives import observe_at
 from inr.errors import InputError
-from inr.field import Network
+from inr.field import Field, Network
 from inr.measurements.measurement import Measurement, Sensors
 from inr.metrics.figures import Metric
 from inr.optimisers.parameters import Parameters
@@ -38,6 +38,9 @@ class Training(NamedTuple):
     compile: bool = False  # the network's functions, by `torch.compile`
 
 
+Objective = tuple[dict[str, Tensor], Tensor]  # terms and penalties by name, and the number whose gradients are followed
+
+
 @dataclass
 class RegimeResult:
     """The result of a regime as its task evaluates it: handed over once, filled while the regime is at work."""
@@ -48,6 +51,8 @@ class RegimeResult:
     drawings: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)  # by name, made when they are called
     snapshots: dict[str, Tensor] = field(default_factory=dict)  # earlier reconstructions (items, *shape, channels)
     row: str | None = None  # the reference row that the result itself is, which is not made once more
+    columns: dict[str, Sequence[float]] = field(default_factory=dict)  # further figures of each signal, by name
+    objective: Callable[[Batch], Objective] | None = None  # in place of the task's own, from all signals that are shown
 
 
 class RegimeCallback(Callback):
@@ -109,24 +114,31 @@ class INRTask(L.LightningModule, Generic[Data]):
     def setup(self, stage: str) -> None:
         """Tell the data what the supervision reads of each part, so that nothing else is computed."""
         quantities = {part: self.supervision.quantities(part) for part in self.measurements}
-        self.data.serve(Wanted(quantities, self.regime.encodes))
+        self.data.serve(Wanted(quantities, self.regime.encodes, self.regime.objective is not None))
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Field, observations of each part, terms and penalties, sum."""
-        field = self.network.field(batch.signals)
+        """Terms and penalties of the batch, and their sum."""
+        losses, loss = (self.regime.objective or self.objective)(batch)
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            # not in every step: a call of `log` costs a tenth of a small one
+            self.log_dict({f"train/{name}": value for name, value in losses.items()}, sync_dist=True)
+            self.log("train/loss", loss, prog_bar=True, sync_dist=True)
+        return {name: value.detach() for name, value in losses.items()} | {"loss": loss}
+
+    def objective(self, batch: Batch) -> Objective:
+        """Return the terms and penalties of a batch, and their sum."""
+        losses = self.losses(batch, self.network.field(batch.signals))
+        return losses, torch.stack(list(losses.values())).sum()
+
+    def losses(self, batch: Batch, field: Field) -> dict[str, Tensor]:
+        """Return the terms and penalties of the fields of a batch: observations of each part, compared with the data."""
         predictions = {
             name: observe_at(
                 self.within(name, part), field, part.coordinates, self.supervision.quantities(name), self.supervision.axes(name)
             )
             for name, part in batch.parts.items()
         }
-        losses = self.supervision(predictions, batch.parts) | field.penalties
-        loss = torch.stack(list(losses.values())).sum()
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            # not in every step: a call of `log` costs a tenth of a small one
-            self.log_dict({f"train/{name}": value for name, value in losses.items()}, sync_dist=True)
-            self.log("train/loss", loss, prog_bar=True, sync_dist=True)
-        return {name: value.detach() for name, value in losses.items()} | {"loss": loss}
+        return self.supervision(predictions, batch.parts) | field.penalties
 
     @property
     def sensors(self) -> dict[str, Measurement]:

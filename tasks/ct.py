@@ -51,6 +51,11 @@ class CTTask(EvaluatedTask[ScanData]):
         """Return the slice's numbers as a share of their range."""
         return values * (self.data.units.scale / self.data.units.peak)
 
+    def errors(self, observed: Tensor, targets: Tensor, signals: Tensor) -> Tensor:
+        """Return squared errors (signals, rays) of sinograms as shares of the largest integral of each."""
+        largest = self.data.trained.sinograms[signals.cpu()].abs().amax((1, 2)).to(observed)
+        return ((observed - targets)[..., 0] / largest[:, None]).square()
+
     def figures(self, values: Tensor, shown: Tensor, truth: Tensor, scored: Scored) -> dict[str, Metric]:
         """Return SSIM over the whole slice at once, the error in the slice's numbers, PSNR inside the window."""
         data, unit = self.data, self.data.units.unit

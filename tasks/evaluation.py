@@ -161,7 +161,8 @@ class EvaluatedTask(INRTask[Data]):
 
     def score(self, values: Tensor) -> dict[str, Metric]:
         """Return the network's figures, then each baseline's on the same samples."""
-        metrics = mean_of(self.figure_table(self.items(values)))
+        self.table = self.figure_table(self.items(values))  # of each item
+        metrics = mean_of(self.table)
         if "psnr" in metrics and "uncorrected" in self.seen.further:
             definition = "psnr without the constant per channel that is estimated from training values"
             raw = mean_of(self.figure_table(self.items(self.seen.further["uncorrected"])))
@@ -186,6 +187,10 @@ class EvaluatedTask(INRTask[Data]):
         scores = {name: psnr(shown, truth, 1.0, mask) for name, mask in scored.masks.items()}
         metrics = {name: Metric(score, "dB", f"PSNR {meaning[name]}; {peak}") for name, score in scores.items()}
         return metrics | self.figures(values, shown, truth, scored)
+
+    def errors(self, observed: Tensor, targets: Tensor, signals: Tensor) -> Tensor:
+        """Return squared errors (signals, points) of what trains, in the numbers that figures compare, whose peak is 1."""
+        return (self.brightness(observed) - self.brightness(targets)).square().reshape(*observed.shape[:2], -1).mean(-1)
 
     @abstractmethod
     def draw(self) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """The files and the table that a run leaves after its test."""
 
+import csv
 import json
 import math
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import inr.saved.runs
 from datamodules.common.files import require
 from inr.errors import InputError
 from inr.metrics.figures import Metric
+from inr.saved.runs import FIELDS
 from tasks.callbacks import FitTimer
 from tasks.evaluation import EvaluatedTask
 from tasks.trainer import Trainer
@@ -43,7 +45,7 @@ class Results(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what the task cannot export."""
         assert isinstance(pl_module, EvaluatedTask)
-        choices = pl_module.exporters()
+        choices = [*pl_module.exporters(), FIELDS]
         if self.only is not None and self.only not in choices:
             raise InputError(f"export must be one of all, {', '.join(choices)} for this task, got export={self.only}.")
 
@@ -55,6 +57,7 @@ class Results(Callback):
             return
         metrics = pl_module.metrics | costs(trainer, pl_module)
         self.write_metrics(metrics)
+        self.write_signals(pl_module)
         if self.pictures:
             self.write_pictures(trainer, pl_module)
         if self.export:
@@ -66,6 +69,27 @@ class Results(Callback):
         finite = {name: one.value if math.isfinite(one.value) else None for name, one in metrics.items()}  # JSON has no NaN
         table = {name: metric._asdict() | {"value": finite[name]} for name, metric in metrics.items()}
         (self.folder / "metrics.json").write_text(json.dumps(table, indent=2) + "\n")
+
+    @staticmethod
+    def described(task: EvaluatedTask) -> list[dict[str, object]]:
+        """Return the name of each signal that trains, what the regime found of it, and its figures where it was scored."""
+        scored = dict(zip(task.data.names, task.table, strict=False))  # of scenes and images in patches there are others
+        return [
+            {"name": name}
+            | {title: column[place] for title, column in task.regime.columns.items()}
+            | {title: figure.value for title, figure in scored.get(name, {}).items()}
+            for place, name in enumerate(task.data.trained.names)
+        ]
+
+    def write_signals(self, task: EvaluatedTask) -> None:
+        """Write `signals.csv`: a row for each signal, where the regime found something of each."""
+        rows = self.described(task) if task.regime.columns else []
+        if len(rows) < 2:
+            return
+        with (self.folder / "signals.csv").open("w", newline="") as file:
+            table = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+            table.writeheader()
+            table.writerows(rows)
 
     def write_pictures(self, trainer: L.Trainer, task: EvaluatedTask) -> None:
         """Write `pictures/*.png`, and the same to every logger that takes images."""
@@ -88,7 +112,10 @@ class Results(Callback):
                 export(folder, self.scale)
         checkpoint: dict[str, object] = {"state_dict": task.state_dict()}
         task.on_save_checkpoint(checkpoint)
-        inr.saved.runs.save(folder, checkpoint)
+        if self.only == FIELDS:
+            inr.saved.runs.save(folder, checkpoint, FIELDS, self.described(task))
+        else:
+            inr.saved.runs.save(folder, checkpoint)
 
 
 def costs(trainer: Trainer, task: EvaluatedTask) -> dict[str, Metric]:

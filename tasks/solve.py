@@ -14,6 +14,7 @@ from inr.distributed import ranks
 from inr.errors import InputError
 from inr.metrics.figures import Metric
 from inr.networks.lattice import LatticeNetwork
+from inr.networks.stacked import Stacked
 from tasks.base import INRTask, RegimeCallback
 from tasks.evaluation import EvaluatedTask
 
@@ -50,7 +51,8 @@ class Solve(RegimeCallback):
         """Refuse what is no linear problem."""
         assert isinstance(pl_module, EvaluatedTask)
         pl_module.regime = self.result
-        solver = self.asked or (self.default if isinstance(pl_module.network, LatticeNetwork) else None)
+        network = pl_module.network.single if isinstance(pl_module.network, Stacked) else pl_module.network
+        solver = self.asked or (self.default if isinstance(network, LatticeNetwork) else None)
         self.solver = solver if solver is not None and solver.closed_form else None
         if self.solver is not None:
             refuse_nonlinear(pl_module, self.solver)
@@ -91,14 +93,14 @@ class Solve(RegimeCallback):
 def refuse_nonlinear(task: INRTask[Any], solver: ConvexSolver) -> None:
     """Raise InputError where the observations are not linear in what is free, or are spread over processes."""
     asked = f"solver={type(solver).__name__}"
+    if len(task.data.trained) != 1:
+        rule = f"{asked} with regime=single solves for one signal, got {len(task.data.trained)}"
+        raise InputError(f"{rule}; choose one by regime.signals=[0], or solver=adam for steps.")
     if not isinstance(task.network, LatticeNetwork):
         rule = f"{asked} solves for a field that is linear in its parameters"
         raise InputError(f"{rule}, got {type(task.network).__name__}; choose model=spline, or leave solver out for steps.")
     nonlinear = [type(sensor).__name__ for sensor in task.sensors.values() if not sensor.linear]
     if nonlinear:
         raise InputError(f"{asked} needs observations linear in the field, got {nonlinear[0]}; leave solver out for steps.")
-    if len(task.data.trained) != 1:
-        rule = f"{asked} with regime=single solves for one signal, got {len(task.data.trained)}"
-        raise InputError(f"{rule}; choose one by regime.signals=[0].")
     if ranks() > 1:
         raise InputError(f"{asked} solves in one process, got {ranks()}; leave trainer.devices out.")

@@ -23,7 +23,20 @@ TOY = [*SIZE, "--experts", "4", "8", "--naive-experts", "8", "--top-k", "2"]
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     yield importlib.import_module
-    for name in ("runs", "sdf", "ct", "nerf", "quality", "faces", "dictionary", "step", "same", "small_files", "optimisers"):
+    for name in (
+        "runs",
+        "sdf",
+        "ct",
+        "nerf",
+        "quality",
+        "faces",
+        "dictionary",
+        "step",
+        "same",
+        "small_files",
+        "optimisers",
+        "many",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -63,6 +76,15 @@ def test_both_optimisers_fit_a_picture_at_all_their_rates(benchmarks, tmp_path, 
     table = rows(capsys.readouterr().out)
     assert [row[0] for row in table] == ["Adam 0.001", "Muon 0.01, 0.001", "Muon 0.1, 0.001"]
     assert len({row[1] for row in table}) == 3
+
+
+def test_a_run_on_many_pictures_finds_what_a_bare_loop_finds(benchmarks, capsys):
+    sizes = ["--count", "3", "--side", "8", "--steps", "9", "--hidden", "8", "--layers", "1", "--jobs", "0"]
+    benchmarks("many").main(sizes)
+    table = rows(capsys.readouterr().out)
+    assert len(table) == 8
+    for run_, _, loop, _ in (table[:4], table[4:]):
+        assert float(run_[3]) == pytest.approx(float(loop[3]), abs=0.02)
 
 
 def test_held_out_faces_are_encoded_refined_and_fitted_from_scratch(benchmarks, tmp_path, capsys):

@@ -124,6 +124,13 @@ def instantiate_all(cfg: DictConfig | None) -> list[Any]:
     return [] if cfg is None else list(instantiate(cfg).values())
 
 
+def instantiate_network(cfg: DictConfig) -> Network:
+    """Build the model; where the regime fits signals by networks of their own, a stack of it for several."""
+    single: Network = instantiate(cfg.model)
+    stack = instantiate(cfg.regime.get("network"))
+    return single if stack is None else stack(single)
+
+
 def instantiate_optimizer(cfg: DictConfig, network: Network) -> Callable[[Parameters], torch.optim.Optimizer]:
     """Return the factory, parameters -> optimiser, once tried. Raises: InputError for options that the optimiser refuses."""
     factory = instantiate(cfg.optimizer)

@@ -27,6 +27,20 @@ class Part:
     weights: dict[str, Tensor] = field(default_factory=dict)
     context: Context = field(default_factory=dict)  # what binds the part's measurement: poses, views, random numbers
 
+    def of(self, rows: Tensor) -> "Part":
+        """Return the part of some of its signals (signals,)."""
+
+        def few(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: rows_of(tensor, rows) for name, tensor in tensors.items()}
+
+        bound = {name: rows_of(one, rows) if isinstance(one, Tensor) else one for name, one in self.context.items()}
+        return Part(rows_of(self.coordinates, rows), few(self.targets), few(self.weights), bound)
+
+
+def rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Return some rows of what is of the shape (1|signals, ...)."""
+    return tensor if len(tensor) == 1 else tensor.index_select(0, rows)
+
 
 @dataclass
 class Batch:
@@ -34,6 +48,10 @@ class Batch:
 
     signals: Signals
     parts: dict[str, Part]
+
+    def of(self, rows: Tensor) -> "Batch":
+        """Return the batch of some of its signals (signals,), by their place in it; encoders see nothing of them."""
+        return Batch(Signals(self.signals.index[rows]), {name: part.of(rows) for name, part in self.parts.items()})
 
 
 @dataclass

@@ -59,14 +59,22 @@ class Header:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A task's wishes: quantities (value, jacobian) by part of a batch, and whole observations for an encoder."""
+    """A task's wishes: quantities (value, jacobian) by part of a batch, and whole observations for an encoder.
+
+    every_signal: a training step shows all signals, whatever `batch_signals`.
+    """
 
     quantities: Mapping[str, frozenset[str]] = field(default_factory=lambda: {"data": frozenset({"value", "jacobian"})})
     observations: bool = False
+    every_signal: bool = False
 
     def of(self, part: str) -> frozenset[str]:
         """Return the quantities of a part."""
         return self.quantities.get(part, frozenset())
+
+    def of_step(self, batch_signals: int | None) -> int | None:
+        """Return the number of signals that a training step shows; None: all."""
+        return None if self.every_signal else batch_signals
 
 
 class Observed(ABC):

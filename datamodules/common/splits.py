@@ -15,7 +15,8 @@ from datamodules.common.signal_data import TUNED, Kind, SignalData, Split
 from inr.errors import InputError
 from inr.randomness import key, permute
 
-SHOWN = ("train", "held_out")
+SHOWN = ("train", "held_out", "all")
+RANGE = re.compile(r"(\d*):(\d*)")
 PARTITION = re.compile(r"(.*\S)\s+([012])")
 
 
@@ -65,18 +66,25 @@ def split_off(positions: Sequence[int], tuning: float) -> tuple[list[int], list[
     return list(positions[: len(positions) - count]), list(positions[len(positions) - count :])
 
 
-def choose(shown: Sequence[int], places: Sequence[int] | None) -> list[int]:
-    """Keep those of the shown positions that stand at these places; None: all.
+def choose(shown: Sequence[int], places: Sequence[int] | str | None) -> list[int]:
+    """Keep those of the shown positions that stand at these places, or in a range such as 8:16; None: all.
 
     Raises: InputError for a place that there is not, or that is named twice.
     """
     if places is None:
         return list(shown)
-    wrong = len(places) == 0 or len(set(places)) < len(places)
-    if wrong or not all(isinstance(place, int) and 0 <= place < len(shown) for place in places):
-        rule = f"data.choose must be different positions in 0 .. {len(shown) - 1}, the signals shown"
-        raise InputError(f"{rule}, got {list(places)}.")
-    return [shown[place] for place in places]
+    chosen = in_range(places, len(shown)) if isinstance(places, str) else list(places)
+    wrong = len(chosen) == 0 or len(set(chosen)) < len(chosen)
+    if wrong or not all(isinstance(place, int) and 0 <= place < len(shown) for place in chosen):
+        rule = f"data.choose must be different positions in 0 .. {len(shown) - 1}, the signals shown, or a range such as 0:2"
+        raise InputError(f"{rule}, got {places if isinstance(places, str) else list(places)}.")
+    return [shown[place] for place in chosen]
+
+
+def in_range(written: str, count: int) -> list[int]:
+    """Return the positions from:to, without the last, where either end may be left out; none if it is no such range."""
+    ends = RANGE.fullmatch(written)
+    return [] if ends is None else list(range(int(ends[1] or 0), int(ends[2] or count)))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -92,8 +100,9 @@ class Collection(SignalData[Kind]):
     validation_signals, test_signals: bounds on what is evaluated; None: all.
     """
 
-    shown: str = "train"  # the signals that training sees: train, or held_out to encode those
-    choose: Sequence[int] | None = None  # positions of those that are kept of them; None: all
+    # the signals that training sees: train, held_out to encode those, or all: the held-out ones, followed by the others
+    shown: str = "train"
+    choose: Sequence[int] | str | None = None  # positions of those that are kept of them, or a range from:to; None: all
     held_out: float | int | str | None = 0.1
     tuning: float | int = 0.1
     shuffle: bool = False  # hold out random ones instead of the last
@@ -112,7 +121,7 @@ class Collection(SignalData[Kind]):
     @property
     def shown_split(self) -> Split:
         """The split whose signals training shows."""
-        return "held_out" if self.shown == "held_out" else "train"
+        return "train" if self.shown == "train" else "held_out"
 
     @property
     def most_items(self) -> dict[Purpose, int | None]:
@@ -136,14 +145,17 @@ class Collection(SignalData[Kind]):
         Raises: InputError if none is left to show.
         """
         train, held_out = self.split()
-        if not (train if self.shown == "train" else held_out):
+        if not {"train": train, "held_out": held_out, "all": [*train, *held_out]}[self.shown]:
             given = "null" if self.held_out is None else self.held_out
             rule = f"data.shown={self.shown} needs signals to show, but data.held_out={given} leaves it none of"
             raise InputError(f"{rule} {len(self.labels)}; hold out {'fewer' if self.shown == 'train' else 'more'}.")
         train, tuning = split_off(train, self.tuning if held_out else 0)
         if self.shown == "train":
             return {"train": choose(train, self.choose), "tuning": tuning, "held_out": held_out}
-        return {"train": train, "tuning": tuning, "held_out": choose(held_out, self.choose)}
+        chosen = choose(held_out if self.shown == "held_out" else [*held_out, *train, *tuning], self.choose)
+        shown = set(chosen)
+        train, tuning = ([position for position in some if position not in shown] for some in (train, tuning))
+        return {"train": train, "tuning": tuning, "held_out": chosen}
 
     def split(self) -> tuple[list[int], list[int]]:
         """Return positions of the training and of the held-out signals, each in the order of their names.

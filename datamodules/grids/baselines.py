@@ -20,25 +20,33 @@ def references(
 ) -> dict[str, Callable[[], Tensor]]:
     """Return reconstructions (images, *whole, channels) of the observed signals by name, made when they are called.
 
-    training: gives at most so many training signals.
+    training: gives at most so many training signals; without any there are no rows learned from them.
     counts: numbers of principal components; a row each, and one by all there are.
     merge: puts signals together to images.
 
     Shapes: observed (signals, *shape, channels) in fitted numbers, missing (signals, *shape).
     """
-    flat, numbers = observed.flatten(1), observed[0].numel()
+    known_signals = training(max(LARGEST // observed[0].numel(), 1))
+    rows = learned(known_signals, observed, missing, counts, merge) if len(known_signals) else {}
+    if missing is not None:
+        rows |= inpainted(merge(observed), merge(missing[..., None])[..., 0])  # a patch may be missing altogether
+    return rows
+
+
+def learned(
+    training: Tensor, observed: Tensor, missing: Tensor | None, counts: Sequence[int], merge: Merge
+) -> dict[str, Callable[[], Tensor]]:
+    """Return what mean and principal components of training signals make of the observed ones."""
+    flat = observed.flatten(1)
     known = None if missing is None else (~missing).repeat_interleave(observed.shape[-1], -1).flatten(1)
-    components = Components(training(max(LARGEST // numbers, 1)).flatten(1))
+    components = Components(training.flatten(1))
 
     def fitted(count: int) -> Callable[[], Tensor]:
         return lambda: merge(components.fit(flat, known, count).reshape(observed.shape))
 
     most = len(components.basis)
     rows = {"mean": lambda: merge(components.mean.expand_as(flat).reshape(observed.shape))}
-    rows |= {f"pca {count}": fitted(count) for count in sorted({min(count, most) for count in [*counts, most]}) if count}
-    if missing is not None:
-        rows |= inpainted(merge(observed), merge(missing[..., None])[..., 0])  # a patch may be missing altogether
-    return rows
+    return rows | {f"pca {count}": fitted(count) for count in sorted({min(count, most) for count in [*counts, most]}) if count}
 
 
 def inpainted(observed: Tensor, missing: Tensor) -> dict[str, Callable[[], Tensor]]:

@@ -116,7 +116,7 @@ class CollectionData(GridSignals[Stack], Collection[Stack]):
     def schedule(self) -> Schedule:
         """The signals and samples of each step."""
         images = len(self.trained.positions)
-        return Schedule(images, self.pieces, self.lattice_size, self.batch_signals, self.points, self.seed)
+        return Schedule(images, self.pieces, self.lattice_size, self.wanted.of_step(self.batch_signals), self.points, self.seed)
 
     @property
     def names(self) -> Sequence[str]:

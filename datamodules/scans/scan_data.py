@@ -116,7 +116,9 @@ class ScanData(SignalData[Scans]):
     @cached_property
     def schedule(self) -> Schedule:
         """The signals and rays of each step."""
-        return Schedule(len(self.trained), 1, self.trained.size, self.batch_signals, self.points, self.seed)
+        return Schedule(
+            len(self.trained), 1, self.trained.size, self.wanted.of_step(self.batch_signals), self.points, self.seed
+        )
 
     @property
     def derivative_axes(self) -> list[int]:

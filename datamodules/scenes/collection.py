@@ -82,4 +82,6 @@ class SceneCollection(SceneData, Collection[PhotographedScenes]):
 
     def scenes_of(self, step: int) -> Tensor:
         """Return the scenes that a step shows."""
-        return Schedule(len(self.trained), 1, self.lattice_size, self.batch_signals, self.points, self.seed).signals(step)
+        return Schedule(
+            len(self.trained), 1, self.lattice_size, self.wanted.of_step(self.batch_signals), self.points, self.seed
+        ).signals(step)

@@ -110,7 +110,9 @@ class ShapeData(SignalData[SampledShapes], Sampled):
     @cached_property
     def schedule(self) -> Schedule:
         """The shapes and samples of each step."""
-        return Schedule(len(self.trained), 1, self.trained.size, self.batch_signals, self.points, self.seed)
+        return Schedule(
+            len(self.trained), 1, self.trained.size, self.wanted.of_step(self.batch_signals), self.points, self.seed
+        )
 
     def training_draws(self, step: int) -> Iterator[Draw]:
         """Yield the shapes and samples of each step."""

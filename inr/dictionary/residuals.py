@@ -1,30 +1,17 @@
 """Per-signal residual weights on top of a frozen dictionary (`fit.refine`)."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from inr.errors import InputError
 from inr.field import HiddenMatrices
 from inr.networks.mlp import MLP
+from inr.networks.stacked import SideBySide
 
 KINDS = ("head", "all")
-
-
-class Pushforward(nn.Module):
-    """The pushforward of a trunk as the `forward` of a module, which `functional_call` can give other weights."""
-
-    def __init__(self, trunk: MLP) -> None:
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, points: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features and their tangents."""
-        return self.trunk.pushforward(points, tangents)
 
 
 class ResidualWeights(nn.Module, HiddenMatrices):
@@ -43,34 +30,26 @@ class ResidualWeights(nn.Module, HiddenMatrices):
             raise InputError("Additions of every signal's own need a codebook, which counts them; choose model.coder=codebook.")
         # Zero, so that refining starts from the solver's reconstruction.
         self.heads = nn.Parameter(torch.zeros(signals, *head))
-        self.pushforwards = [Pushforward(trunk)]  # in a list: its parameters belong to the dictionary
+        self.trunks = SideBySide(trunk)
         named = list(trunk.named_parameters()) if kind == "all" else []
         self.names = [name for name, _ in named]
         self.weights = nn.ParameterList([torch.zeros(signals, *parameter.shape) for _, parameter in named])
 
     def hidden_matrices(self) -> list[Tensor]:
         """Return stacks, a matrix per signal, of what is added to the hidden matrices of the trunk."""
-        trunk = self.pushforwards[0].trunk
-        hidden = {id(matrix) for matrix in trunk.groups()["hidden"]}
-        named = dict(trunk.named_parameters())
+        hidden = {id(matrix) for matrix in self.trunks.network.groups()["hidden"]}
+        named = dict(self.trunks.network.named_parameters())
         return [residual for name, residual in zip(self.names, self.weights, strict=True) if id(named[name]) in hidden]
 
     def weights_of(self, index: Int[Tensor, " signals"]) -> tuple[Tensor, ...]:
         """Return the trunk's weights (signals, ...) with the residuals of some signals; nothing if all share the trunk's."""
-        shared = dict(self.pushforwards[0].trunk.named_parameters())
+        shared = dict(self.trunks.network.named_parameters())
         return tuple(shared[name] + residual[index] for name, residual in zip(self.names, self.weights, strict=True))
 
     def trunk(self, points: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """Return features (signals, ..., features) of the trunks of these weights (signals, ...), one per signal."""
-        features = partial(functional_call, self.pushforwards[0].trunk)
-        # vmap: the trunk is written for one set of weights; its linear layers become batched matrix products.
-        points = points.expand(len(weights[0]), *points.shape[1:])
-        return vmap(features)(dict(zip(self.names, weights, strict=True)), (points,))
+        return self.trunks.values(points, dict(zip(self.names, weights, strict=True)))
 
     def pushforward(self, points: Tensor, tangents: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the same features, and their tangents (axes, signals, ..., features)."""
-        signals = len(weights[0])
-        named = {f"trunk.{name}": weight for name, weight in zip(self.names, weights, strict=True)}
-        points = points.expand(signals, *points.shape[1:])
-        tangents = tangents.expand(len(tangents), signals, *tangents.shape[2:])
-        return vmap(partial(functional_call, self.pushforwards[0]), (0, (0, 1)), (0, 1))(named, (points, tangents))
+        return self.trunks.pushforward(points, tangents, dict(zip(self.names, weights, strict=True)))

@@ -4,7 +4,7 @@ import importlib
 import json
 import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from inr.field import Network
 from inr.saved.fitted_field import FittedField
 
 Plain = dict[str, Any]  # containers of containers, numbers and words (and tensors), as JSON and checkpoints hold them
-TENSORS = "field.safetensors"
-DESCRIPTION = "field.json"
+FIELD = "field"
+FIELDS = "fields"  # the name of these files where each signal has a row in the description
 LISTED = 8  # names in a message
 # Errors of torch.load over files that are broken or of another kind.
 BROKEN = (EOFError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, struct.error, pickle.UnpicklingError)
@@ -90,15 +90,15 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str |
         raise InputError(f"The weights of a checkpoint must fit its model, {source}: {reason} Use another one.") from error
 
 
-def signal_of(network: nn.Module, signal: int | str | None, source: Path) -> int:
-    """Return the row of a signal, given by position or name, in a network that may have the codes of many.
+def signal_of(network: nn.Module, trained: Sequence[str], signal: int | str | None, source: Path) -> int:
+    """Return the row of a signal, given by position or name, in a network that may have the codes or the weights of many.
 
     Raises: InputError if there is no such signal, or several and none is chosen.
     """
-    coder = getattr(network, "coder", None)  # networks of one signal have none
+    coder = getattr(network, "coder", None)  # of dictionaries alone
     if coder is not None and not isinstance(coder, Codebook):
         raise InputError(f"{source} computes codes from observations; fit signals first: regime=fit dictionary=RUN.")
-    names = ["0"] if coder is None else coder.names or [str(row) for row in range(len(coder.codes))]
+    names = trained or ["0"] if coder is None else coder.names or [str(row) for row in range(len(coder.codes))]
     found = 0 if signal is None and len(names) == 1 else names.index(signal) if signal in names else signal
     if not isinstance(found, int) or not 0 <= found < len(names):
         listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
@@ -111,7 +111,8 @@ def assemble(description: Plain, tensors: Mapping[str, Tensor], source: Path, si
     """Build a fitted field from its description and its tensors."""
     network: Network = build(description["model"])
     load_weights(network, {name: tensor for name, tensor in tensors.items() if name != "constant"}, source)
-    row, measurement = signal_of(network, signal, source), build(description["measurement"])
+    row = signal_of(network, [one["name"] for one in description.get("signals", [])], signal, source)
+    measurement = build(description["measurement"])
     constant = tensors["constant"][min(row, len(tensors["constant"]) - 1)]
     worlds = description.get("worlds")  # of scenes alone
     world = None if worlds is None else torch.tensor(worlds[row], dtype=torch.float64)
@@ -122,12 +123,14 @@ def describe(checkpoint: Plain) -> tuple[Plain, dict[str, Tensor]]:
     """Return the plain description and the tensors of a checkpoint that a field needs."""
     config, units = checkpoint["config"], checkpoint["units"]
     measurements = config["task"]["measurements"]
+    stack = config.get("regime", {}).get("network")
     description = {
-        "model": config["model"],
+        "model": config["model"] if stack is None or stack["signals"] == 1 else {**stack, "single": config["model"]},
         "measurement": measurements.get("result", measurements["data"]),
         "units": {"axes": len(config["data"]["shape"]), **{name: units[name] for name in ("scale", "offset", "unit")}},
         "shape": config["data"]["shape"],
         "worlds": units.get("worlds"),
+        "signals": [{"name": name} for name in checkpoint["signals"]],
     }
     state = checkpoint["state_dict"]
     return description, below("network.", state) | {"constant": state["constant.value"]}
@@ -143,14 +146,20 @@ def load(run: str | Path, signal: int | str | None = None) -> FittedField:
     path = Path(run).expanduser()
     if path.suffix != ".safetensors":
         return assemble(*describe(read_checkpoint(path)), checkpoint_of(path), signal)
+    description = path.with_suffix(".json")
     try:
-        return assemble(json.loads((path.parent / DESCRIPTION).read_text()), load_file(path), path, signal)
+        return assemble(json.loads(description.read_text()), load_file(path), path, signal)
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"An exported field is {TENSORS} beside {DESCRIPTION}; {path}: {error}.") from error
+        raise InputError(f"An exported field is {path.name} beside {description.name}; {path}: {error}.") from error
 
 
-def save(folder: Path, checkpoint: Plain) -> None:
-    """Write `field.safetensors` and `field.json`, all that `load` needs, without the optimiser."""
+def save(folder: Path, checkpoint: Plain, stem: str = FIELD, rows: Sequence[Plain] = ()) -> None:
+    """Write `field.safetensors` and `field.json`, or of another stem: all that `load` needs, without the optimiser.
+
+    rows: the name of each signal, and what else is to be known of it.
+    """
     description, tensors = describe(checkpoint)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    if rows:
+        description["signals"] = list(rows)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / f"{stem}.safetensors")
+    (folder / f"{stem}.json").write_text(json.dumps(description, indent=2) + "\n")

@@ -87,8 +87,10 @@ class RampWeightedError(Term):
             raise InputError(f"The ramp along the detector needs whole views, got {ranks()} processes; use one.")
         if weights is None or target is None:
             return super().__call__(prediction, target)
-        root = weights.sqrt()[..., None]
-        return super().__call__(root * prediction, root * target) / weights.mean().clamp_min(torch.finfo(root.dtype).tiny)
+        mass = (weights.mean(-1, keepdim=True) if self.apart else weights.mean()).clamp_min(torch.finfo(weights.dtype).tiny)
+        root = (weights / mass if self.apart else weights).sqrt()[..., None]
+        weighted = super().__call__(root * prediction, root * target)
+        return weighted if self.apart else weighted / mass
 
 
 class Negativity(Term):

@@ -36,6 +36,16 @@ def weighted_mean(error: Tensor, weights: Tensor | None) -> Tensor:
     return (weights * error).sum() * ranks() / mass
 
 
+def sum_of_means(error: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the sum over the signals of the weighted mean of each over its points.
+
+    Shapes: as of `weighted_mean`.
+    """
+    weights = torch.ones_like(error) if weights is None else weights.expand_as(error)
+    mass = global_sum(weights.sum(-1)).clamp_min(torch.finfo(error.dtype).tiny)
+    return ((weights * error).sum(-1) * ranks() / mass).sum()
+
+
 class Term:
     """One named term of the supervision: reads a quantity of a part, compares, reduces, weighs.
 
@@ -45,11 +55,14 @@ class Term:
     reduction: mean over channels (and axes), or sum_axes; both average over points.
     axes: columns of the jacobian; None: all.
     target: None for a term that needs no data.
+    apart: signals are fitted independently, each as if it were alone: the term is the sum of theirs.
     Shapes: prediction and target (signals, points, channels[, axes]).
     Raises: InputError for an unknown quantity or reduction, a negative weight, or shapes that differ.
     """
 
     # No dataclass: OmegaConf takes instances of those for configuration when Hydra hands them on.
+
+    apart = False
 
     def __init__(
         self,
@@ -91,7 +104,8 @@ class Term:
             prediction = prediction[..., self.axes]
             target = None if target is None else target[..., self.axes]
         error, over = self.compare(prediction, target), tuple(range(-CHANNEL_AXES[self.quantity], 0))
-        return self.weight * weighted_mean(error.mean(over) if self.reduction == "mean" else error.sum(over), weights)
+        reduce = sum_of_means if self.apart else weighted_mean
+        return self.weight * reduce(error.mean(over) if self.reduction == "mean" else error.sum(over), weights)
 
 
 class Supervision:
@@ -125,6 +139,13 @@ class Supervision:
         for term in terms.values():
             if term.part == part and term.quantity == "jacobian" and term.axes is None:
                 term.axes = list(axes)
+        return Supervision(terms)
+
+    def apart(self) -> "Supervision":
+        """Return the same supervision of signals that are fitted independently; this object stays as it is."""
+        terms = {name: copy.copy(term) for name, term in self.terms.items()}
+        for term in terms.values():
+            term.apart = True
         return Supervision(terms)
 
     def __call__(self, predictions: Mapping[str, dict[str, Tensor]], parts: Mapping[str, Part]) -> dict[str, Tensor]:

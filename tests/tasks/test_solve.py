@@ -83,7 +83,7 @@ def test_what_is_no_linear_problem_is_refused(tmp_path):
         run(tmp_path / "nerf", *tiny("nerf", tmp_path), "model=spline", *STEPS, "solver=tv")
     with pytest.raises(InputError, match=r"solver=TopK finds codes in a dictionary; .* choose solver=tv, ridge or l1"):
         run(tmp_path / "topk", *image, "model=spline", *STEPS, "solver=topk")
-    with pytest.raises(InputError, match=r"solves for one signal, got 2; choose one by regime.signals=\[0\]"):
+    with pytest.raises(InputError, match=r"solves for one signal, got 6; choose one by regime.signals=\[0\]"):
         run(tmp_path / "many", *collection("image", tmp_path), *FEW, "solver=tv", "regime.signals=null")
     with pytest.raises(
         InstantiationException, match=r"coefficients of a spline \(model=spline regime=single\); for codes in a dictionary"
