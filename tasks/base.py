@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import lightning as L
@@ -17,11 +17,12 @@ from datamodules.common.batch import Batch, Part
 from datamodules.common.signal_data import SignalData, Wanted
 from inr.derivatives import observe_at
 from inr.errors import InputError
-from inr.field import Network
+from inr.field import Field, Network
 from inr.measurements.measurement import Measurement, Sensors
 from inr.metrics.figures import Metric
 from inr.optimisers.parameters import Parameters
 from inr.optimisers.schedules import CONSTANT
+from inr.randomness import StepRandomness
 from inr.supervision.constant import UnknownConstant
 from inr.supervision.terms import Supervision
 
@@ -114,19 +115,33 @@ class INRTask(L.LightningModule, Generic[Data]):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Field, observations of each part, terms and penalties, sum."""
         field = self.network.field(batch.signals)
-        predictions = {
-            name: observe_at(
-                self.within(name, part), field, part.coordinates, self.supervision.quantities(name), self.supervision.axes(name)
-            )
-            for name, part in batch.parts.items()
-        }
-        losses = self.supervision(predictions, batch.parts) | field.penalties
+        parts = {name: self.directed(name, part) for name, part in batch.parts.items()}
+        predictions = {name: self.predict(name, part, field) for name, part in parts.items()}
+        losses = self.supervision(predictions, parts) | field.penalties
         loss = torch.stack(list(losses.values())).sum()
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             # not in every step: a call of `log` costs a tenth of a small one
             self.log_dict({f"train/{name}": value for name, value in losses.items()}, sync_dist=True)
             self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return {name: value.detach() for name, value in losses.items()} | {"loss": loss}
+
+    def directed(self, name: str, part: Part) -> Part:
+        """Give a part the random directions of the step, if the supervision compares along such.
+
+        Raises: InputError for data of a kind of one's own whose batches have no random numbers.
+        """
+        if "slope" not in self.supervision.predicted(name):
+            return part
+        randomness = part.context.get("randomness")
+        if not isinstance(randomness, StepRandomness):
+            rule = "supervision.directions=random needs data whose training batches have random numbers"
+            raise InputError(f"{rule}, got none in the part {name}; return batch.with_randomness(random_rows(...)).")
+        return replace(part, direction=self.supervision.direction(name, part.coordinates, randomness))
+
+    def predict(self, name: str, part: Part, field: Field) -> dict[str, Tensor]:
+        """Observe what the supervision reads of a part."""
+        quantities, axes = self.supervision.predicted(name), self.supervision.axes(name)
+        return observe_at(self.within(name, part), field, part.coordinates, quantities, axes, part.direction)
 
     @property
     def sensors(self) -> dict[str, Measurement]:

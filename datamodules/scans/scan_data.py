@@ -177,8 +177,9 @@ class ScanData(SignalData[Scans]):
             # Where training sees the scans of what is evaluated, its slices are no targets: only penalties look at them.
             known = frozenset() if self.trains_on_evaluated else quantities
             few = min(self.slice_points, self.lattice_size)
+            rows = random_rows(self.seed, draw.step, few)
             pixels = draw_indices(draw.step, few, self.lattice_size, key(self.seed, "slice"), rank(), ranks())
-            parts["result"] = scans.truth.part(draw.signals, pixels.to(device), known)
+            parts["result"] = scans.truth.part(draw.signals, pixels.to(device), known).with_randomness(rows)
         return scans.batch(draw.signals, parts, self.wanted.observations)
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:

@@ -253,9 +253,9 @@ class Pixels(Pointwise):
         return SamplePoints(middles[..., None, :] + self.scaled(shifts), (covered,))
 
     def locate_along(
-        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
+        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along #shared #points axes"]
     ) -> tuple[SamplePoints, SamplePoints]:
-        """Return the points, and the one step by which all of them move along each axis; the mask does not change."""
+        """Return the points, and their steps along the directions; the mask does not change."""
         located, steps = self.locate(coordinates), self.scaled(basis)[..., None, :]
         return located, SamplePoints(steps, (torch.zeros_like(located.quadrature[0]).expand(len(basis), -1, -1, -1),))
 

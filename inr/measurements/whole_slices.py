@@ -133,13 +133,14 @@ class WholeSlices(Measurement):
         """Sum the values up along all rays."""
         return self.product(values, None)
 
-    def along(self, field: Field, coordinates: Tensor, basis: Float[Tensor, "along 1 1 2"]) -> tuple[Tensor, Tensor]:
+    def along(
+        self, field: Field, coordinates: Tensor, basis: Float[Tensor, "along #shared #points 2"], axes: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
         """Return the observations, and their derivatives along each direction: the nodes stay, the matrix changes."""
         values = field(self.nodes)
-        axes = [axis for axis in range(basis.shape[-1]) if basis[..., axis].any()]
-        by_axis = torch.stack([self.product(values, axis) for axis in axes])
-        slopes = torch.tensordot(basis[:, 0, 0, axes].to(by_axis), by_axis, 1)
-        return self.product(values, None), slopes
+        by_axis = {axis: self.product(values, axis) for axis in axes}
+        parts = [basis[..., axis, None].to(slopes) * slopes for axis, slopes in by_axis.items()]
+        return self.product(values, None), torch.stack(parts).sum(0)
 
     def differences(self, field: Field) -> Float[Tensor, "signals nodes channels 2"]:
         """Return the differences from each node to the next one along both axes [value per pixel]."""
