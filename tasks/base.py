@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
 import lightning as L
 import numpy as np
@@ -25,8 +25,10 @@ from inr.optimisers.schedules import CONSTANT
 from inr.randomness import StepRandomness
 from inr.supervision.constant import UnknownConstant
 from inr.supervision.terms import Supervision
+from tasks.compiling import Work, pays
 
 Data = TypeVar("Data", bound=SignalData)
+Compile = bool | Literal["auto"]
 
 
 class Training(NamedTuple):
@@ -36,7 +38,7 @@ class Training(NamedTuple):
     supervision: Supervision
     optimizer: Callable[[Parameters], torch.optim.Optimizer]
     schedule: Callable[[int, float], float] = CONSTANT  # factor of the learning rate at a step, after so many seconds
-    compile: bool = False  # the network's functions, by `torch.compile`
+    compile: Compile = False  # the network's functions, by `torch.compile`; auto: where a training is long enough to gain by it
 
 
 @dataclass
@@ -70,7 +72,7 @@ class INRTask(L.LightningModule, Generic[Data]):
     """Fit a network to what sensors observed; `tasks.evaluation` scores the result.
 
     channels, signals: of the constants that derivatives alone leave open.
-    Raises: InputError for a network and a measurement of which only one knows directions of view.
+    Raises: InputError for a network and a measurement of which only one knows directions of view, and an unknown `compile`.
     """
 
     reads: ClassVar[type] = SignalData  # the kind of data that the task can evaluate
@@ -94,8 +96,12 @@ class INRTask(L.LightningModule, Generic[Data]):
         self.regime = RegimeResult()
         self.config, self.given = {}, {}
         self.steps = 0  # that a loaded checkpoint had been trained for
-        self.seconds = 0.0  # that this training has taken, where a clock limits it; `tasks.callbacks.FitTimer` counts them
-        if training.compile:
+        self.seconds = 0.0  # that this training has taken, where a clock limits it; `tasks.callbacks.FitTimer` counts them,
+        self.limit: float | None = None  # and says how many there may be; None: no clock
+        self.compiles = training.compile
+        if self.compiles not in (True, False, "auto"):
+            raise InputError(f"compile must be true, false or auto, got compile={self.compiles}.")
+        if self.compiles is True:
             network.compile_functions()  # never this module: `self.log` cannot be compiled
 
     @property
@@ -111,6 +117,21 @@ class INRTask(L.LightningModule, Generic[Data]):
         """Tell the data what the supervision reads of each part, so that nothing else is computed."""
         quantities = {part: self.supervision.quantities(part) for part in self.measurements}
         self.data.serve(Wanted(quantities, self.regime.encodes))
+        if self.compiles == "auto" and stage == "fit" and self.trainer.max_steps and self.compiling_pays():
+            self.network.compile_functions()
+
+    def compiling_pays(self) -> bool:
+        """Return True if the training is long enough to gain by compiling: by the points of its first step and its length."""
+        batch = self.data.training_batch(next(self.data.training_draws(0)), torch.device("cpu"))  # where this module still is
+        points = 0
+        for name, part in batch.parts.items():
+            read = self.supervision.predicted(name)
+            axes = self.supervision.axes(name) if "jacobian" in read else []
+            tangents = part.coordinates.shape[-1] if axes is None else len(axes)
+            located = self.within(name, part).locate(part.coordinates).points
+            points += located[..., 0].numel() * (1 + tangents + ("slope" in read))
+        work = Work(points, self.trainer.max_steps, self.limit, half="16" in str(self.trainer.precision))
+        return pays(work, self.network, self.trainer.strategy.root_device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Field, observations of each part, terms and penalties, sum."""

@@ -75,6 +75,11 @@ class FitTimer(Timer):
         """End the fit once it has taken so many seconds, the last step whole; None: never."""
         self._duration = seconds  # Lightning's own option has whole days, hours, minutes and seconds
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Tell the task the limit."""
+        if isinstance(pl_module, INRTask):
+            pl_module.limit = self._duration
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         """Start."""
         super().on_train_start(trainer, pl_module)
