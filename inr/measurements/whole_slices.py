@@ -103,6 +103,7 @@ class WholeSlices(Measurement):
         self.register_buffer("nodes", points[inside][None], persistent=False)
         self.register_buffer("following", following, persistent=False)
         self.columns = inside.flatten().numpy()
+        self.known: dict[str, Tensor] = {}  # shared by copies that `within` makes, as the matrices are
         self.matrices: dict[tuple[int | None, torch.device, torch.dtype], SparseMatrix] = {}
 
     def covered(self, size: int) -> tuple[Tensor, Tensor]:
@@ -121,9 +122,17 @@ class WholeSlices(Measurement):
 
     def prepare(self, field: Field, coordinates: Float[Tensor, "shared points 2"]) -> tuple[Measurement, Field]:
         """Return this with a field that is evaluated once if all rays are looked along, else the beam."""
-        if not self.context and coordinates.shape == (1, *self.rays.shape) and torch.equal(coordinates[0], self.rays):
-            return self, Remembered(field)
-        return self.one_by_one().prepare(field, coordinates)
+        return (self, Remembered(field)) if self.sees(coordinates) else self.one_by_one().prepare(field, coordinates)
+
+    def sees(self, coordinates: Float[Tensor, "shared points 2"]) -> bool:
+        """Return True if these are all rays in their order; a tensor that is looked along in every step is compared once."""
+        if self.context or coordinates.shape != (1, *self.rays.shape):
+            return False
+        if self.known.get("rays") is not coordinates:  # comparing numbers waits for a GPU
+            if not torch.equal(coordinates[0], self.rays):
+                return False
+            self.known["rays"] = coordinates
+        return True
 
     def locate(self, coordinates: Float[Tensor, "shared points 2"]) -> SamplePoints:
         """Return the nodes of the lattice (1, nodes, 2), whatever the coordinates."""

@@ -146,7 +146,7 @@ def scatter(gradient: Tensor, index: Tensor, weights: Tensor, nodes: int) -> Ten
 
     Shapes: gradient (sets, points, features), index (points, taps), weights (sets, points, taps) -> (nodes, features).
     """
-    if index.is_cuda:
+    if index.device.type != "cpu":
         values = torch.einsum("spf,spt->ptf", gradient, weights).flatten(0, 1)
         return torch.zeros(nodes, gradient.shape[-1], dtype=values.dtype, device=values.device).index_add_(
             0, index.flatten(), values

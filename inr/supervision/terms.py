@@ -44,6 +44,11 @@ def weighted_mean(error: Tensor, weights: Tensor | None) -> Tensor:
     return (weights * error).sum() * ranks() / mass
 
 
+def columns(jacobian: Tensor, axes: Sequence[int]) -> Tensor:
+    """Return some columns (..., axes) of a jacobian."""
+    return torch.stack([jacobian[..., axis] for axis in axes], -1)  # a list as an index would be copied to the device
+
+
 class Term:
     """One named term of the supervision: reads a quantity of a part, compares, reduces, weighs.
 
@@ -96,8 +101,8 @@ class Term:
         """Return the weighted term, a scalar."""
         self.refuse_other_shape(prediction, target)
         if self.axes is not None:
-            prediction = prediction[..., self.axes]
-            target = None if target is None else target[..., self.axes]
+            prediction = columns(prediction, self.axes)
+            target = None if target is None else columns(target, self.axes)
         return self.reduced(self.compare(prediction, target), weights)
 
     def estimate(self, slope: Tensor, target: Tensor | None, weights: Tensor | None, axes: int) -> Tensor:
