@@ -20,6 +20,8 @@ class Kernel(NamedTuple):
 
     coefficients: of each node's polynomial, ascending powers; at every t the weights sum to 1.
     shift: half a cell for kernels whose support has its middle on a node.
+    Order: of values linear 2, quadratic 3, cubic 4, of slopes one less. Smoothstep has 1 and 0: flat at its nodes, it makes no
+           straight line, whose slope it misses there by all of it, however fine the cells.
     Source: Unser, Aldroubi, Eden, B-spline Signal Processing (1993), section 2; smoothstep: Mueller et al., Instant Neural
             Graphics Primitives (2022), appendix A.
     """
