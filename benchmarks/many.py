@@ -94,7 +94,12 @@ def compare(folder: str, options: argparse.Namespace, rest: Sequence[str]) -> No
     """Print a table for each supervision."""
     data = ImageCollection(root=folder, size=options.side, shown="all", choose=f"0:{options.count}", test_signals=None)
     images = data.normalise(data.trained.observations(torch.arange(len(data.trained)), torch.device("cpu")).values)
-    network = [f"model.hidden_features={options.hidden}", f"model.hidden_layers={options.layers}", f"optimizer.lr={options.lr}"]
+    network = ["model.activation.omega=30"]  # as Sine() has it
+    network += [
+        f"model.hidden_features={options.hidden}",
+        f"model.hidden_layers={options.layers}",
+        f"optimizer.lr={options.lr}",
+    ]
     words = [
         "task=image",
         "data=images",

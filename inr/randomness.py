@@ -5,6 +5,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -87,6 +88,11 @@ class StepRandomness(NamedTuple):
         """Draw numbers in [0, 1)."""
         random = generator(self.seed, self.step, stream, device)
         return torch.rand(self.points, columns, generator=random, device=device)[self.first : self.last]
+
+    def directions(self, stream: str, columns: int, device: torch.device) -> Float[Tensor, "rows columns"]:
+        """Draw unit vectors, all directions alike."""
+        # The density of independent normal numbers depends on their length alone.
+        return F.normalize(self.normal(stream, columns, device), dim=-1)
 
     def normal(self, stream: str, columns: int, device: torch.device) -> Float[Tensor, "rows columns"]:
         """Draw numbers of the standard normal distribution."""

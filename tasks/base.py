@@ -2,8 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
 import lightning as L
 import numpy as np
@@ -22,10 +22,13 @@ from inr.measurements.measurement import Measurement, Sensors
 from inr.metrics.figures import Metric
 from inr.optimisers.parameters import Parameters
 from inr.optimisers.schedules import CONSTANT
+from inr.randomness import StepRandomness
 from inr.supervision.constant import UnknownConstant
 from inr.supervision.terms import Supervision
+from tasks.compiling import Work, pays
 
 Data = TypeVar("Data", bound=SignalData)
+Compile = bool | Literal["auto"]
 
 
 class Training(NamedTuple):
@@ -35,7 +38,7 @@ class Training(NamedTuple):
     supervision: Supervision
     optimizer: Callable[[Parameters], torch.optim.Optimizer]
     schedule: Callable[[int, float], float] = CONSTANT  # factor of the learning rate at a step, after so many seconds
-    compile: bool = False  # the network's functions, by `torch.compile`
+    compile: Compile = False  # the network's functions, by `torch.compile`; auto: where a training is long enough to gain by it
 
 
 Objective = tuple[dict[str, Tensor], Tensor]  # terms and penalties by name, and the number whose gradients are followed
@@ -74,7 +77,7 @@ class INRTask(L.LightningModule, Generic[Data]):
     """Fit a network to what sensors observed; `tasks.evaluation` scores the result.
 
     channels, signals: of the constants that derivatives alone leave open.
-    Raises: InputError for a network and a measurement of which only one knows directions of view.
+    Raises: InputError for a network and a measurement of which only one knows directions of view, and an unknown `compile`.
     """
 
     reads: ClassVar[type] = SignalData  # the kind of data that the task can evaluate
@@ -98,8 +101,12 @@ class INRTask(L.LightningModule, Generic[Data]):
         self.regime = RegimeResult()
         self.config, self.given = {}, {}
         self.steps = 0  # that a loaded checkpoint had been trained for
-        self.seconds = 0.0  # that this training has taken, where a clock limits it; `tasks.callbacks.FitTimer` counts them
-        if training.compile:
+        self.seconds = 0.0  # that this training has taken, where a clock limits it; `tasks.callbacks.FitTimer` counts them,
+        self.limit: float | None = None  # and says how many there may be; None: no clock
+        self.compiles = training.compile
+        if self.compiles not in (True, False, "auto"):
+            raise InputError(f"compile must be true, false or auto, got compile={self.compiles}.")
+        if self.compiles is True:
             network.compile_functions()  # never this module: `self.log` cannot be compiled
 
     @property
@@ -115,6 +122,21 @@ class INRTask(L.LightningModule, Generic[Data]):
         """Tell the data what the supervision reads of each part, so that nothing else is computed."""
         quantities = {part: self.supervision.quantities(part) for part in self.measurements}
         self.data.serve(Wanted(quantities, self.regime.encodes, self.regime.objective is not None))
+        if self.compiles == "auto" and stage == "fit" and self.trainer.max_steps and self.compiling_pays():
+            self.network.compile_functions()
+
+    def compiling_pays(self) -> bool:
+        """Return True if the training is long enough to gain by compiling: by the points of its first step and its length."""
+        batch = self.data.training_batch(next(self.data.training_draws(0)), torch.device("cpu"))  # where this module still is
+        points = 0
+        for name, part in batch.parts.items():
+            read = self.supervision.predicted(name)
+            axes = self.supervision.axes(name) if "jacobian" in read else []
+            tangents = part.coordinates.shape[-1] if axes is None else len(axes)
+            located = self.within(name, part).locate(part.coordinates).points
+            points += located[..., 0].numel() * (1 + tangents + ("slope" in read))
+        work = Work(points, self.trainer.max_steps, self.limit, half="16" in str(self.trainer.precision))
+        return pays(work, self.network, self.trainer.strategy.root_device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Terms and penalties of the batch, and their sum."""
@@ -132,13 +154,27 @@ class INRTask(L.LightningModule, Generic[Data]):
 
     def losses(self, batch: Batch, field: Field) -> dict[str, Tensor]:
         """Return the terms and penalties of the fields of a batch: observations of each part, compared with the data."""
-        predictions = {
-            name: observe_at(
-                self.within(name, part), field, part.coordinates, self.supervision.quantities(name), self.supervision.axes(name)
-            )
-            for name, part in batch.parts.items()
-        }
-        return self.supervision(predictions, batch.parts) | field.penalties
+        parts = {name: self.directed(name, part) for name, part in batch.parts.items()}
+        predictions = {name: self.predict(name, part, field) for name, part in parts.items()}
+        return self.supervision(predictions, parts) | field.penalties
+
+    def directed(self, name: str, part: Part) -> Part:
+        """Give a part the random directions of the step, if the supervision compares along such.
+
+        Raises: InputError for data of a kind of one's own whose batches have no random numbers.
+        """
+        if "slope" not in self.supervision.predicted(name):
+            return part
+        randomness = part.context.get("randomness")
+        if not isinstance(randomness, StepRandomness):
+            rule = "supervision.directions=random needs data whose training batches have random numbers"
+            raise InputError(f"{rule}, got none in the part {name}; return batch.with_randomness(random_rows(...)).")
+        return replace(part, direction=self.supervision.direction(name, part.coordinates, randomness))
+
+    def predict(self, name: str, part: Part, field: Field) -> dict[str, Tensor]:
+        """Observe what the supervision reads of a part."""
+        quantities, axes = self.supervision.predicted(name), self.supervision.axes(name)
+        return observe_at(self.within(name, part), field, part.coordinates, quantities, axes, part.direction)
 
     @property
     def sensors(self) -> dict[str, Measurement]:

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
 from torch import Tensor
 
+from datamodules.common.files import require
 from inr.errors import InputError
 from tasks.base import INRTask
 from tasks.evaluation import EvaluatedTask
@@ -16,34 +18,38 @@ from tasks.evaluation import EvaluatedTask
 class FiniteLoss(Callback):
     """Stop as soon as a term of the loss is NaN or infinite, before anything is saved.
 
-    On a GPU the check of a step waits until the next one is under way: reading a number there waits for all that is queued.
+    every: steps on a GPU that are checked together, since reading a number there waits for all that is queued; on a CPU each
+           is checked at once.
     """
 
-    def __init__(self) -> None:
-        self.pending: tuple[int, Mapping[str, Tensor]] | None = None
+    def __init__(self, every: int = 10) -> None:
+        require("callbacks.finite.every", every >= 1, "counts steps, at least 1", every)
+        self.every = every
+        self.pending: list[tuple[int, Mapping[str, Tensor]]] = []
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Check the step before, or on the CPU this one."""
+        """Check this step, or on a GPU the last few once there are enough of them."""
         assert isinstance(outputs, Mapping)
-        if pl_module.device.type != "cpu":
-            self.check()
-        self.pending = trainer.global_step, outputs
-        if pl_module.device.type == "cpu":
+        self.pending.append((trainer.global_step, outputs))
+        if pl_module.device.type == "cpu" or len(self.pending) == self.every:
             self.check()
 
     def check(self) -> None:
-        """Raise InputError if the pending step has a term that is not finite."""
-        if self.pending is None:  # before the first step, or checked already
+        """Raise InputError if a pending step has a term that is not finite."""
+        pending, self.pending = self.pending, []
+        terms = [(step, name, value) for step, outputs in pending for name, value in outputs.items()]
+        numbers = torch.stack([value.detach() for *_, value in terms]).tolist() if terms else []  # waits for the GPU, once
+        broken = [
+            (step, name, value) for (step, name, _), value in zip(terms, numbers, strict=True) if not math.isfinite(value)
+        ]
+        if not broken:
             return
-        step, terms = self.pending
-        self.pending = None
-        values = {name: value.item() for name, value in terms.items()}  # waits for the GPU
-        broken = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value) and name != "loss"]
-        if broken or not math.isfinite(values["loss"]):
-            rule = f"Every term of the loss must stay finite; {', '.join(broken) or 'their sum is not'} at step {step}"
-            raise InputError(f"{rule}. Lower optimizer.lr, or go on from the last checkpoint.")
+        first = broken[0][0]
+        named = [f"{name} is {value}" for step, name, value in broken if step == first and name != "loss"]
+        rule = f"Every term of the loss must stay finite; {', '.join(named) or 'their sum is not'} at step {first}"
+        raise InputError(f"{rule}. Lower optimizer.lr, or go on from the last checkpoint.")
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: Mapping[str, object]) -> None:
         """Never save a state that came out of a broken loss."""
@@ -74,6 +80,11 @@ class FitTimer(Timer):
     def limit(self, seconds: float | None) -> None:
         """End the fit once it has taken so many seconds, the last step whole; None: never."""
         self._duration = seconds  # Lightning's own option has whole days, hours, minutes and seconds
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Tell the task the limit."""
+        if isinstance(pl_module, INRTask):
+            pl_module.limit = self._duration
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         """Start."""

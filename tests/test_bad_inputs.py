@@ -39,10 +39,18 @@ WORDS = {  # words of the command, then what the line must say
     "spaces": ("model = sine", "without spaces", "got"),
     "sweep without -m": ("model=sine,relu", "model=sine,relu", "--multirun"),
     "evaluation of nothing": ("train=false", "needs ckpt_path", "got null", "add ckpt_path=RUN"),
-    "export": ("export=nonsense", "one of all, depth, mesh, pointcloud, sinogram, slice, video, views, volume", "got nonsense"),
-    "export null": ("export=null", "one of all, depth, mesh, pointcloud, sinogram, slice, video, views, volume", "got null"),
+    "export": (
+        "export=nonsense",
+        "one of all, depth, fields, mesh, pointcloud, sinogram, slice, video, views, volume",
+        "got nonsense",
+    ),
+    "export null": (
+        "export=null",
+        "one of all, depth, fields, mesh, pointcloud, sinogram, slice, video, views, volume",
+        "got null",
+    ),
     "penalty null": ("penalty=null", "one of eikonal, nonnegative, off_surface, tv", "got null", "leave it out"),
-    "export of another task": ("export=video", "export must be one of all, result for this task, got export=video."),
+    "export of another task": ("export=video", "export must be one of all, result, fields for this task, got export=video."),
     "used folder": ("hydra.run.dir={run}", "must not hold another run", "{run} has metrics.json", "choose another folder"),
 }
 PARTS = {  # of a run, in the order in which they are made

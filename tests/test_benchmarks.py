@@ -71,7 +71,7 @@ def test_all_forms_have_the_same_values_and_gradients(benchmarks, top_k, float64
 
 def test_both_optimisers_fit_a_picture_at_all_their_rates(benchmarks, tmp_path, capsys):
     rates = ["--steps", "2", "--points", "64", "--adam", "1e-3", "--muon", "1e-2", "1e-1", "--models", "sine"]
-    small = [word for word in STEPS if "max_steps" not in word] + ["model.hidden_features=8"]
+    small = [word for word in STEPS if "max_steps" not in word] + ["model.hidden_features=8", "model.activation.omega=30"]
     benchmarks("optimisers").main([str(tiny_image(tmp_path)), *rates, *small])
     table = rows(capsys.readouterr().out)
     assert [row[0] for row in table] == ["Adam 0.001", "Muon 0.01, 0.001", "Muon 0.1, 0.001"]

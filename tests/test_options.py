@@ -19,7 +19,7 @@ model=grid model.encoding.kernel=cubic; model=grid model.encoding.features=3; mo
 model=grid model.encoding.fineness=0.5; model=grid model.encoding.growth=1.2; model=grid model.encoding.coarsest=4
 model=fourier model.encoding.frequencies=8; model=fourier model.encoding.scale=3
 supervision.terms.jacobian.weight=0.5; supervision.terms.jacobian.reduction=mean; supervision.terms.jacobian.axes=[0]
-supervision.terms.value._target_=inr.supervision.losses.AbsoluteError
+supervision.directions=random; supervision.terms.value._target_=inr.supervision.losses.AbsoluteError
 optimizer=adamw; optimizer=sgd; optimizer.lr=1e-3; optimizer=sgd trainer.gradient_clip_val=1e-3; trainer.precision=bf16-mixed
 optimizer=muon; optimizer=muon optimizer.lr=1e-2; optimizer=muon optimizer.rest_lr=1e-2; optimizer=muon optimizer.momentum=0.5
 optimizer=muon optimizer.iterations=3; model=grid optimizer.tables_lr=3e-3; model=grid optimizer=muon optimizer.tables_lr=3e-3

@@ -28,7 +28,7 @@ SPELLED: dict[object, str] = {
 TOP = {
     "seed": int,
     "train": bool,
-    "compile": bool,
+    "compile": bool | Literal["auto"],
     "ckpt_path": str | None,
     "dictionary": str | None,
     "start": str | None,

@@ -1,7 +1,7 @@
 """Batches as tasks read them, and the numbers that relate them to files."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -19,13 +19,19 @@ class Part:
     """A named part of a batch: where a sensor looked, and what it saw there.
 
     Shapes: coordinates (1|signals, points, axes); targets by quantity: value (signals, points, channels), jacobian
-            (signals, points, channels, axes); weights by quantity (signals, points), one where missing.
+            (signals, points, channels, axes); weights by quantity (signals, points), one where missing; direction
+            (1|signals, points, axes), the one along which random directions are compared, which a training step draws.
     """
 
     coordinates: Tensor
     targets: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
     context: Context = field(default_factory=dict)  # what binds the part's measurement: poses, views, random numbers
+    direction: Tensor | None = None
+
+    def with_randomness(self, rows: StepRandomness) -> "Part":
+        """Return the part with the random numbers of a step in its context."""
+        return replace(self, context={**self.context, "randomness": rows})
 
     def of(self, rows: Tensor) -> "Part":
         """Return the part of some of its signals (signals,)."""
@@ -34,7 +40,8 @@ class Part:
             return {name: rows_of(tensor, rows) for name, tensor in tensors.items()}
 
         bound = {name: rows_of(one, rows) if isinstance(one, Tensor) else one for name, one in self.context.items()}
-        return Part(rows_of(self.coordinates, rows), few(self.targets), few(self.weights), bound)
+        direction = None if self.direction is None else rows_of(self.direction, rows)
+        return Part(rows_of(self.coordinates, rows), few(self.targets), few(self.weights), bound, direction)
 
 
 def rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
@@ -48,6 +55,10 @@ class Batch:
 
     signals: Signals
     parts: dict[str, Part]
+
+    def with_randomness(self, rows: StepRandomness) -> "Batch":
+        """Return the batch with the random numbers of a step, for parts of as many points; this one may be used again."""
+        return Batch(self.signals, {name: part.with_randomness(rows) for name, part in self.parts.items()})
 
     def of(self, rows: Tensor) -> "Batch":
         """Return the batch of some of its signals (signals,), by their place in it; encoders see nothing of them."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, DeviceCache, Scored, Units
-from datamodules.common.draws import Draw, Schedule, own_share
+from datamodules.common.draws import Draw, Schedule, own_share, random_rows
 from datamodules.common.files import require, require_counts
 from datamodules.common.signal_data import Header, Split, Wanted, refuse_small
 from datamodules.common.splits import Collection
@@ -165,7 +165,10 @@ class CollectionData(GridSignals[Stack], Collection[Stack]):
             return batch
 
         everything = draw.samples is None and len(draw.signals) == len(self.trained)
-        return self.all_at_once.on(device, make) if everything else make()
+        batch = self.all_at_once.on(device, make) if everything else make()
+        return batch.with_randomness(
+            random_rows(self.seed, draw.step, min(self.lattice_size, self.points or self.lattice_size))
+        )
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make a batch of values of evaluated signals."""

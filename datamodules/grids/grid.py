@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.common.batch import Batch, DeviceCache, Part, Scored, Units
-from datamodules.common.draws import Draw, Pass, own_share
+from datamodules.common.draws import Draw, Pass, own_share, random_rows
 from datamodules.common.files import refuse_infinite, require, require_counts
 from datamodules.common.sampled import Sampled
 from datamodules.common.signal_data import Observed, Split, Wanted
@@ -285,10 +285,15 @@ class GridData(ShownSamples, Sampled):
     def training_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make the batch of some training samples; that of all of them is made once."""
         wanted = self.wanted.of("data") | {"value"}
+        total = self.train_count
+        rows = random_rows(self.seed, draw.step, min(total, self.points or total))
         if draw.samples is not None:
-            return self.trained.batch(draw.samples.to(device, non_blocking=True), wanted)
-        share = self.train_at(own_share(self.train_count))
-        return self.all_at_once.on(device, lambda: self.trained.batch(share.to(device), wanted))
+            return self.trained.batch(draw.samples.to(device, non_blocking=True), wanted).with_randomness(rows)
+
+        def make() -> Batch:
+            return self.trained.batch(self.train_at(own_share(total)).to(device), wanted)
+
+        return self.all_at_once.on(device, make).with_randomness(rows)
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:
         """Make the batch of some samples of the grid, without targets."""

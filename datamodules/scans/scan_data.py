@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from datamodules.common.batch import Batch, Part, Scored
+from datamodules.common.batch import Batch, DeviceCache, Part, Scored
 from datamodules.common.draws import Draw, Pass, Schedule, own_share, random_rows, whole_pass
 from datamodules.common.files import require, require_counts
 from datamodules.common.signal_data import Header, SignalData
@@ -56,6 +56,7 @@ class ScanData(SignalData[Scans]):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.filter, "one_sided")
+        self.every_ray = DeviceCache[Tensor]()
         rule = "sees all rays in every step"
         require("data.whole", not self.whole or self.points is None, f"{rule}; add data.points=null", f"true and {self.points}")
         require_counts(self, "points", "batch_signals", "slice_points", "validation_signals", "test_signals", "chunk")
@@ -170,17 +171,19 @@ class ScanData(SignalData[Scans]):
         scans = self.trained
         parts: dict[str, Part] = {}
         if quantities := self.wanted.of("data"):
-            rays = own_share(scans.size) if draw.samples is None else draw.samples
+            every = self.every_ray.on(device, lambda: own_share(scans.size).to(device))
+            rays = every if draw.samples is None else draw.samples
             # Random numbers are those of the rays of all processes, so that their number changes no result.
             total = scans.size if draw.samples is None or self.points is None else self.points
             context = {"randomness": random_rows(self.seed, draw.step, total)}
-            parts["data"] = scans.part(draw.signals, rays.to(device), quantities, context)
+            parts["data"] = scans.part(draw.signals, rays.to(device, non_blocking=True), quantities, context)
         if quantities := self.wanted.of("result"):
             # Where training sees the scans of what is evaluated, its slices are no targets: only penalties look at them.
             known = frozenset() if self.trains_on_evaluated else quantities
             few = min(self.slice_points, self.lattice_size)
+            rows = random_rows(self.seed, draw.step, few)
             pixels = draw_indices(draw.step, few, self.lattice_size, key(self.seed, "slice"), rank(), ranks())
-            parts["result"] = scans.truth.part(draw.signals, pixels.to(device), known)
+            parts["result"] = scans.truth.part(draw.signals, pixels.to(device, non_blocking=True), known).with_randomness(rows)
         return scans.batch(draw.signals, parts, self.wanted.observations)
 
     def evaluation_batch(self, draw: Draw, device: torch.device) -> Batch:

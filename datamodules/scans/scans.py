@@ -74,6 +74,7 @@ class Scans(Observed):
 
     def __post_init__(self) -> None:
         self.cache = DeviceCache[Tensor]()
+        self.looked: tuple[Tensor, Tensor, Tensor] | None = None  # rays, and their places
         self.back_projections: dict[str, Tensor] = {}  # of all signals, by window
 
     @property
@@ -113,11 +114,19 @@ class Scans(Observed):
 
     def part(self, signals: Tensor, rays: Tensor, quantities: Collection[str], context: Context) -> Part:
         """Make the part of a batch that looks along some rays (rays,), on their device, with targets of the quantities."""
-        places = torch.stack([rays // self.scanner.views, rays % self.scanner.views], -1)
+        places, coordinates = self.places(rays)
         beyond = torch.tensor([0, 1], device=rays.device)  # the view before the first
         targets = targets_at(self.surrounded_on(rays.device), signals, places + beyond, quantities, self.filter)
         weights = {} if self.weights is None else {"value": self.weights[signals.cpu()][:, *places.cpu().T].to(rays.device)}
-        return Part(places.float()[None], targets, weights, context)
+        return Part(coordinates, targets, weights, context)
+
+    def places(self, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """Return bins and views (rays, 2) of rays, and their coordinates (1, rays, 2); of the same tensor the same ones."""
+        # sensors know tensors again that they have seen, and need not compare numbers in every step
+        if self.looked is None or self.looked[0] is not rays:
+            places = torch.stack([rays // self.scanner.views, rays % self.scanner.views], -1)
+            self.looked = rays, places, places.float()[None]
+        return self.looked[1:]
 
     def batch(self, signals: Tensor, parts: dict[str, Part], encodes: bool = False) -> Batch:
         """Make the batch of these signals on the device of its parts; for an encoder with back-projections."""

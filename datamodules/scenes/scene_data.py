@@ -126,8 +126,7 @@ class SceneData(SignalData[PhotographedScenes]):
         """Make the batch of the drawn training pixels, with the random numbers along their rays."""
         assert draw.samples is not None
         batch = self.trained.training_batch(draw.signals, draw.samples, self.wanted.of("data"), device)
-        part = batch.parts["data"]
-        part.context = {**part.context, "randomness": random_rows(self.seed, draw.step, self.rays_per_step)}
+        part = batch.parts["data"].with_randomness(random_rows(self.seed, draw.step, self.rays_per_step))
         return Batch(batch.signals, dict.fromkeys(self.parts, part))
 
     def constant_batches(self, device: torch.device) -> Iterator[Batch]:

@@ -124,11 +124,12 @@ class ShapeData(SignalData[SampledShapes], Sampled):
         quantities = self.wanted.of("data")
         if quantities:
             samples = own_share(self.trained.size) if draw.samples is None else draw.samples
-            parts["data"] = self.trained.part(draw.signals, samples, quantities, device)
+            rows = random_rows(self.seed, draw.step, min(self.trained.size, self.points or self.trained.size))
+            parts["data"] = self.trained.part(draw.signals, samples, quantities, device).with_randomness(rows)
         if self.wanted.of("space"):
             # Anew in every step, so that terms on space see all of the cube; this process takes its rows of them.
             rows = random_rows(self.seed, draw.step, self.space_points or self.points or self.trained.size)
-            parts["space"] = Part(rows.uniform("space", 3, device)[None] * 2 - 1)
+            parts["space"] = Part(rows.uniform("space", 3, device)[None] * 2 - 1).with_randomness(rows)
         return self.trained.batch(draw.signals, parts, self.wanted.observations)
 
     def training_batches(self, device: torch.device) -> Iterator[Batch]:

@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -91,9 +91,9 @@ class Measurement(nn.Module, ABC):
         """Return the points of the field that an observation at these coordinates depends on."""
 
     def locate_along(
-        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
+        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along #shared #points axes"]
     ) -> tuple[SamplePoints, SamplePoints]:
-        """Return the samples, and their motion along each axis of the coordinates; a constant motion may keep size 1."""
+        """Return the samples, and their motion along directions of the coordinates; a constant motion may keep size 1."""
         return linearise(self.locate, (coordinates,), (basis.expand(len(basis), *coordinates.shape),))
 
     @abstractmethod
@@ -101,9 +101,15 @@ class Measurement(nn.Module, ABC):
         """Return the observations, from the field's values at the located points."""
 
     def along(
-        self, field: Field, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
+        self,
+        field: Field,
+        coordinates: Float[Tensor, "shared points axes"],
+        basis: Float[Tensor, "along #shared #points axes"],
+        axes: Sequence[int],
     ) -> tuple[Tensor, Tensor]:
         """Return the observations, and their derivatives along directions of the coordinates, one more axis in front.
+
+        axes: those within which all directions lie.
 
         Override where the field is evaluated at points that do not move.
         """

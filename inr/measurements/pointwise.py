@@ -26,10 +26,10 @@ class Affine(Measurement):
         return SamplePoints(self.scaled(coordinates - self.centre.to(coordinates)))
 
     def locate_along(
-        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
+        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along #shared #points axes"]
     ) -> tuple[SamplePoints, SamplePoints]:
-        """Return the points, and the one step by which all of them move along each axis."""
-        # An affine map has the same derivative everywhere, so tangents keep size 1 through the network's first layer.
+        """Return the points, and their steps along the directions."""
+        # An affine map has the same derivative everywhere, so axes keep size 1 through the network's first layer.
         return self.locate(coordinates), SamplePoints(self.scaled(basis))
 
     def integrate(self, values: Tensor, quadrature: tuple[Tensor, ...]) -> Tensor:

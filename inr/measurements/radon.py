@@ -49,9 +49,9 @@ def steps_across(length: float, spacing: float) -> int:
     return max(1, math.ceil(length / spacing * (1 - ROUNDING)))
 
 
-def midpoints(count: int, width: float) -> Float[Tensor, " count"]:
-    """Return the middles of so many equal parts of an interval of some width around 0."""
-    return width * ((torch.arange(count, dtype=torch.float64) + 0.5) / count - 0.5)
+def midpoints(count: int, width: float, device: torch.device) -> Float[Tensor, " count"]:
+    """Return the middles of so many equal parts of an interval of some width around 0, in float64."""
+    return width * ((torch.arange(count, dtype=torch.float64, device=device) + 0.5) / count - 0.5)
 
 
 Lines = TypeVar("Lines", bound="LineIntegrals")
@@ -149,7 +149,7 @@ class LineIntegrals(Measurement):
 
     def locate(self, coordinates: Float[Tensor, "shared points 2"]) -> SamplePoints:
         """Return points (1|signals, points, rays x samples, 2), one line after the other, and the length of each line."""
-        across = midpoints(self.rays, self.width).to(coordinates)
+        across = midpoints(self.rays, self.width, coordinates.device).to(coordinates)
         shifts = torch.stack([across, torch.zeros_like(across)], -1)
         offset, angle = self.lines((coordinates[..., None, :] + shifts).flatten(-3, -2))
         sine, cosine = angle.sin(), angle.cos()
@@ -249,13 +249,13 @@ class Pixels(Pointwise):
         middles = super().locate(coordinates).points
         outside = (middles - self.pivot.to(middles)).square().sum(-1, keepdim=True) >= 1
         covered = torch.ones_like(middles[..., :1]).masked_fill(outside & (self.region == "circle"), 0.0)
-        shifts = torch.cartesian_prod(*[midpoints(self.side, self.width)] * 2).to(middles)
+        shifts = torch.cartesian_prod(*[midpoints(self.side, self.width, middles.device)] * 2).to(middles)
         return SamplePoints(middles[..., None, :] + self.scaled(shifts), (covered,))
 
     def locate_along(
-        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along 1 1 axes"]
+        self, coordinates: Float[Tensor, "shared points axes"], basis: Float[Tensor, "along #shared #points axes"]
     ) -> tuple[SamplePoints, SamplePoints]:
-        """Return the points, and the one step by which all of them move along each axis; the mask does not change."""
+        """Return the points, and their steps along the directions; the mask does not change."""
         located, steps = self.locate(coordinates), self.scaled(basis)[..., None, :]
         return located, SamplePoints(steps, (torch.zeros_like(located.quadrature[0]).expand(len(basis), -1, -1, -1),))
 

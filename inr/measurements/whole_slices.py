@@ -103,6 +103,7 @@ class WholeSlices(Measurement):
         self.register_buffer("nodes", points[inside][None], persistent=False)
         self.register_buffer("following", following, persistent=False)
         self.columns = inside.flatten().numpy()
+        self.known: dict[str, Tensor] = {}  # shared by copies that `within` makes, as the matrices are
         self.matrices: dict[tuple[int | None, torch.device, torch.dtype], SparseMatrix] = {}
 
     def covered(self, size: int) -> tuple[Tensor, Tensor]:
@@ -121,9 +122,17 @@ class WholeSlices(Measurement):
 
     def prepare(self, field: Field, coordinates: Float[Tensor, "shared points 2"]) -> tuple[Measurement, Field]:
         """Return this with a field that is evaluated once if all rays are looked along, else the beam."""
-        if not self.context and coordinates.shape == (1, *self.rays.shape) and torch.equal(coordinates[0], self.rays):
-            return self, Remembered(field)
-        return self.one_by_one().prepare(field, coordinates)
+        return (self, Remembered(field)) if self.sees(coordinates) else self.one_by_one().prepare(field, coordinates)
+
+    def sees(self, coordinates: Float[Tensor, "shared points 2"]) -> bool:
+        """Return True if these are all rays in their order; a tensor that is looked along in every step is compared once."""
+        if self.context or coordinates.shape != (1, *self.rays.shape):
+            return False
+        if self.known.get("rays") is not coordinates:  # comparing numbers waits for a GPU
+            if not torch.equal(coordinates[0], self.rays):
+                return False
+            self.known["rays"] = coordinates
+        return True
 
     def locate(self, coordinates: Float[Tensor, "shared points 2"]) -> SamplePoints:
         """Return the nodes of the lattice (1, nodes, 2), whatever the coordinates."""
@@ -133,13 +142,14 @@ class WholeSlices(Measurement):
         """Sum the values up along all rays."""
         return self.product(values, None)
 
-    def along(self, field: Field, coordinates: Tensor, basis: Float[Tensor, "along 1 1 2"]) -> tuple[Tensor, Tensor]:
+    def along(
+        self, field: Field, coordinates: Tensor, basis: Float[Tensor, "along #shared #points 2"], axes: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
         """Return the observations, and their derivatives along each direction: the nodes stay, the matrix changes."""
         values = field(self.nodes)
-        axes = [axis for axis in range(basis.shape[-1]) if basis[..., axis].any()]
-        by_axis = torch.stack([self.product(values, axis) for axis in axes])
-        slopes = torch.tensordot(basis[:, 0, 0, axes].to(by_axis), by_axis, 1)
-        return self.product(values, None), slopes
+        by_axis = {axis: self.product(values, axis) for axis in axes}
+        parts = [basis[..., axis, None].to(slopes) * slopes for axis, slopes in by_axis.items()]
+        return self.product(values, None), torch.stack(parts).sum(0)
 
     def differences(self, field: Field) -> Float[Tensor, "signals nodes channels 2"]:
         """Return the differences from each node to the next one along both axes [value per pixel]."""

@@ -26,7 +26,8 @@ class GridEncoding(Encoding):
 
     shape:    samples along each axis that are shown; the finest level has `fineness` cells from one to the next.
     whole:    samples that there are; `fineness` None: 2 where some are not shown, as value and slope are two numbers, else 1.
-    kernel:   linear (continuous), smoothstep (slopes are, and vanish at nodes), quadratic (slopes are), cubic (curvatures are).
+    kernel:   linear (continuous), smoothstep (slopes are, and vanish at nodes, so that finer cells bring values closer at first
+              order alone, and slopes not at all), quadratic (slopes are), cubic (curvatures are).
     features: of a node.
     rows:     nodes that a level stores at most: it is dense as long as they suffice, then nodes share rows by a hash.
     coarsest: cells of the first level along the longest axis; each level has `growth` times as many as the one before.

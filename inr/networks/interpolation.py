@@ -20,6 +20,8 @@ class Kernel(NamedTuple):
 
     coefficients: of each node's polynomial, ascending powers; at every t the weights sum to 1.
     shift: half a cell for kernels whose support has its middle on a node.
+    Order: of values linear 2, quadratic 3, cubic 4, of slopes one less. Smoothstep has 1 and 0: flat at its nodes, it makes no
+           straight line, whose slope it misses there by all of it, however fine the cells.
     Source: Unser, Aldroubi, Eden, B-spline Signal Processing (1993), section 2; smoothstep: Mueller et al., Instant Neural
             Graphics Primitives (2022), appendix A.
     """
@@ -146,7 +148,7 @@ def scatter(gradient: Tensor, index: Tensor, weights: Tensor, nodes: int) -> Ten
 
     Shapes: gradient (sets, points, features), index (points, taps), weights (sets, points, taps) -> (nodes, features).
     """
-    if index.is_cuda:
+    if index.device.type != "cpu":
         values = torch.einsum("spf,spt->ptf", gradient, weights).flatten(0, 1)
         return torch.zeros(nodes, gradient.shape[-1], dtype=values.dtype, device=values.device).index_add_(
             0, index.flatten(), values

@@ -21,6 +21,8 @@ def smooth_length(gradient: Tensor) -> Tensor:
 class SquaredError(Term):
     """(prediction - target)^2."""
 
+    squared = True
+
     def error(self, difference: Tensor) -> Tensor:
         """Return the squared difference."""
         return difference.square()

@@ -14,7 +14,7 @@ FIRST = "regime.callbacks.start"
 
 @pytest.mark.parametrize("task", KINDS)
 def test_a_network_begins_as_the_field_of_a_run(task, tmp_path):
-    options = [*tiny(task, tmp_path), "model=sine", *QUICK, "trainer.max_steps=1"]
+    options = [*tiny(task, tmp_path), "model=sine", "model.activation.omega=30", *QUICK, "trainer.max_steps=1"]
     first = run(tmp_path / "first", *options, "model.hidden_features=24", "seed=1")
     begun = [f"start={first}", "optimizer.lr=3e-3", f"{FIRST}.steps=150", f"{FIRST}.points=500"]
     points = 2 * torch.rand(200, 1 if task == "audio" else 2) - 1

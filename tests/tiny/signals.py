@@ -35,7 +35,7 @@ def network(model: str, in_features: int = 2, out_features: int = 3, parts: Any 
     grid = [32] * in_features
     shape = {"in_features": in_features, "out_features": out_features, "shape": grid, "training_shape": grid}
     data = shape | {"signals": SIGNALS, "input_scale": 1.0}
-    hints = {"kaiming": True, "kernel": "quadratic", "fineness": None, "coarsest": 16}
+    hints = {"kaiming": True, "kernel": "quadratic", "fineness": None, "growth": 1.5, "coarsest": 16, "omega": 30.0}
     hints |= {"spline": {"kernel": "cubic", "fineness": 1.0}}
     given = {"data": data, "fit": {"refine": None}, "hints": hints, "model": OmegaConf.to_container(composed.model)}
     node = OmegaConf.create(given)

@@ -137,7 +137,10 @@ def test_enough_points_make_one_batch_that_is_built_once(picture, points):
     assert take(data, 3, 5) == [None] * 3
     everything, again = itertools.islice(data.training_draws(0), 2)
     whole = data.training_batch(everything, CPU)
-    assert whole is data.training_batch(again, CPU)
+    repeated = data.training_batch(again, CPU).parts["data"]
+    assert whole.parts["data"].coordinates is repeated.coordinates
+    assert whole.parts["data"].targets is repeated.targets
+    assert [part.context["randomness"].step for part in (whole.parts["data"], repeated)] == [0, 1]
     expected = data.trained.batch(data.train_samples, BOTH).parts["data"]
     assert torch.equal(whole.parts["data"].coordinates, expected.coordinates)
     assert_close(whole.parts["data"].targets, expected.targets)

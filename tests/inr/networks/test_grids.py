@@ -74,7 +74,7 @@ def nearest_to_a_wave(kernel, cells, at):
     return spline
 
 
-@pytest.mark.parametrize(("kernel", "order"), [("linear", 2), ("quadratic", 3), ("cubic", 4)])
+@pytest.mark.parametrize(("kernel", "order"), [("smoothstep", 1), ("linear", 2), ("quadratic", 3), ("cubic", 4)])
 def test_splines_come_closer_with_the_order_of_their_kernel(kernel, order):
     at = torch.linspace(-1, 1, 401)[:, None]
     errors = []
@@ -84,7 +84,23 @@ def test_splines_come_closer_with_the_order_of_their_kernel(kernel, order):
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.5)
 
 
-@pytest.mark.parametrize(("kernel", "order"), [("quadratic", 2), ("cubic", 3)])
+@pytest.mark.parametrize("cells", [10, 20])
+def test_smoothstep_misses_a_straight_line_by_a_share_of_its_step_and_all_of_its_slope(cells):
+    # the line rises by h in a cell, so the error is h (3 t^2 - 2 t^3 - t) = -h t (1 - t) (1 - 2 t): at most h sqrt(3) / 18,
+    # at t = 1/2 -+ sqrt(3) / 6, and its slope is that of the line at the nodes, whatever h
+    spline = Spline(1, 1, [cells + 1], "smoothstep")
+    spline.coefficients.data = torch.linspace(-1, 1, cells + 1)[:, None]
+    start = torch.linspace(-1, 1, cells + 1)[:-1, None]
+    worst = start + 2 / cells * (0.5 - 3**0.5 / 6)
+    assert_close(worst - spline(worst), torch.full_like(worst, 2 / cells * 3**0.5 / 18))
+    at = torch.linspace(-1, 1, 40 * cells + 1)[:, None]
+    assert (spline(at) - at).abs().max() <= 2 / cells * 3**0.5 / 18 + 1e-12
+    assert_close(spline.pushforward(start, torch.ones(1, 1, 1))[1], torch.zeros(1, cells, 1), rtol=0, atol=1e-10)
+    middle = start + 1 / cells
+    assert_close(spline.pushforward(middle, torch.ones(1, 1, 1))[1], torch.full((1, cells, 1), 1.5))
+
+
+@pytest.mark.parametrize(("kernel", "order"), [("smoothstep", 0), ("linear", 1), ("quadratic", 2), ("cubic", 3)])
 def test_slopes_of_splines_come_closer_by_one_order_less(kernel, order):
     at = torch.linspace(-1, 1, 401)[:, None]
     errors = []
