@@ -1,6 +1,8 @@
 """Work that is shared out to threads of one core each."""
 
+import ctypes
 import functools
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,19 +11,40 @@ from typing import TypeVar
 
 import torch
 
+# Options of glibc's mallopt, and their values.
+TRIM_THRESHOLD = -1
+MMAP_THRESHOLD = -3
+KEPT = 2**28  # [bytes] free at the end of the heap, below which it stays as it is
+LARGEST = 2**25  # [bytes] of a block on the heap, the most that glibc allows
+
 Tool = TypeVar("Tool")
 Entry = TypeVar("Entry")
 Result = TypeVar("Result")
 
 
+def keep_memory() -> None:
+    """Let the C library keep what a step frees for the next one; by default it hands it back to the system page by page."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # other libraries than glibc lack it
+        mallopt(TRIM_THRESHOLD, KEPT)
+        mallopt(MMAP_THRESHOLD, LARGEST)
+
+
+def begin() -> None:
+    """Keep the operations of this thread on one core."""
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # the first question adopts, once and for all, the number that any thread has set last
+
+
 @functools.cache
 def pool(threads: int) -> ThreadPoolExecutor:
     """Start threads whose operations of torch stay on one core each."""
-    made = ThreadPoolExecutor(threads, "one core", initializer=torch.set_num_threads, initargs=(1,))
+    keep_memory()
+    made = ThreadPoolExecutor(threads, "one core", initializer=begin)
     started = threading.Barrier(threads)
     for future in [made.submit(started.wait) for _ in range(threads)]:
         future.result()
-    torch.set_num_threads(threads)  # torch remembers the last number that any thread has set, for threads to come
+    torch.set_num_threads(threads)  # for threads to come
     return made
 
 

@@ -123,6 +123,18 @@ def test_signals_fitted_together_are_fitted_as_each_alone(model, optimiser):
         assert not any(torch.equal(found[name][0], parameter) for name, parameter in begun.named_parameters())
 
 
+@pytest.mark.parametrize("model", SINGLES)
+def test_threads_find_what_one_finds(model):
+    single, points, seen = network(model), 2 * torch.rand(1, POINTS, 2) - 1, Seen()
+    once = fit_together(copy.deepcopy(single), "adam", seen, points, group=1)
+    try:
+        torch.set_num_threads(2)
+        again = fit_together(single, "adam", seen, points, group=1)
+    finally:
+        torch.set_num_threads(1)
+    assert_close(again, once, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_what_another_signal_looks_like_does_not_change_a_fit(optimiser):
     single, points, seen, changed = network("sine"), 2 * torch.rand(1, POINTS, 2) - 1, Seen(), Seen()
