@@ -1,7 +1,8 @@
 """Rules that carry tangents and cotangents through functions of tensors; torch alone."""
 
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,15 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 Tree = TypeVar("Tree")  # a tensor, or tuples of tensors
+LEVELS = threading.RLock()  # torch counts levels of forward mode for all threads together: one at a time may open any
+
+
+def jvp(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], has_aux: bool = False) -> Any:
+    """Call `torch.func.jvp`, from any thread."""
+    if torch.compiler.is_compiling():  # which knows no locks, and runs in one thread
+        return torch.func.jvp(function, primals, tangents, has_aux=has_aux)
+    with LEVELS:
+        return torch.func.jvp(function, primals, tangents, has_aux=has_aux)
 
 
 def linearise(function: Callable[..., Tree], primals: tuple[object, ...], tangents: tuple[object, ...]) -> tuple[Tree, Tree]:
@@ -21,7 +31,8 @@ def linearise(function: Callable[..., Tree], primals: tuple[object, ...], tangen
     primals = tree_map(Tensor.contiguous, primals)
 
     def along(direction: tuple[object, ...]) -> tuple[Tree, Tree]:
-        return torch.func.jvp(function, primals, direction)[:2]
+        value, derivative = jvp(function, primals, direction)
+        return value, derivative
 
     values, derivatives = torch.func.vmap(along, randomness="same")(tangents)
     return tree_map(lambda value: value[0], values), derivatives  # the value is the same along every direction

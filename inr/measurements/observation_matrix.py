@@ -9,6 +9,7 @@ from torch import Tensor
 from inr.measurements.measurement import Measurement
 from inr.measurements.sparse import SparseMatrix, stack
 from inr.networks.lattice import LatticeNetwork
+from inr.tangents import jvp
 
 ENTRIES = 2**22  # of the matrix that are made at a time, before those of one coefficient are added up
 
@@ -43,7 +44,7 @@ def rows(
         step = torch.zeros_like(coordinates)
         step[..., axis] = 1
         # The nodes are the same on the whole of a cell, so that only weights have a derivative.
-        moved: tuple[Tensor, ...] = torch.func.jvp(entries, (coordinates,), (step,), has_aux=True)
+        moved: tuple[Tensor, ...] = jvp(entries, (coordinates,), (step,), has_aux=True)
         slopes.append(moved[1])
         index = moved[2]
     return index.repeat_interleave(len(along), 0), torch.stack(slopes, 1).flatten(0, 1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from inr.errors import InputError
 from inr.networks.linear import ComplexLinear, Linear, at_least_float32
+from inr.tangents import jvp
 
 
 def require_positive(**options: float) -> None:
@@ -84,11 +85,11 @@ class Activation(nn.Module):
 
     def value_and_slope(self, z: Float[Tensor, "*batch features"]) -> tuple[Tensor, Tensor]:
         """Return the value and the derivative, sharing what they have in common; by forward mode unless written out."""
-        return torch.func.jvp(self.forward, (z,), (torch.ones_like(z),))[:2]
+        return jvp(self.forward, (z,), (torch.ones_like(z),))[:2]
 
     def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
         """Return the second derivative, from the argument and the results of `value_and_slope`."""
-        return torch.func.jvp(lambda x: self.value_and_slope(x)[1], (z,), (torch.ones_like(z),))[1]
+        return jvp(lambda x: self.value_and_slope(x)[1], (z,), (torch.ones_like(z),))[1]
 
     def pushforward(self, z: Tensor, dz: Tensor) -> tuple[Tensor, Tensor]:
         """Return the value, and slope times each tangent."""
