@@ -29,7 +29,7 @@ class Independent(Callback):
 
     target: PSNR [dB] of what trains, at which the fit of a signal ends; None: every fit takes all steps.
     every: steps between two looks at that.
-    group: signals that a CPU works on at a time, few enough for their features to stay in its caches; a GPU takes all at once.
+    group: signals that a core works on at a time, few enough for their features to stay in its caches; a GPU takes all at once.
     signals: positions of those of a collection that are asked for; other data have but one.
     Raises: InputError for a choice of signals where there is one, and options of the training that would tie signals together.
     """
