@@ -109,6 +109,13 @@ class INRTask(L.LightningModule, Generic[Data]):
         if self.compiles is True:
             network.compile_functions()  # never this module: `self.log` cannot be compiled
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; the name of the hook at work, which Lightning sets 46 times a step, without a look for modules."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     @property
     def data(self) -> Data:
         """The datamodule at work. Raises: InputError for data of another kind than the task evaluates."""

@@ -1,6 +1,7 @@
 """Lightning's trainer, within the bounds that this project needs."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
 import lightning as L
@@ -8,6 +9,7 @@ import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from datamodules.common.files import require
 from inr.errors import InputError
@@ -16,6 +18,16 @@ from tasks.callbacks import FitTimer, Plateau
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 PARTIAL = ("fast_dev_run", "overfit_batches", "limit_val_batches", "limit_test_batches")
 POSITIVE = ("val_check_interval", "log_every_n_steps", "accumulate_grad_batches", "gradient_clip_val")  # or left out
+
+
+class Unprofiled(PassThroughProfiler):
+    """No profiler: Lightning's own makes a context anew for each of the 40 hooks of a step, this one has one for all."""
+
+    nothing = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Return a context that does nothing."""
+        return self.nothing
 
 
 class Trainer(L.Trainer):
@@ -54,6 +66,7 @@ class Trainer(L.Trainer):
         if SLURMEnvironment.detect():
             # by itself Lightning would requeue the job, save into the current directory, and begin with what it finds there
             options["plugins"] = [*options.get("plugins", []), SLURMEnvironment(auto_requeue=False)]
+        options["profiler"] = options.get("profiler") or Unprofiled()
         require("trainer.gain", gain >= 0, "must not be negative", gain)
         require("trainer.stop", stop in (None, "plateau"), "must be plateau, or null", stop)
         plateau = [] if stop is None else [Plateau(patience, gain)]

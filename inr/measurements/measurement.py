@@ -51,10 +51,13 @@ class Measurement(nn.Module, ABC):
         random = {name: entry for name, entry in context.items() if isinstance(entry, StepRandomness)}
         if random.keys() - {"randomness"}:
             raise TypeError(f"Random numbers of a step are the context `randomness`, got the name {', '.join(random)}.")
-        bound = copy.copy(self)
-        bound.context = {name: entry for name, entry in context.items() if not isinstance(entry, StepRandomness)}
+        given = {name: entry for name, entry in context.items() if not isinstance(entry, StepRandomness)}
         for randomness in random.values():
-            bound.context |= self.random_context(randomness, bound.context)
+            given |= self.random_context(randomness, given)
+        if not given and not self.context:
+            return self
+        bound = copy.copy(self)
+        bound.context = given
         return bound
 
     def random_context(self, randomness: StepRandomness, context: dict[str, Tensor]) -> dict[str, Tensor]:

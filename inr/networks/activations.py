@@ -66,11 +66,16 @@ class Elementwise(torch.autograd.Function):
         if not rest or (by_slope is None and by_tangent is None):
             return gradient, to_tangents, None
         z, dz, value = rest
-        factors = [by_slope] if by_tangent is None else [(dz * by_tangent).sum(0), by_slope]
+        factors = [by_slope] if by_tangent is None else [add_up(dz * by_tangent), by_slope]
         factor = functools.reduce(torch.add, [one for one in factors if one is not None])
         curvature = ctx.activation.curvature(z, value, slope)
         gradient = curvature * factor if gradient is None else torch.addcmul(gradient, curvature, factor)
         return gradient, to_tangents, None
+
+
+def add_up(products: Tensor) -> Tensor:
+    """Return the sum over the first axis; of a single entry that entry, without a copy."""
+    return products[0] if len(products) == 1 else products.sum(0)
 
 
 class Activation(nn.Module):
@@ -133,7 +138,8 @@ class Sine(Activation):
     def value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return sin(omega z) and omega cos(omega z)."""
         phase = self.omega * at_least_float32(z)
-        return phase.sin().to(z.dtype), (self.omega * phase.cos()).to(z.dtype)
+        value = phase.sin().to(z.dtype)
+        return value, phase.cos_().mul_(self.omega).to(z.dtype)  # in place: new memory takes as long as the cosines
 
     def curvature(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
         """Return -omega^2 sin(omega z)."""

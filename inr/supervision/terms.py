@@ -37,6 +37,8 @@ def weighted_mean(error: Tensor, weights: Tensor | None) -> Tensor:
 
     Shapes: error and weights (signals, points); no weights means all one, no weight at all gives zero.
     """
+    if weights is None and ranks() == 1 and error.numel():
+        return error.mean()  # the same in one pass: of a small step every operation on a few numbers takes a hundredth
     weights = torch.ones_like(error) if weights is None else weights.expand_as(error)
     # The smallest normal number in place of no mass: 0 / tiny = 0, with gradients that are 0 and not nan.
     mass = global_sum(weights.sum()).clamp_min(torch.finfo(error.dtype).tiny)
