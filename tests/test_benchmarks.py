@@ -105,6 +105,41 @@ def test_held_out_faces_are_encoded_refined_and_fitted_from_scratch(benchmarks, 
 RAYS = ["--rays", "3", "--samples", "4", "--hidden", "8", "--rounds", "1", "--view", "6", "8"]
 
 
+def test_steps_are_held_against_the_machine_and_the_trainer_against_a_loop(benchmarks, capsys, monkeypatch):
+    step = benchmarks("step")
+    eager = {way: words for way, words in step.WAYS.items() if not words[2]}
+    monkeypatch.setattr(step, "WAYS", eager)
+    monkeypatch.setattr(step, "FITS", {name: fit._replace(steps=step.WARM + 2) for name, fit in step.FITS.items()})
+    monkeypatch.setattr("sys.argv", ["step.py", "--points", "64", "--rounds", "1", "--skip-memory"])
+    step.main()
+    table = rows(capsys.readouterr().out)
+    assert [row[0] for row in table] == [*eager, *step.FITS]
+    assert {row[3] for row in table if row[0].endswith("value only")} == {"1.00"}
+    for half in ("", ", bf16"):
+        assert step.value_only(f"random direction{half}, compiled") == f"value only{half}, compiled"
+
+
+def test_products_of_a_step_are_those_of_its_passes(benchmarks):
+    step = benchmarks("step")
+    points, hidden = 512, 256
+    weights = 3 * hidden**2  # between features; the first and the last layer add the rest
+    value, direction, every = (step.products(way, points, "cpu") for way in ("value only", "random direction", "analytic"))
+    assert value == pytest.approx(
+        6 * points * (weights + 2 * hidden + 3 * hidden), rel=0.01
+    )  # to the points none goes back: a hundredth
+    assert direction == pytest.approx(2 * value, rel=0.01)
+    assert every == pytest.approx(3 * value, rel=0.01)
+
+
+def test_random_directions_lose_what_all_axes_do_in_the_mean(benchmarks):
+    step = benchmarks("step")
+    jacobian, target = torch.randn(1, 6, 3, 2).double(), torch.randn(1, 6, 3, 2).double()
+    whole = step.Derivatives(jacobian).loss(target)
+    turns = [torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])]
+    some = [step.Derivatives((jacobian * v).sum(-1, keepdim=True), v.expand(1, 6, 2)).loss(target) for v in turns]
+    torch.testing.assert_close(sum(some) / 2, whole)
+
+
 def test_steps_of_a_radiance_field_agree_and_are_compared(benchmarks, capsys):
     nerf = benchmarks("nerf")
     eager = [way for way, (*_, compiled) in nerf.WAYS.items() if not compiled]
